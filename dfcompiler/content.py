@@ -1,0 +1,129 @@
+"""Where content lives: our `ir/`, `templates/` and `passes/`, and the same three folders of plug-ins.
+
+This module has a `__path__`, so a Python file of ours is `dfcompiler.content.passes.x` both in a
+checkout and in a wheel. A file of a plug-in folder is `dfcompiler.content.plugin_<hash>.passes.x`,
+where the hash is that of the folder's path. Such names can be imported in any process that knows the
+folder: the plug-in folders in use are kept in the environment variable `DFCOMPILER_PLUGINS`, which
+worker processes inherit, and nowhere else; so pickled classes of plug-ins arrive.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from dfcompiler.diagnostics import Diag
+
+KINDS = ("ir", "templates", "passes")
+ENTRY_POINTS = "dfcompiler.plugins"
+VARIABLE = "DFCOMPILER_PLUGINS"
+
+
+def root() -> Path:
+    """The folder that holds our `ir/`, `templates/` and `passes/`: `_content` in a wheel, else the checkout."""
+    here = Path(__file__).resolve().parent
+    packed = here / "_content"
+    return packed if packed.is_dir() else here.parent
+
+
+def use(dirs: Sequence[Path]) -> None:
+    """Add plug-in folders, each with some of the three sub-folders; a folder in use already is left as it is.
+
+    Raises `no-such-plugin` where a folder is missing or has none of the three.
+    """
+    kept = _used()
+    added = dict.fromkeys(_checked(Path(d), "the plug-in folder") for d in dirs)
+    os.environ[VARIABLE] = os.pathsep.join(map(str, dict.fromkeys([*kept, *added])))
+
+
+def plugins() -> list[Path]:
+    """The plug-in folders: those in use, then those of installed packages (entry points `dfcompiler.plugins`)."""
+    return list(dict.fromkeys([*_used(), *_installed()]))
+
+
+def folders(kind: str, sub: str = "") -> list[Path]:
+    """Every folder `kind/sub` that exists, ours first: `folders("templates", "chips")`."""
+    return [d for base in (root(), *plugins()) if (d := base / kind / sub).is_dir()]
+
+
+def files(kind: str, suffix: str, sub: str = "") -> list[Path]:
+    """Every file of `folders(kind, sub)` whose name ends in `suffix`, sorted within each folder."""
+    return [path for d in folders(kind, sub) for path in sorted(d.glob(f"*{suffix}")) if path.is_file()]
+
+
+def find(where: str, name: str) -> Path | None:
+    """The first file `name` in the folders `where`, ours first: `find("templates/chips", "ador.chip")`."""
+    return next((path for d in folders(where) if (path := d / name).is_file()), None)
+
+
+def module_name(path: Path) -> str:
+    """The name under which a Python file of a content folder is imported."""
+    for base in (root(), *plugins()):
+        if path.is_relative_to(base):
+            inside = path.relative_to(base).with_suffix("").parts
+            return ".".join([__name__ if base == root() else _package(base), *inside])
+    raise ValueError(f"{path} is in no content folder")
+
+
+def _package(plugin: Path) -> str:
+    return f"{__name__}.plugin_{hashlib.sha256(os.fsencode(plugin)).hexdigest()[:12]}"
+
+
+def _used() -> list[Path]:
+    listed = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+    return [_checked(Path(p), f"a plug-in folder of ${VARIABLE}") for p in listed]
+
+
+def _checked(folder: Path, what: str) -> Path:
+    folder = folder.expanduser().resolve()
+    wanted = ", ".join(f"`{k}/`" for k in KINDS)
+    if not folder.is_dir():
+        raise Diag("no-such-plugin", f"{what} `{folder}` does not exist", hint=f"name a folder that holds {wanted}")
+    if not any((folder / kind).is_dir() for kind in KINDS):
+        raise Diag("no-such-plugin", f"{what} `{folder}` holds no content", hint=f"it needs at least one of {wanted}")
+    if os.pathsep in str(folder):
+        raise Diag("no-such-plugin", f"{what} `{folder}` has `{os.pathsep}` in its path", hint="rename the folder")
+    return folder
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    return tuple(_folder_of(entry) for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name))
+
+
+def _folder_of(entry: EntryPoint) -> Path:
+    what = f"the installed plug-in `{entry.name} = {entry.value}`"
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except ImportError as error:
+        raise Diag("no-such-plugin", f"{what} cannot be imported: {error}") from error
+    if spec is None:
+        raise Diag("no-such-plugin", f"{what} cannot be imported: no module `{entry.module}`")
+    inside = list(spec.submodule_search_locations or [])
+    return _checked(Path(inside[0]) if inside else Path(spec.origin or "").parent, f"the folder of {what}:")
+
+
+class _PluginFinder:
+    """Finds the package `dfcompiler.content.plugin_<hash>`; what is inside, Python finds by its path."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name.rpartition(".")[0] != __name__ or not name.startswith(f"{__name__}.plugin_"):
+            return None
+        folder = next((d for d in plugins() if _package(d) == name), None)
+        if folder is None:
+            return None
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        return spec
+
+
+__path__ = [str(root())]
+sys.meta_path.append(_PluginFinder)

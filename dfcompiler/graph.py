@@ -1,0 +1,225 @@
+"""The operator graph: frozen values in program order, networkx for questions about its edges.
+
+A `Region` stands for `count` equal layers. A pass returns a new graph that shares what did not
+change. `Offer` says that nodes may run as one op, `Place` what the mapper chose for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import TypeAlias
+
+import networkx as nx
+
+from dfcompiler.diagnostics import Loc
+from dfcompiler.dtypes import bits
+from dfcompiler.opshape import OpShape, bind, extents
+from dfcompiler.text.tree import OpDecl, Value
+
+AttrValue: TypeAlias = int | float | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type and shape; `within` is the size of the dimension that an index tensor points into."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    within: int | None = None
+    distinct: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> float:
+        """Size in bytes."""
+        return self.elements * bits(self.dtype) / 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value; kind is `weight`, `state` (persists between steps), `input` or `value` (a result)."""
+
+    name: str
+    type: TensorType
+    kind: str = "value"
+    loc: Loc | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op: operands by name, results, attributes. The name of a node is that of its first result."""
+
+    op: OpDecl
+    args: tuple[str, ...]
+    results: tuple[Tensor, ...]
+    attrs: tuple[tuple[str, AttrValue], ...] = ()
+    loc: Loc | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Unique in the graph."""
+        return self.results[0].name
+
+
+@dataclass(frozen=True)
+class Carry:
+    """A value that one layer hands to the next: `inner` is `init` first, then `yielded`; at last `result`."""
+
+    inner: Tensor
+    init: str
+    yielded: str
+    result: Tensor
+
+
+@dataclass(frozen=True)
+class Region:
+    """`count` equal layers, one body."""
+
+    count: int
+    carries: tuple[Carry, ...]
+    body: tuple[Item, ...]
+    loc: Loc | None = field(default=None, compare=False, repr=False)
+
+
+Item: TypeAlias = Tensor | Node | Region
+
+
+@dataclass(frozen=True)
+class Offer:
+    """These nodes may run as one op; `by` is the pass that offers it."""
+
+    by: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """These nodes run together on `unit`; settings are tile sizes, order, times."""
+
+    nodes: tuple[str, ...]
+    unit: str
+    settings: tuple[tuple[str, Value], ...] = ()
+
+    def get(self, name: str) -> Value | None:
+        """The setting of this name."""
+        return dict(self.settings).get(name)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Items in program order (definitions before uses), outputs, and what passes said about nodes."""
+
+    name: str
+    body: tuple[Item, ...] = ()
+    outputs: tuple[str, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    places: tuple[Place, ...] = ()
+
+    @cached_property
+    def nodes(self) -> Mapping[str, Node]:
+        """Every node by name, in program order."""
+        return {n.name: n for n in _nodes(self.body)}
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Every tensor by name: declared, produced, carried."""
+        return {x.name: x for x in _tensors(self.body)}
+
+    @cached_property
+    def repeats(self) -> Mapping[str, int]:
+        """How often each node runs in one step."""
+        return dict(_repeats(self.body, 1))
+
+    @cached_property
+    def flow(self) -> nx.DiGraph:
+        """Nodes and their data dependences; a carried value links the region's users to its source."""
+        graph: nx.DiGraph = nx.DiGraph()
+        producer = {r.name: n.name for n in self.nodes.values() for r in n.results}
+        alias = {c.inner.name: c.init for r in regions(self.body) for c in r.carries}
+        alias |= {c.result.name: c.yielded for r in regions(self.body) for c in r.carries}
+        graph.add_nodes_from(self.nodes)
+        for node in self.nodes.values():
+            for arg in node.args:
+                source = arg
+                while source in alias:
+                    source = alias[source]
+                if source in producer:
+                    graph.add_edge(producer[source], node.name, tensor=arg)
+        return graph
+
+    def type_of(self, name: str) -> TensorType:
+        """The type of a tensor."""
+        return self.tensors[name].type
+
+    def shape(self, node: Node) -> OpShape:
+        """The node's op with its ranks bound."""
+        return bind(node.op, tuple(len(self.type_of(a).shape) for a in node.args))
+
+    def sizes(self, node: Node) -> dict[str, int]:
+        """The extents of the node's indices."""
+        return extents(self.shape(node), [self.type_of(a).shape for a in node.args], dict(node.attrs))
+
+    def offer(self, *offers: Offer) -> Graph:
+        """The graph with further alternatives, none twice."""
+        return replace(self, offers=tuple(dict.fromkeys((*self.offers, *offers))))
+
+    def map_nodes(self, change: Callable[[Node], Node]) -> Graph:
+        """The graph with every node replaced by `change(node)`."""
+        return replace(self, body=_map(self.body, change))
+
+
+def regions(body: tuple[Item, ...]) -> Iterator[Region]:
+    """Every region, outer before inner."""
+    for item in body:
+        if isinstance(item, Region):
+            yield item
+            yield from regions(item.body)
+
+
+def _nodes(body: tuple[Item, ...]) -> Iterator[Node]:
+    for item in body:
+        if isinstance(item, Node):
+            yield item
+        elif isinstance(item, Region):
+            yield from _nodes(item.body)
+
+
+def _tensors(body: tuple[Item, ...]) -> Iterator[Tensor]:
+    for item in body:
+        match item:
+            case Tensor():
+                yield item
+            case Node():
+                yield from item.results
+            case Region():
+                yield from (c.inner for c in item.carries)
+                yield from _tensors(item.body)
+                yield from (c.result for c in item.carries)
+
+
+def _repeats(body: tuple[Item, ...], times: int) -> Iterator[tuple[str, int]]:
+    for item in body:
+        if isinstance(item, Node):
+            yield item.name, times
+        elif isinstance(item, Region):
+            yield from _repeats(item.body, times * item.count)
+
+
+def _map(body: tuple[Item, ...], change: Callable[[Node], Node]) -> tuple[Item, ...]:
+    def one(item: Item) -> Item:
+        match item:
+            case Node():
+                return change(item)
+            case Region():
+                return replace(item, body=_map(item.body, change))
+            case _:
+                return item
+
+    return tuple(one(i) for i in body)

@@ -1,0 +1,153 @@
+"""A chip as the compiler sees it: parts, and for each compute unit the memories between it and the DRAM."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dfcompiler.diagnostics import Span
+from dfcompiler.hardware.axes import Template
+from dfcompiler.hardware.tech import Tech
+from dfcompiler.hardware.template import Compute, Interconnect, Memory, Ports
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A setting with where it was set: `default`, `chip` or `override`."""
+
+    value: int | float | str
+    by: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """`instances` equal pieces of hardware; `copies` is how many an area is paid for (endpoints of a network)."""
+
+    name: str
+    template: Template
+    instances: int
+    group: str | None
+    copies: int
+    settings: Mapping[str, Origin] = field(repr=False, hash=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One memory on the way from the DRAM to a unit, as that unit may use it.
+
+    `capacity_bytes` is this unit's share of one instance (all of it in DRAM). Per cycle of the chip's clock,
+    `fill` is what ONE instance can receive from the level above, `drain` what it can send back, `source` what
+    all instances above can send to all instances here, `sink` what they can take back. Above the DRAM there
+    is nothing: all four are inf. With `multicast`, data that many instances receive leaves the level above once.
+    """
+
+    part: str
+    instances: int
+    capacity_bytes: int
+    fill_bytes_per_cycle: float
+    drain_bytes_per_cycle: float
+    source_bytes_per_cycle: float
+    sink_bytes_per_cycle: float
+    multicast: bool
+    half_duplex: bool  # bytes out of and into this memory share one bandwidth
+    latency_cycles: float  # of the network between the level above and this one
+    pj_per_byte: float  # reading or writing this memory
+    wire_pj_per_byte: float  # the way between the level above and this one
+
+
+@dataclass(frozen=True)
+class Unit:
+    """`instances` equal compute units. `levels` runs from the DRAM to the innermost memory.
+
+    `vector` names a unit on the same innermost memory that can run what this one cannot.
+    """
+
+    name: str
+    template: Compute
+    instances: int
+    levels: tuple[Level, ...]
+    ports: Ports
+    vector: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """A chip that is legal and connected. Equal chips have equal fingerprints."""
+
+    name: str
+    clock_hz: float
+    node_nm: float
+    tech: Tech
+    uncore_mm2: float
+    parts: Mapping[str, Part]
+    units: Mapping[str, Unit]
+    dram: Part
+    links: tuple[Part, ...]
+    settings: Mapping[str, Origin] = field(repr=False)
+    span: Span | None = field(default=None, repr=False)
+
+    @property
+    def dram_capacity_bytes(self) -> int:
+        """Bytes of DRAM."""
+        return int(_memory(self.dram).capacity_bytes())
+
+    @property
+    def dram_bytes_per_s(self) -> float:
+        """Bandwidth of the DRAM, efficiency included."""
+        return float(_memory(self.dram).read_bytes_per_cycle(self.clock_hz)) * self.clock_hz
+
+    @property
+    def link_bytes_per_s(self) -> float:
+        """What the chip can send to other chips, all links together, each way; 0 without links."""
+        ways = (part.template for part in self.links)
+        each = (float(w.bytes_per_cycle(self.clock_hz)) for w in ways if isinstance(w, Interconnect))
+        return sum(each) * self.clock_hz
+
+    def area_mm2(self) -> dict[str, float]:
+        """Part -> area of all its instances, then `uncore` and `total`."""
+        area = {name: _area_mm2(part, self.tech) for name, part in self.parts.items()} | {"uncore": self.uncore_mm2}
+        return area | {"total": sum(area.values())}
+
+    def fingerprint(self) -> str:
+        """A hash of everything that a price can depend on; stable between runs. Names of the chip are not in it."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
+        tech = [(table, key, f.value) for table, entries in self.tech.tables.items() for key, f in entries.items()]
+        parts = [(p.name, _described(p.template), p.instances, p.copies) for p in self.parts.values()]
+        units = [(u.name, u.instances, u.levels, u.ports, u.vector) for u in self.units.values()]
+        content = (self.clock_hz, self.node_nm, self.uncore_mm2, sorted(tech), sorted(parts), sorted(units, key=_first))
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chip) and self._hash == other._hash
+
+    def __hash__(self) -> int:
+        return hash(self._hash)
+
+
+def _first(entry: tuple[Any, ...]) -> str:
+    return str(entry[0])
+
+
+def _described(template: Template) -> str:
+    return f"{type(template).__module__}.{type(template).__qualname__}{sorted(template.settings().items())}"
+
+
+def _memory(part: Part) -> Memory:
+    if not isinstance(part.template, Memory):
+        raise TypeError(f"{part.name} is no memory")
+    return part.template
+
+
+def _area_mm2(part: Part, tech: Tech) -> float:
+    if not isinstance(part.template, Compute | Memory | Interconnect):
+        return 0.0
+    return float(np.asarray(part.template.area_mm2(tech)).item()) * part.copies

@@ -1,0 +1,193 @@
+"""What a hardware family must answer. The engine prices through these types and knows no family.
+
+Every quantity is an `Array`: tiles, axes and ports broadcast together, so the call that prices one
+design prices a million. Shapes below are the broadcast of all operands.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfcompiler.hardware.axes import Array, Template
+from dfcompiler.hardware.tech import Tech
+
+UNLIMITED = float("inf")
+
+# Scalar operations that ops are made of; a helper must run those of them that its unit cannot.
+OP_KINDS = ("mac", "add", "mul", "div", "exp", "log", "sqrt", "rsqrt", "sin", "cos", "tanh", "max", "cmp")
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """`batch` independent products `[m, k] x [k, n] -> [m, n]`; `[k, n]` is the stationary operand."""
+
+    batch: Array
+    m: Array
+    n: Array
+    k: Array
+
+    @property
+    def macs(self) -> Array:
+        """Multiply-accumulates."""
+        return self.batch * self.m * self.n * self.k
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one tile of any op asks of a unit: contractions, and scalar operations by kind (`add exp ...`).
+
+    `a_bits` is the streamed operand's width, `b_bits` the stationary one's, `acc_bits` the accumulator's.
+    """
+
+    contractions: tuple[Contraction, ...]
+    vector: Mapping[str, Array]
+    a_bits: int
+    b_bits: int
+    acc_bits: int
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Bytes per cycle between the innermost memory and one instance of a unit; inf where unlimited."""
+
+    input: Array = UNLIMITED
+    weight: Array = UNLIMITED
+    psum_read: Array = UNLIMITED
+    psum_write: Array = UNLIMITED
+
+
+class Compute(Template, abc.ABC):
+    """A unit that computes. One instance; the chip says how many there are."""
+
+    @abc.abstractmethod
+    def runs(self, kind: str) -> bool:
+        """Whether it can do this scalar operation: `mac`, `add`, `exp`, ..."""
+
+    @abc.abstractmethod
+    def cycles(self, tile: Tile, ports: Ports) -> Array:
+        """Steady cycles of one tile when tiles follow each other back to back."""
+
+    @abc.abstractmethod
+    def fill_cycles(self) -> Array:
+        """Cycles paid once per op: skew, tree depth, and the first load that nothing hides."""
+
+    @abc.abstractmethod
+    def peak_macs_per_cycle(self) -> Array:
+        """Multiply-accumulates per cycle when every element is busy."""
+
+    @abc.abstractmethod
+    def peak_ops_per_cycle(self, kind: str) -> Array:
+        """Scalar operations of a kind per cycle; 0 where it cannot run them."""
+
+    @abc.abstractmethod
+    def granule(self) -> Mapping[str, int]:
+        """Sizes of `m`, `n` and `k` whose multiples leave no element idle."""
+
+    @abc.abstractmethod
+    def area_mm2(self, tech: Tech) -> Array:
+        """Area of one instance."""
+
+    @abc.abstractmethod
+    def pj_per_mac(self, tech: Tech, bits: int) -> Array:
+        """Energy of one multiply-accumulate of `bits`-wide operands, registers beside it included."""
+
+    @abc.abstractmethod
+    def pj_per_op(self, tech: Tech, kind: str) -> Array:
+        """Energy of one scalar operation."""
+
+    def no_such_op(self, kind: str) -> Array:
+        """For a unit asked about an operation that it does not run: a fault of the caller."""
+        raise ValueError(f"{self.template_name} does not run `{kind}`")
+
+
+class Memory(Template, abc.ABC):
+    """A memory. One instance."""
+
+    @abc.abstractmethod
+    def capacity_bytes(self) -> Array:
+        """Bytes that it holds."""
+
+    @abc.abstractmethod
+    def read_bytes_per_cycle(self, clock_hz: Array) -> Array:
+        """What it can send to the level below (or to a unit's DMA), on all of its DMA ports together."""
+
+    @abc.abstractmethod
+    def write_bytes_per_cycle(self, clock_hz: Array) -> Array:
+        """What it can take in from another memory."""
+
+    @abc.abstractmethod
+    def ports(self, clock_hz: Array) -> Ports:
+        """What it offers to one unit beside it."""
+
+    @abc.abstractmethod
+    def area_mm2(self, tech: Tech) -> Array:
+        """On-die area: the array, or the PHY and controller of a memory that is off the die."""
+
+    @abc.abstractmethod
+    def pj_per_byte(self, tech: Tech) -> Array:
+        """Energy of one byte read or written."""
+
+    def off_chip(self) -> bool:
+        """Whether it is a DRAM, at which every path of a compute unit ends."""
+        return False
+
+    def half_duplex(self) -> bool:
+        """Whether reads and writes share one bandwidth."""
+        return False
+
+
+class Interconnect(Template, abc.ABC):
+    """What carries bytes between memories, or between chips."""
+
+    @abc.abstractmethod
+    def bytes_per_cycle(self, clock_hz: Array) -> Array:
+        """Bandwidth of one endpoint, each way."""
+
+    @abc.abstractmethod
+    def multicasts(self) -> bool:
+        """Whether one read of the memory above can reach many endpoints at the price of one."""
+
+    @abc.abstractmethod
+    def latency_s(self, clock_hz: Array) -> Array:
+        """First byte in to first byte out."""
+
+    @abc.abstractmethod
+    def area_mm2(self, tech: Tech) -> Array:
+        """Area per endpoint."""
+
+    @abc.abstractmethod
+    def pj_per_byte(self, tech: Tech) -> Array:
+        """Energy of carrying one byte."""
+
+    def between_chips(self) -> bool:
+        """Whether it leaves the chip."""
+        return False
+
+
+def ceil_div(a: Array, b: Array) -> NDArray[Any]:
+    """`ceil(a / b)` in integers; broadcasts."""
+    result: NDArray[Any] = -(-np.asarray(a) // np.asarray(b))
+    return result
+
+
+def digits(width: Array, unit_width: Array) -> NDArray[Any]:
+    """How many digits of `unit_width` bits an operand of `width` bits takes: 1 where it fits."""
+    return ceil_div(width, unit_width)
+
+
+def slowest(*cycles: Array) -> Array:
+    """The largest of several rates that run side by side; broadcasts."""
+    return reduce(np.maximum, cycles)
+
+
+def classes(size: Array, unrolled: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Pieces of `unrolled` that cover `size`, as (how many, how large): the whole ones and the ragged one."""
+    whole, ragged = np.divmod(np.asarray(size), unrolled)
+    return (whole, unrolled), (np.minimum(ragged, 1), ragged)

@@ -1,0 +1,97 @@
+"""Which passes and templates exist: classes by name, filled when content files are imported."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import traceback
+from pathlib import Path
+
+from dfcompiler import content
+from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
+
+KINDS = {"template": "templates", "pass": "passes"}
+
+_classes: dict[tuple[str, str], type] = {}
+
+
+def register(kind: str, name: str, cls: type) -> None:
+    """Make `cls` known as the `kind` (`pass` or `template`) called `name`.
+
+    Raises `duplicate-name` where another class has that name; the same class of the same file, seen
+    again, takes the place of the earlier one.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind `{kind}`; there are {', '.join(KINDS)}")
+    held = _classes.get((kind, name))
+    if held is not None and _origin(held) != _origin(cls):
+        notes = [Note(f"first defined in {_origin(held)[0]}", _span(held))]
+        message = f"{kind} `{name}` is defined again in {_origin(cls)[0]}"
+        raise Diag("duplicate-name", message, _span(cls), notes=notes, hint="rename one of the two")
+    _classes[kind, name] = cls
+
+
+def lookup(kind: str, name: str, span: Span | None = None) -> type:
+    """The class of this kind and name; raises `unknown-pass` or `unknown-template` at `span`."""
+    known = names(kind)
+    if name not in known:
+        raise unknown(kind, name, known, span)
+    return _classes[kind, name]
+
+
+def names(kind: str) -> list[str]:
+    """The names of all passes or templates, sorted."""
+    load()
+    return sorted(name for k, name in _classes if k == kind)
+
+
+def load() -> None:
+    """Import every file of `templates/` and `passes/`, ours and of the plug-ins; files seen before cost nothing.
+
+    Raises `bad-plugin`, with the place, where a plug-in's file cannot be imported. A fault in a file of
+    ours is a bug and is raised as it is.
+    """
+    for folder in KINDS.values():
+        for path in content.files(folder, ".py"):
+            _import(path)
+
+
+def _import(path: Path) -> None:
+    try:
+        importlib.import_module(content.module_name(path))
+    except Diag as error:
+        error.span = error.span or _fault(path, error)
+        raise
+    except Exception as error:
+        if path.is_relative_to(content.root()):
+            raise
+        message = f"the plug-in file cannot be imported: {type(error).__name__}: {error}"
+        raise Diag("bad-plugin", message, _fault(path, error)) from error
+
+
+def _fault(path: Path, error: Exception) -> Span:
+    """The line of `path` that failed: where its syntax breaks, or the innermost call made from it."""
+    frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        frames.append(error.lineno)
+    return _line(path, frames[-1] or 1 if frames else 1)
+
+
+def _line(path: Path, number: int) -> Span:
+    source = Source(str(path), path.read_text(encoding="utf-8", errors="replace"))
+    text = source.line(number)
+    return Span(source, number, len(text) - len(text.lstrip()) + 1, len(text) + 1)
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    try:
+        return inspect.getfile(cls), cls.__qualname__
+    except (OSError, TypeError):
+        return cls.__module__, cls.__qualname__
+
+
+def _span(cls: type) -> Span | None:
+    try:
+        return _line(Path(inspect.getfile(cls)), inspect.getsourcelines(cls)[1])
+    except (OSError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""The one language of the project: operators, model families, graphs and chips as text."""

@@ -1,0 +1,327 @@
+"""From lark's parse tree to ours: one method per rule of `ir/grammar.lark`, named like the rule.
+
+A method gets the children of its rule, already built: nodes, tokens, and None for an optional part
+that is absent. Places are taken from tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from lark import Token
+from lark import Tree as Parsed
+
+from dfcompiler.diagnostics import Diag, Note, Source, Span
+from dfcompiler.text import tree as t
+
+MAX_DEPTH = 120
+# The reducers, and the scalar function of the same meaning where there is one.
+SCALAR = {"max": "maximum", "min": "minimum", "sum": None, "topk": None}
+
+
+def call_hint(fn: str, several: bool) -> str:
+    """What to write instead of a reducer that is used like a function, with one or several arguments."""
+    scalar = SCALAR[fn]
+    return f"use {scalar}(a, b)" if several and scalar else "one reduction per statement: give the inner sum a name"
+
+
+class Builder:
+    """Builds the tree of one source. Raises Diag for what the grammar alone cannot refuse."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def build(self, node: Any, depth: int = 0) -> Any:
+        """The node of a parse tree; tokens and absent parts stay as they are."""
+        if not isinstance(node, Parsed):
+            return node
+        if depth > MAX_DEPTH:
+            raise Diag("syntax", f"nested more than {MAX_DEPTH} deep", self.first(node), hint="name a part of it")
+        return getattr(self, node.data)(*[self.build(child, depth + 1) for child in node.children])
+
+    def span(self, token: Token) -> Span:
+        line, col = token.line or 1, token.column or 1
+        return Span(self.source, line, col, col + len(token))
+
+    def first(self, node: Any) -> Span | None:
+        """The place of the first token below a node, without recursion."""
+        while isinstance(node, Parsed):
+            node = next((c for c in node.children if c is not None), None)
+        return self.span(node) if isinstance(node, Token) else None
+
+    def text(self, token: Token) -> str:
+        """What a quoted text says."""
+        try:
+            text = str(json.loads(token, strict=False))
+            text.encode()  # half of a surrogate pair is no text
+        except ValueError:
+            hint = 'escapes are those of JSON, such as \\" and \\\\'
+            raise Diag("syntax", "unreadable escape in a quoted text", self.span(token), hint=hint) from None
+        return text
+
+    def integer(self, token: Token) -> int:
+        try:
+            return int(token)
+        except ValueError:
+            raise Diag("syntax", "a number with too many digits", self.span(token)) from None
+
+    def literal(self, token: Token) -> int | float:
+        if token.type == "INF":
+            return float("inf")
+        return self.integer(token) if token.isdigit() else float(token)
+
+    def unique(self, kind: str, named: Iterable[Any]) -> None:
+        """Raises `duplicate-name` where two of the nodes have the same name."""
+        seen: dict[str, Span | None] = {}
+        for node in named:
+            if node.name in seen:
+                raise Diag(
+                    "duplicate-name",
+                    f"{kind} `{node.name}` is declared twice",
+                    node.span,
+                    notes=[Note("first declared here", seen[node.name])],
+                )
+            seen[node.name] = node.span
+
+    # ---- lists
+
+    def start(self, *items: t.Item) -> tuple[t.Item, ...]:
+        return items
+
+    def names(self, *names: Token) -> tuple[Token, ...]:
+        return names
+
+    def several(self, *nodes: Any) -> tuple[Any, ...]:
+        return nodes
+
+    params = targets = clause = args = opts = results = carries = settings = csettings = several
+
+    def texts(self, *texts: Token) -> tuple[str, ...]:
+        return tuple(self.text(x) for x in texts)
+
+    def sizes(self, *sizes: Token) -> tuple[int, ...]:
+        return tuple(self.integer(x) for x in sizes)
+
+    # ---- operators
+
+    def op(self, name: Token, params: tuple[t.Param, ...], results: tuple[t.Param, ...], *body: t.Stmt) -> t.OpDecl:
+        attrs = [s for s in body if isinstance(s, t.Attr)]
+        self.unique("operand or attribute", [*params, *results, *attrs])
+        self.unique("attribute or dimension", [s for s in body if isinstance(s, t.Attr | t.DimDef)])
+        return t.OpDecl(str(name), params, results, body, span=self.span(name))
+
+    def param(self, inout: Token | None, name: Token, type: t.TypeExpr) -> t.Param:
+        return t.Param(str(name), type, inout is not None, span=self.span(name))
+
+    def type(self, role: Token | None, bracket: Token, *rest: Any) -> t.TypeExpr:
+        *dims, within = rest
+        return t.TypeExpr(role and str(role), tuple(dims), within, span=self.span(role or bracket))
+
+    def within(self, name: Token, distinct: Token | None) -> t.Within:
+        return t.Within(str(name), distinct and str(distinct), span=self.span(name))
+
+    def device(self, name: Token) -> t.DeviceDim:
+        return t.DeviceDim(str(name), span=self.span(name))
+
+    def attr(self, name: Token, dims: tuple[Token, ...] | None, default: t.Expr | None) -> t.Attr:
+        return t.Attr(str(name), strings(dims), default, span=self.span(name))
+
+    def dimdef(self, name: Token, expr: t.Expr) -> t.DimDef:
+        return t.DimDef(str(name), expr, span=self.span(name))
+
+    def where(self, keyword: Token, *clauses: tuple[t.Rel, ...]) -> t.Where:
+        return t.Where(clauses, span=self.span(keyword))
+
+    def rel(self, a: t.Expr, op: Token, b: t.Expr) -> t.Rel:
+        return t.Rel(str(op), a, b, span=self.span(op))
+
+    def let(self, targets: tuple[t.Access, ...], reduce: t.Reduce | None, expr: t.Expr) -> t.Let:
+        return t.Let(targets, reduce, expr, span=targets[0].span)
+
+    def reduce(self, fn: Token, *indices: t.Ref | t.Pack) -> t.Reduce:
+        return t.Reduce(str(fn), indices, span=self.span(fn))
+
+    def scan(self, index: Token, state: Token, init: Token, *body: t.Let) -> t.Scan:
+        return t.Scan(str(index), str(state), str(init), body, span=self.span(index))
+
+    # ---- expressions
+
+    def binary(self, a: t.Expr, op: Token, b: t.Expr) -> t.Bin:
+        return t.Bin(str(op), a, b, span=self.span(op))
+
+    def negative(self, sign: Token, a: t.Expr) -> t.Neg:
+        return t.Neg(a, span=self.span(sign))
+
+    def num(self, token: Token) -> t.Num:
+        return t.Num(self.literal(token), span=self.span(token))
+
+    inf = num
+
+    def ref(self, name: Token) -> t.Ref:
+        return t.Ref(str(name), span=self.span(name))
+
+    def ext(self, name: Token) -> t.Ext:
+        return t.Ext(str(name), span=self.span(name))
+
+    def pack(self, name: Token) -> t.Pack:
+        return t.Pack(str(name), span=self.span(name))
+
+    def access(self, name: Token, *subs: t.Expr) -> t.Access:
+        return t.Access(str(name), subs, span=self.span(name))
+
+    def call(self, fn: Token, *args: t.Expr) -> t.Call:
+        if fn in SCALAR:
+            raise Diag(
+                "syntax", f"`{fn}` is a reduction, not a function", self.span(fn), hint=call_hint(fn, len(args) > 1)
+            )
+        return t.Call(str(fn), args, span=self.span(fn))
+
+    # ---- model families
+
+    def model(self, name: Token, architectures: tuple[str, ...] | None, *body: t.MStmt) -> t.ModelDecl:
+        self.unique("parameter", [s for s in body if isinstance(s, t.MParam)])
+        return t.ModelDecl(str(name), architectures or (), body, span=self.span(name))
+
+    def block(self, name: Token, params: tuple[Token, ...], result: Token, *body: t.MStmt) -> t.BlockDecl:
+        self.unique("argument", [self.ref(p) for p in params])
+        return t.BlockDecl(str(name), strings(params), str(result), body, span=self.span(name))
+
+    def mparam(self, name: Token, expr: t.Expr, default: t.Expr | None) -> t.MParam:
+        return t.MParam(str(name), expr, default, span=self.span(name))
+
+    def require(self, rel: t.Rel, message: Token) -> t.Require:
+        return t.Require(rel, self.text(message), span=rel.span)
+
+    def reject(self, names: tuple[Token, ...]) -> t.Reject:
+        return t.Reject(strings(names), span=self.span(names[0]))
+
+    def tensor(self, kind: Token, name: Token, type: t.TypeExpr) -> t.TensorDecl:
+        return t.TensorDecl(str(kind), str(name), type, span=self.span(name))
+
+    def node(
+        self, outs: tuple[Token, ...], op: Token, args: tuple[t.Ref, ...], opts: tuple[t.Opt, ...] | None
+    ) -> t.NodeStmt:
+        self.unique("result", [self.ref(o) for o in outs])
+        self.unique("attribute", opts or ())
+        return t.NodeStmt(strings(outs), str(op), args, opts or (), span=self.span(op))
+
+    def opt(self, name: Token, value: t.Expr) -> t.Opt:
+        return t.Opt(str(name), value, span=self.span(name))
+
+    def repeat(self, keyword: Token, count: t.Expr, *body: t.MStmt) -> t.Repeat:
+        return t.Repeat(count, body, span=self.span(keyword))
+
+    def each(self, keyword: Token, names: tuple[Token, ...], out: Token, *body: t.MStmt) -> t.Each:
+        return t.Each(strings(names), str(out), body, span=self.span(keyword))
+
+    def cond(self, keyword: Token, rel: t.Rel, *body: t.MStmt) -> t.Cond:
+        return t.Cond(rel, body, span=self.span(keyword))
+
+    def output(self, names: tuple[Token, ...]) -> t.Outputs:
+        return t.Outputs(strings(names), span=self.span(names[0]))
+
+    # ---- graphs
+
+    def graph(self, name: Token, *body: t.GStmt) -> t.GraphDecl:
+        return t.GraphDecl(self.word(name), body, span=self.span(name))
+
+    def gtensor(self, kind: Token, name: Token, type: t.GType) -> t.GTensor:
+        return t.GTensor(str(kind), str(name), type, span=self.span(name))
+
+    def gtype(self, dtype: Token, shape: tuple[int, ...], within: Token | None, distinct: Token | None) -> t.GType:
+        into = None if within is None else self.integer(within)
+        return t.GType(str(dtype), shape, into, distinct is not None, span=self.span(dtype))
+
+    def gnode(
+        self,
+        results: tuple[t.GResult, ...],
+        op: Token,
+        args: tuple[t.Ref, ...],
+        attrs: tuple[t.Setting, ...] | None,
+    ) -> t.GNode:
+        self.unique("result", results)
+        self.unique("attribute", attrs or ())
+        return t.GNode(results, str(op), args, attrs or (), span=self.span(op))
+
+    def result(self, name: Token, type: t.GType) -> t.GResult:
+        return t.GResult(str(name), type, span=self.span(name))
+
+    def grepeat(
+        self,
+        results: tuple[Token, ...] | None,
+        keyword: Token,
+        count: Token,
+        carries: tuple[t.GCarry, ...],
+        *rest: Any,
+    ) -> t.GRepeat:
+        *body, yields = rest
+        self.unique("carried value", carries)
+        return t.GRepeat(
+            strings(results), self.integer(count), carries, tuple(body), strings(yields), span=self.span(keyword)
+        )
+
+    def carry(self, name: Token, init: Token) -> t.GCarry:
+        return t.GCarry(str(name), str(init), span=self.span(name))
+
+    def goffer(self, by: Token, names: tuple[Token, ...]) -> t.GOffer:
+        return t.GOffer(str(by), strings(names), span=self.span(by))
+
+    def gplace(self, names: tuple[Token, ...], unit: Token, settings: tuple[t.Setting, ...] | None) -> t.GPlace:
+        self.unique("setting", settings or ())
+        return t.GPlace(strings(names), str(unit), settings or (), span=self.span(unit))
+
+    def setting(self, name: Token, value: t.Value) -> t.Setting:
+        return t.Setting(str(name), value, span=self.span(name))
+
+    def number(self, sign: Token | None, token: Token) -> int | float:
+        return -self.literal(token) if sign else self.literal(token)
+
+    def word(self, token: Token) -> str:
+        return self.text(token) if token.type == "STRING" else str(token)
+
+    def values(self, bracket: Token, *values: t.Value) -> tuple[t.Value, ...]:
+        return values
+
+    # ---- chips
+
+    def chip(self, name: Token, *body: t.CSetting | t.CPart | t.CGroup | t.CConnect) -> t.ChipDecl:
+        settings = tuple(s for s in body if isinstance(s, t.CSetting))
+        parts = tuple(s for s in body if isinstance(s, t.CPart))
+        groups = tuple(s for s in body if isinstance(s, t.CGroup))
+        connects = tuple(s for s in body if isinstance(s, t.CConnect))
+        self.unique("setting", settings)
+        self.unique("part", [*parts, *(p for g in groups for p in g.parts)])
+        self.unique("group", groups)
+        return t.ChipDecl(str(name), settings, parts, groups, connects, span=self.span(name))
+
+    def cpart(self, name: Token, template: Token, settings: tuple[t.CSetting, ...] | None) -> t.CPart:
+        self.unique("setting", settings or ())
+        spans = {"span": self.span(name), "template_span": self.span(template)}
+        return t.CPart(str(name), str(template), settings or (), **spans)
+
+    def cgroup(self, name: Token, count: Token, *parts: t.CPart) -> t.CGroup:
+        return t.CGroup(str(name), self.integer(count), parts, span=self.span(name))
+
+    def cconnect(self, *names: t.Ref) -> t.CConnect:
+        return t.CConnect(names, span=names[0].span)
+
+    def csetting(self, name: Token, value: t.CValue) -> t.CSetting:
+        return t.CSetting(str(name), value, span=self.span(name))
+
+    def quantity(self, sign: Token | None, number: Token, unit: Token | None) -> t.Quantity:
+        value = -self.literal(number) if sign else self.literal(number)
+        first, last = self.span(sign or number), self.span(unit or number)
+        end = last.end if last.line == first.line else first.end
+        return t.Quantity(value, str(unit or ""), span=Span(self.source, first.line, first.col, end))
+
+    def one_value(self, value: t.CValue) -> t.CValue:
+        return value
+
+    one_setting = csetting
+
+
+def strings(names: Iterable[Token] | None) -> tuple[str, ...]:
+    """Plain strings, without the places that tokens carry."""
+    return tuple(map(str, names or ()))

@@ -1,0 +1,310 @@
+"""Tree to text: the printer. `parse_items(show(x))` gives `x` again, for every tree the grammar can say.
+
+What it cannot say: a negative `Num` (that is `Neg`), and names that are no names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import singledispatch
+
+from dfcompiler.text import tree as t
+
+WIDTH = 110
+INDENT = "  "
+WORD = re.compile(r"[a-zA-Z_][a-zA-Z_0-9]*(-[a-zA-Z_0-9]+)*")
+# How tightly an expression binds: a part that binds less than its place asks for gets parentheses.
+SUM, PRODUCT, SIGNED = 1, 2, 3
+BINDING = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT, "%": PRODUCT}
+
+
+def show(node: t.Item) -> str:
+    """The text of an item, ending in a newline."""
+    return "\n".join(lines(node)) + "\n"
+
+
+def show_expr(e: t.Expr | t.DeviceDim, place: int = SUM) -> str:
+    """An expression, in parentheses where it binds less tightly than `place`."""
+    match e:
+        case t.Num(value):
+            return repr(value)
+        case t.Ref(name):
+            return name
+        case t.Ext(name):
+            return f"|{name}|"
+        case t.Pack(name):
+            return f"*{name}"
+        case t.DeviceDim(name):
+            return f"@{name}"
+        case t.Access(name, subs):
+            return f"{name}[{comma(map(show_expr, subs))}]"
+        case t.Call(fn, args):
+            return f"{fn}({comma(map(show_expr, args))})"
+        case t.Neg(a):
+            text, own = f"-{show_expr(a, SIGNED)}", SIGNED
+        case t.Bin(op, a, b):
+            own = BINDING[op]
+            text = f"{show_expr(a, own)} {op} {show_expr(b, own + 1)}"
+    return text if own >= place else f"({text})"
+
+
+def comma(parts: Iterable[str]) -> str:
+    """The parts, separated by commas."""
+    return ", ".join(parts)
+
+
+def indented(nodes: Iterable[object]) -> list[str]:
+    """The lines of nodes, one level further in."""
+    return [INDENT + line for node in nodes for line in lines(node)]
+
+
+def block(head: str, body: Iterable[object]) -> list[str]:
+    """A head and its body in braces."""
+    return [f"{head} {{", *indented(body), "}"]
+
+
+def quoted(text: str) -> str:
+    """A quoted text, with the escapes of JSON."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+@singledispatch
+def lines(node: object) -> list[str]:
+    """The lines of a statement or an item, without indentation."""
+    raise TypeError(f"{type(node).__name__} has no text")
+
+
+# ---- operators
+
+
+@lines.register
+def _(op: t.OpDecl) -> list[str]:
+    params, results = comma(map(show_param, op.params)), comma(map(show_param, op.results))
+    whole = f"op {op.name}({params}) -> ({results})"
+    if len(whole) <= WIDTH:
+        return block(whole, op.body)
+    return [*wrap(f"op {op.name}(", op.params, ")"), *block(f"    -> ({results})", op.body)]
+
+
+def wrap(head: str, params: Iterable[t.Param], tail: str) -> list[str]:
+    """Parameters on as few lines as the width allows, aligned behind the bracket that `head` ends in."""
+    rows = [head]
+    for text in map(show_param, params):
+        if len(rows[-1]) + len(text) > WIDTH and rows[-1].strip() != head.strip():
+            rows.append(" " * len(head))
+        rows[-1] += text + ", "
+    return [*(row.rstrip() for row in rows[:-1]), rows[-1].removesuffix(", ") + tail]
+
+
+def show_param(p: t.Param) -> str:
+    """An operand: `inout cache: kv [b, t, *h]`."""
+    return f"{'inout ' if p.inout else ''}{p.name}: {show_type(p.type)}"
+
+
+def show_type(x: t.TypeExpr) -> str:
+    """A type: `int [*t, j] in e distinct j`."""
+    role = f"{x.role} " if x.role else ""
+    distinct = f" distinct {x.within.distinct}" if x.within and x.within.distinct else ""
+    within = f" in {x.within.name}{distinct}" if x.within else ""
+    return f"{role}[{comma(map(show_expr, x.dims))}]{within}"
+
+
+def show_rel(rel: t.Rel) -> str:
+    """A relation: `t <= s + past[b]`."""
+    return f"{show_expr(rel.a)} {rel.op} {show_expr(rel.b)}"
+
+
+@lines.register
+def _(s: t.Attr) -> list[str]:
+    dims = f"[{comma(s.dims)}]" if s.dims else ""
+    return [f"attr {s.name}{dims}" + (f" = {show_expr(s.default)}" if s.default else "")]
+
+
+@lines.register
+def _(s: t.DimDef) -> list[str]:
+    return [f"dim {s.name} = {show_expr(s.expr)}"]
+
+
+@lines.register
+def _(s: t.Where) -> list[str]:
+    return ["where " + comma(" or ".join(map(show_rel, clause)) for clause in s.clauses)]
+
+
+@lines.register
+def _(s: t.Let) -> list[str]:
+    reduce = f"{s.reduce.fn}({comma(map(show_expr, s.reduce.indices))}) " if s.reduce else ""
+    return [f"{comma(map(show_expr, s.targets))} = {reduce}{show_expr(s.expr)}"]
+
+
+@lines.register
+def _(s: t.Scan) -> list[str]:
+    return block(f"scan {s.index}, {s.state} from {s.init}", s.body)
+
+
+# ---- model families
+
+
+@lines.register
+def _(m: t.ModelDecl) -> list[str]:
+    names = f" for {comma(map(quoted, m.architectures))}" if m.architectures else ""
+    return block(f"model {m.name}{names}", m.body)
+
+
+@lines.register
+def _(b: t.BlockDecl) -> list[str]:
+    return block(f"block {b.name}({comma(b.params)}) -> {b.result}", b.body)
+
+
+@lines.register
+def _(s: t.MParam) -> list[str]:
+    return [f"param {s.name} = {show_expr(s.expr)}" + (f" else {show_expr(s.default)}" if s.default else "")]
+
+
+@lines.register
+def _(s: t.Require) -> list[str]:
+    return [f"require {show_rel(s.rel)}, {quoted(s.message)}"]
+
+
+@lines.register
+def _(s: t.Reject) -> list[str]:
+    return [f"reject {comma(s.names)}"]
+
+
+@lines.register
+def _(s: t.TensorDecl) -> list[str]:
+    return [f"{s.kind} {s.name}: {show_type(s.type)}"]
+
+
+@lines.register
+def _(s: t.NodeStmt) -> list[str]:
+    opts = [f"{o.name} = {show_expr(o.value)}" for o in s.opts]
+    return [f"{comma(s.outs)} = {s.op}({comma(a.name for a in s.args)}){braced(opts)}"]
+
+
+@lines.register
+def _(s: t.Repeat) -> list[str]:
+    return block(f"repeat {show_expr(s.count)}", s.body)
+
+
+@lines.register
+def _(s: t.Each) -> list[str]:
+    return block(f"each {comma(s.names)} -> {s.out}", s.body)
+
+
+@lines.register
+def _(s: t.Cond) -> list[str]:
+    return block(f"if {show_rel(s.rel)}", s.body)
+
+
+@lines.register
+def _(s: t.Outputs) -> list[str]:
+    return [f"output {comma(s.names)}"]
+
+
+# ---- graphs
+
+
+@lines.register
+def _(g: t.GraphDecl) -> list[str]:
+    return block(f"graph {quoted(g.name)}", g.body)
+
+
+@lines.register
+def _(s: t.GTensor) -> list[str]:
+    return [f"{s.kind} {s.name}: {show_gtype(s.type)}"]
+
+
+@lines.register
+def _(s: t.GNode) -> list[str]:
+    results = comma(f"{r.name}: {show_gtype(r.type)}" for r in s.results)
+    return [f"{results} = {s.op}({comma(a.name for a in s.args)}){braced(map(show_setting, s.attrs))}"]
+
+
+@lines.register
+def _(s: t.GRepeat) -> list[str]:
+    results = f"{comma(s.results)} = " if s.results else ""
+    carries = comma(f"{c.name} = {c.init}" for c in s.carries)
+    *rows, end = block(f"{results}repeat {s.count} ({carries})", s.body)
+    return [*rows, f"{INDENT}yield {comma(s.yields)}".rstrip(), end]
+
+
+@lines.register
+def _(s: t.GOffer) -> list[str]:
+    return [f"offer {s.by}: {comma(s.names)}"]
+
+
+@lines.register
+def _(s: t.GPlace) -> list[str]:
+    return [f"place {comma(s.names)} on {s.unit}{braced(map(show_setting, s.settings))}"]
+
+
+def show_gtype(x: t.GType) -> str:
+    """A concrete type: `int32 [1, 8] in 128 distinct`."""
+    within = "" if x.within is None else f" in {x.within}{' distinct' if x.distinct else ''}"
+    return f"{x.dtype} [{comma(map(str, x.shape))}]{within}"
+
+
+def show_setting(s: t.Setting) -> str:
+    """A setting of a node or a placement."""
+    return f"{s.name} = {show_value(s.value)}"
+
+
+def show_value(value: t.Value) -> str:
+    """A value of a graph; a text that is not a plain word is quoted."""
+    match value:
+        case tuple():
+            return f"[{comma(map(show_value, value))}]"
+        case str():
+            return show_word(value)
+    return repr(value)
+
+
+def show_word(text: str) -> str:
+    """A word, quoted where it would read as something else."""
+    return text if WORD.fullmatch(text) and text != "inf" else quoted(text)
+
+
+def braced(parts: Iterable[str]) -> str:
+    """Settings behind a call or a part; nothing where there are none."""
+    inside = comma(parts)
+    return f" {{{inside}}}" if inside else ""
+
+
+# ---- chips
+
+
+@lines.register
+def _(chip: t.ChipDecl) -> list[str]:
+    return block(f"chip {chip.name}", [*chip.settings, *chip.parts, *chip.groups, *chip.connects])
+
+
+@lines.register
+def _(s: t.CSetting) -> list[str]:
+    return [f"{s.name} = {show_cvalue(s.value)}"]
+
+
+@lines.register
+def _(p: t.CPart) -> list[str]:
+    head = f"part {p.name}: {p.template}"
+    whole = head + braced(f"{s.name} = {show_cvalue(s.value)}" for s in p.settings)
+    return [whole] if len(whole) <= WIDTH else block(head, p.settings)
+
+
+@lines.register
+def _(g: t.CGroup) -> list[str]:
+    return block(f"group {g.name} x {g.count}", g.parts)
+
+
+@lines.register
+def _(s: t.CConnect) -> list[str]:
+    return ["connect " + " - ".join(n.name for n in s.names)]
+
+
+def show_cvalue(value: t.CValue) -> str:
+    """A value of a chip, as it was written: `1.5 GHz`, `64`, `weight-stationary`."""
+    match value:
+        case t.Quantity(number, unit):
+            return f"{number!r} {unit}".rstrip()
+    return show_word(value)

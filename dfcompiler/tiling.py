@@ -1,0 +1,304 @@
+"""Every legal tiling of a loop nest on a unit, priced in blocks; the best for each DRAM share, exactly.
+
+The map space of one problem on one unit: how many instances each parallel loop is split over; one tile
+size per loop, all distinct trip counts, rounded up to what fills the unit; every order of the loops; for
+every operand, streamed or kept across the loops that it does not depend on, in the unit's memory or in
+the one above. Tilings are visited in the order of a lower bound and the rest is dropped when no bound can
+beat what was found, so the result is optimal in this space; `candidates` counts all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, prod
+
+import numpy as np
+import numpy.typing as npt
+
+from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.template import Contraction, Tile
+from dfcompiler.nest import INNER, OUTER, Keep, Nest, Tiles, Traffic
+from dfcompiler.problem import NestLoop, Problem
+
+Floats = npt.NDArray[np.float64]
+
+BLOCK = 2048  # tilings priced in one call: arrays of this length stay in a core's cache
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)  # of the DRAM's bandwidth that a column may reserve
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """One mapping of a problem onto a unit and its price. Cycles are of the chip's clock."""
+
+    share: float
+    cycles: float
+    compute_cycles: float
+    helper_cycles: float  # of the vector unit beside, in all
+    memory_cycles: float  # DRAM busy at its full bandwidth
+    dram_bytes: float
+    level_bytes: Mapping[str, float]
+    tile: Mapping[str, int]
+    ways: Mapping[str, int]
+    order: tuple[str, ...]
+    keeps: tuple[Keep, ...]
+    room_bytes: float
+    room_above_bytes: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found: the best tiling for each share, or why there is none."""
+
+    tilings: tuple[Tiling, ...]
+    candidates: int
+    why: str = ""
+
+
+@dataclass
+class _Best:
+    """The best tiling so far for each share, by (cycles, DRAM bytes)."""
+
+    found: dict[float, tuple[float, float, Tiling]] = field(default_factory=dict)
+
+    def bound(self, share: float) -> float:
+        return self.found[share][0] if share in self.found else float("inf")
+
+
+def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float] = SHARES) -> Search:
+    """The best tilings of a problem on a unit; `helper` runs the vector work that the unit cannot.
+
+    An empty result says in `why` which constraint fails and by how much.
+    """
+    why = _unable(problem, unit, helper)
+    if why:
+        return Search((), 0, why)
+    best, candidates, tightest = _Best(), 0, float("inf")
+    loops = tuple(x for x in problem.loops)
+    for block, bound in _blocks(problem, unit, helper, loops):
+        live = [s for s in shares if np.any(bound < best.bound(s))]
+        candidates += len(bound) * _orders(loops)
+        if not live:
+            continue
+        keep = np.any([bound < best.bound(s) for s in live], axis=0)
+        tiles = _select(block, keep)
+        tightest = min(tightest, _price(problem, unit, helper, tiles, loops, live, best))
+    if not best.found:
+        room = unit.levels[-1].capacity_bytes
+        return Search((), candidates, f"the smallest tile needs {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {room:,} B")
+    return Search(tuple(t for _, _, t in best.found.values()), candidates)
+
+
+def _unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
+    """Why a unit cannot run a problem at all, empty where it can."""
+    kinds = set(problem.vector)
+    template = unit.template
+    if problem.contractions and not template.runs("mac"):
+        return f"`{unit.name}` has no multiply-accumulate"
+    rest = sorted(k for k in kinds if not template.runs(k) or (k == "mac" and not template.runs("add")))
+    if not rest:
+        return ""
+    if not problem.contractions:
+        return f"`{unit.name}` cannot run {', '.join(rest)}"
+    if helper is None or not all(helper.template.runs(k) for k in rest):
+        return f"`{unit.name}` cannot run {', '.join(rest)}, and no vector unit beside it can"
+    return ""
+
+
+def _orders(loops: Sequence[NestLoop]) -> int:
+    return prod(range(1, len(loops) + 1))
+
+
+# ---- candidates --------------------------------------------------------------------------------
+
+
+def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
+    """Tile sizes with distinct trip counts, rounded up to multiples of `granule` (or the whole); ascending."""
+    trips = np.unique(-(-size // np.arange(1, int(size**0.5) + 2)))
+    every = np.unique(np.concatenate([trips, -(-size // trips), [size]]))
+    aligned = np.minimum(-(-every // granule) * granule, size)
+    return np.unique(aligned)
+
+
+def splits(sizes: Sequence[int], instances: int) -> list[tuple[int, ...]]:
+    """Ways to split loops over instances: products up to `instances` that nothing in the list improves on."""
+    steps = sorted({1, instances, *(1 << i for i in range(instances.bit_length())), *(d for d in range(1, instances + 1) if instances % d == 0)})
+    legal = [c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances]
+    full = max((prod(c) for c in legal), default=1)
+    return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
+
+
+def _blocks(problem: Problem, unit: Unit, helper: Unit | None, loops: Sequence[NestLoop]) -> Iterator[tuple[Tiles, Floats]]:
+    """Tilings in blocks, best lower bound first, with that bound in cycles."""
+    parallel = [x for x in loops if not x.reduced]
+    granules = _granules(problem, unit, loops)
+    columns: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
+    over: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
+    for chosen in splits([x.size for x in parallel], unit.instances):
+        ways = dict(zip((x.name for x in parallel), chosen, strict=True))
+        each = [tile_sizes(ceil(x.size / ways.get(x.name, 1)), granules[x.name]) for x in loops]
+        grid = np.meshgrid(*each, indexing="ij") if each else []
+        for x, g in zip(loops, grid, strict=True):
+            columns[x.name].append(g.ravel())
+            over[x.name].append(np.full(g.size, ways.get(x.name, 1)))
+    size = {n: np.concatenate(c).astype(np.float64) for n, c in columns.items()}
+    ways_ = {n: np.concatenate(c).astype(np.float64) for n, c in over.items()}
+    tiles = _tiles(problem, unit, helper, loops, size, ways_)
+    fits = _smallest_room(problem, tiles) <= unit.levels[-1].capacity_bytes
+    if fits.any():
+        tiles = _select(tiles, fits)
+    bound = _steps(problem, tiles) * tiles.compute + float(unit.template.fill_cycles())
+    order = np.argsort(bound, kind="stable")
+    for start in range(0, len(order), BLOCK):
+        piece = order[start : start + BLOCK]
+        yield _select(tiles, piece), bound[piece]
+
+
+def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:
+    """Per loop the tile granularity that leaves no lane idle: that of the roles its indices play."""
+    grain = unit.template.granule()
+    found = dict.fromkeys((x.name for x in loops), 1)
+    for c in problem.contractions:
+        for role, indices in (("m", c.m), ("n", c.n), ("k", c.k)):
+            inside = [x for x in loops if set(x.indices) & set(indices)]
+            rest = prod(problem.group.sizes[i] for i in indices if not any(i in x.indices for x in inside))
+            for x in inside[:1]:
+                found[x.name] = max(found[x.name], max(1, grain.get(role, 1) // max(1, rest)))
+    return found
+
+
+def _tiles(problem: Problem, unit: Unit, helper: Unit | None, loops: Sequence[NestLoop], size: dict[str, Floats], ways: dict[str, Floats]) -> Tiles:
+    shard = {x.name: np.ceil(x.size / ways[x.name]) for x in loops}
+    trips = {n: np.ceil(shard[n] / size[n]) for n in size}
+    count = len(next(iter(size.values()))) if size else 1
+    pairs = _pairs(problem, size, ways, count)
+    tiles = Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs)
+    own, beside = tile_work(problem, unit, helper, tiles)
+    return Tiles(size, ways, trips, np.broadcast_to(np.maximum(own, beside), (count,)), np.broadcast_to(beside, (count,)), pairs)
+
+
+def _pairs(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int) -> Floats | None:
+    """Non-empty tiles of the masked pair of loops, for every tiling; equal pairs are counted once."""
+    band = problem.band
+    if band is None or band.col not in size:
+        return None
+    row = size[band.row] if band.row in size else np.ones(count)
+    split = ways[band.row] if band.row in ways else np.ones(count)
+    keys, back = np.unique(np.stack([row, size[band.col], split], 1).astype(np.int64), axis=0, return_inverse=True)
+    return np.asarray([band.pairs(int(r), int(c), int(w)) for r, c, w in keys])[back.ravel()]
+
+
+def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
+    """Cycles of one tile on the unit, and on the vector unit beside it."""
+    size = tiles.size
+    matrix = tuple(Contraction(problem.role(c.batch, size), problem.role(c.m, size), problem.role(c.n, size), problem.role(c.k, size)) for c in problem.contractions)
+    mine: dict[str, Floats] = {}
+    other: dict[str, Floats] = {}
+    for term in problem.facts.work.terms:
+        amount = np.asarray(problem.role(term.indices, size), dtype=np.float64)
+        for x in problem.loops:
+            if x.reduced and not set(x.indices) & set(term.indices):
+                amount = amount / tiles.trips[x.name]  # once per sum, not per tile of it
+        to = mine if unit.template.runs(term.kind) and (term.kind != "mac" or unit.template.runs("add")) else other
+        to[term.kind] = to.get(term.kind, np.zeros(1)) + amount
+    own = unit.template.cycles(Tile(matrix, mine, problem.a_bits, problem.b_bits, problem.acc_bits), unit.ports)
+    beside: Floats = np.zeros(1)
+    if other and helper:
+        beside = np.asarray(helper.template.cycles(Tile((), other, problem.a_bits, problem.b_bits, problem.acc_bits), helper.ports))
+    return np.asarray(own, dtype=np.float64), np.asarray(beside, dtype=np.float64)
+
+
+def _select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
+    def pick(a: Floats) -> Floats:
+        return np.asarray(a[which])
+
+    return Tiles(
+        {n: pick(a) for n, a in tiles.size.items()},
+        {n: pick(a) for n, a in tiles.ways.items()},
+        {n: pick(a) for n, a in tiles.trips.items()},
+        pick(tiles.compute),
+        pick(tiles.helper),
+        None if tiles.pairs is None else pick(tiles.pairs),
+    )
+
+
+def _smallest_room(problem: Problem, tiles: Tiles) -> Floats:
+    """Bytes that a tiling needs at the least: one buffer of every operand."""
+    room = np.zeros_like(tiles.compute)
+    for o in problem.operands:
+        room = room + np.asarray(problem.elements(o.name, tiles.size)) * o.bits / 8
+    return room
+
+
+def _steps(problem: Problem, tiles: Tiles) -> Floats:
+    """Tiles that one instance runs."""
+    band = problem.band
+    masked = {band.col, band.row} if band and tiles.pairs is not None else set()
+    steps = np.ones_like(tiles.compute) if tiles.pairs is None else tiles.pairs.copy()
+    for name, trips in tiles.trips.items():
+        if name not in masked:
+            steps = steps * trips
+    return np.asarray(steps)
+
+
+# ---- prices ------------------------------------------------------------------------------------
+
+
+def _price(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles, loops: Sequence[NestLoop], shares: Sequence[float], best: _Best) -> float:
+    """Price a block in every order and residency, update the best; the least bytes that any tiling needs."""
+    levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
+    capacity = unit.levels[-1].capacity_bytes
+    above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else float("inf")
+    least = float("inf")
+    for order in itertools.permutations([x.name for x in loops]):
+        nest = Nest(problem, unit, tiles, order)
+        for keeps in nest.options(levels):
+            traffic = nest.traffic(keeps)
+            least = min(least, float(traffic.room.min()))
+            fits = (traffic.room <= capacity) & (traffic.room_above <= above)
+            if not fits.any():
+                continue
+            for share in shares:
+                cycles = np.where(fits, nest.cycles(traffic, share), np.inf)
+                _keep_best(best, nest, traffic, keeps, share, cycles)
+    return least
+
+
+def _keep_best(best: _Best, nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, cycles: Floats) -> None:
+    at = int(np.argmin(cycles))
+    held = best.found.get(share)
+    if held and cycles[at] > held[0]:
+        return
+    dram = traffic.dram_bytes()
+    ties = np.flatnonzero(cycles <= cycles[at])
+    at = int(ties[np.argmin(dram[ties])])
+    if held and (cycles[at], dram[at]) >= held[:2]:
+        return
+    best.found[share] = (float(cycles[at]), float(dram[at]), _tiling(nest, traffic, keeps, share, at, float(cycles[at])))
+
+
+def _tiling(nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, at: int, cycles: float) -> Tiling:
+    tiles, unit = nest.tiles, nest.unit
+    steps = float(traffic.counts[:, at].sum())
+    names = [x.part for x in unit.levels]
+    dram = float(traffic.dram_bytes()[at])
+    moved = float(traffic.total(traffic.inner + traffic.up)[at] + traffic.last[at]) * unit.instances
+    through = float(traffic.total(traffic.above[0] + traffic.above[1])[at] + traffic.last_all[at])
+    level_bytes = {names[0]: dram, **({names[-2]: through} if len(names) > 2 else {}), names[-1]: moved}
+    top = unit.levels[1]
+    return Tiling(
+        share,
+        cycles,
+        steps * float(tiles.compute[at]),
+        steps * float(tiles.helper[at]),
+        dram / min(top.source_bytes_per_cycle, top.sink_bytes_per_cycle),
+        dram,
+        level_bytes,
+        {n: int(a[at]) for n, a in tiles.size.items()},
+        {n: int(a[at]) for n, a in tiles.ways.items() if a[at] > 1},
+        nest.order,
+        keeps,
+        float(traffic.room[at]),
+        float(traffic.room_above[at]),
+    )

@@ -1,0 +1,92 @@
+"""The wheel holds everything, and what is installed from it reads its own content and no other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTENT = ("ir", "templates", "passes")
+SOURCES = ("dfcompiler", *CONTENT, "pyproject.toml", "setup.py", "LICENSE", "README.md")
+JUNK = shutil.ignore_patterns("__pycache__", "*.pyc", "_content")
+
+
+def pip(*args: str, cwd: Path) -> None:
+    command = [sys.executable, "-m", "pip", "-q", "--isolated", "--no-cache-dir", "--disable-pip-version-check", *args]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that neither an old `build/` nor a running test sees it."""
+    source = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=JUNK)
+        elif path.exists():
+            shutil.copy(path, source / name)
+    pip("wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", "dist", ".", cwd=source)
+    (built,) = (source / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel installed; what it depends on comes from the running environment."""
+    folder = tmp_path_factory.mktemp("site")
+    pip("install", "--no-index", "--no-deps", "--target", str(folder), str(wheel), cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A user's folder whose own `ir/`, `passes/` and `templates/` must not be read."""
+    for kind in CONTENT:
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "trap.py").write_text("raise SystemExit('a file of the current folder was imported')\n")
+    (tmp_path / "templates/chips").mkdir()
+    (tmp_path / "templates/chips/trap.chip").write_text("not a chip at all")
+    return tmp_path
+
+
+def run(site: Path, cwd: Path, *command: str) -> str:
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONSAFEPATH", "DFCOMPILER_PLUGINS")}
+    done = subprocess.run(
+        command, cwd=cwd, env={**env, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def files(folder: Path) -> set[str]:
+    found = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc" and not p.name.startswith("."))
+    return {p.relative_to(folder).as_posix() for p in found}
+
+
+def test_the_wheel_holds_every_file(wheel: Path) -> None:
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    engine = {f"dfcompiler/{name}" for name in files(ROOT / "dfcompiler")}
+    content = {f"dfcompiler/_content/{kind}/{name}" for kind in CONTENT for name in files(ROOT / kind)}
+    assert inside == engine | content
+
+
+def test_content_comes_from_the_wheel(site: Path, elsewhere: Path) -> None:
+    code = "from dfcompiler import content, registry as r; r.load(); print(content.root(), *r.names('pass'))"
+    root, *passes = run(site, elsewhere, sys.executable, "-c", code).split()
+    assert Path(root) == site / "dfcompiler/_content"
+    assert len(passes) >= len(list((ROOT / "passes").glob("*.py")))
+
+
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_the_command_lists_chips_of_the_wheel(site: Path, elsewhere: Path, how: str) -> None:
+    start = [str(site / "bin/dfc")] if how == "script" else [sys.executable, "-m", "dfcompiler"]
+    listed = run(site, elsewhere, *start, "list", "chips")
+    assert "ador" in listed and "trap" not in listed
