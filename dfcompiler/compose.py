@@ -225,7 +225,7 @@ def _rename(number: int, shape: OpShape, names: Mapping[str, str], join: _Join, 
     def tensor(name: str) -> str:
         if name in attrs:
             return f"{name}_{number}"
-        return names[name] if name in outer else f"{name}_{number}"
+        return names[name] if name in outer else f"{name}.{number}"  # no tensor of a graph has a dot
 
     def go(e: t.Expr) -> t.Expr:
         match e:
@@ -252,7 +252,8 @@ def _rename(number: int, shape: OpShape, names: Mapping[str, str], join: _Join, 
         return replace(o, name=names[o.name], dims=tuple(go(d) for d in o.dims), within=within, distinct=distinct)
 
     def statement(s: Statement) -> Statement:
-        return replace(s, targets=tuple(access(a) for a in s.targets), over=tuple(index(i) for i in s.over), expr=go(s.expr))
+        scan = s.scan and (index(s.scan[0]), tensor(s.scan[1]), tensor(s.scan[2]))
+        return replace(s, targets=tuple(access(a) for a in s.targets), over=tuple(index(i) for i in s.over), expr=go(s.expr), scan=scan)
 
     return OpShape(
         shape.name,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import networkx as nx
 
@@ -18,6 +18,10 @@ from dfcompiler.diagnostics import Loc
 from dfcompiler.dtypes import bits
 from dfcompiler.opshape import OpShape, bind, extents
 from dfcompiler.text.tree import OpDecl, Value
+
+if TYPE_CHECKING:
+    from dfcompiler.columns import Columns
+    from dfcompiler.schedule import Mapping as Mapping_
 
 AttrValue: TypeAlias = int | float | tuple[int, ...]
 
@@ -121,6 +125,9 @@ class Graph:
     outputs: tuple[str, ...] = ()
     offers: tuple[Offer, ...] = ()
     places: tuple[Place, ...] = ()
+    # What `tile` and the mappers worked out; derived from the rest, so it does not count for equality.
+    columns: Columns | None = field(default=None, compare=False, repr=False)
+    mapping: Mapping_ | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def nodes(self) -> Mapping[str, Node]:

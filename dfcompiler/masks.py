@@ -9,7 +9,7 @@ square, and nothing is averaged.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -51,7 +51,7 @@ def attributes(shape: OpShape, sizes: Mapping[str, int], given: Mapping[str, obj
     return values
 
 
-FUNCTIONS = {
+FUNCTIONS: Mapping[str, Callable[..., Floats]] = {
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,
@@ -223,7 +223,7 @@ def _bounds(mask: Mask, rel: t.Rel, col: str, grid: Mapping[str, Ints]) -> tuple
         return np.asarray(np.clip(a, -FAR, FAR) - np.clip(b, -FAR, FAR))
 
     zero, one, two = at(0), at(1), at(2)
-    slope = one - zero
+    slope = np.round(one - zero, 9)  # `a / 3` is not exact in binary
     near = np.abs(zero) < FAR / 2
     if np.any((np.abs(two - one - slope) > 1e-9) & near) or not np.all(np.isin(slope[near], (-1.0, 0.0, 1.0))):
         raise Diag("bad-mask", f"a `where` clause must use `{col}` with factor 1", rel.span or mask.shape.span)
@@ -237,7 +237,7 @@ def _bounds(mask: Mask, rel: t.Rel, col: str, grid: Mapping[str, Ints]) -> tuple
     bottom = np.ceil(rest) + (1 if strict else 0) * (np.floor(rest) == rest)
     lower = np.where(slope_ < 0, bottom, -FAR)
     if rel.op == "==":
-        upper = np.where(slope != 0, -rest * slope + 1, np.where(rest == 0, FAR, -FAR))
+        upper = np.where(slope != 0, np.where(rest == np.floor(rest), -rest * slope + 1, -FAR), np.where(rest == 0, FAR, -FAR))
         lower = np.where(slope != 0, -rest * slope, -FAR)
     return lower, upper
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -49,35 +50,38 @@ class Tiles:
     compute: Floats  # cycles of one tile on one instance
     helper: Floats  # of which the vector unit beside is busy
     pairs: Floats | None = None  # tiles with points per pass over both masked loops, where tiles may be empty
+    fill: Floats | None = None  # how much of such a tile's columns is inside the mask's hull: its share of bytes
+    elements: Mapping[str, Floats] = field(default_factory=dict)  # per operand, of one tile
+
+
+# Rows of moved bytes: into and out of one instance's memory, read from and written to the level above by all
+# instances, read from and written to DRAM.
+INNER_IN, INNER_OUT, ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE = range(6)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one order and one set of kept operands move, per class of steps: arrays `[classes, tilings]`.
+    """What one order and one set of kept operands move, per class of steps.
 
-    A class of `counts` steps moves `inner` bytes into one instance's memory and `up` out of it; `above` and
-    `dram` are bytes read from (row 0) and written to (row 1) the level above and DRAM by all instances.
-    Class 0 is the first step; `last` bytes per instance are the last store. `room` bytes are occupied in one
-    instance's memory, `room_above` in the memory above.
+    `moved[row, class, tiling]` are bytes of one step; class 0 is the first step. `last` (one instance) and
+    `last_all` (all) are the bytes of the last store. `room` bytes are occupied in one instance's memory,
+    `room_above` in the memory above. Traffic of several operands adds up.
     """
 
-    counts: Floats
-    inner: Floats
-    up: Floats
-    above: tuple[Floats, Floats]
-    dram: tuple[Floats, Floats]
+    moved: Floats
     last: Floats
     last_all: Floats
     room: Floats
     room_above: Floats
 
-    def total(self, per_class: Floats) -> Floats:
-        """Bytes of all steps."""
-        return np.asarray((self.counts * per_class).sum(0))
-
-    def dram_bytes(self) -> Floats:
-        """Bytes from and to DRAM."""
-        return self.total(self.dram[0] + self.dram[1]) + self.last_all
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.moved + other.moved,
+            self.last + other.last,
+            self.last_all + other.last_all,
+            self.room + other.room,
+            self.room_above + other.room_above,
+        )
 
 
 class Nest:
@@ -88,10 +92,13 @@ class Nest:
         self.depth = len(self.order)
         band = problem.band
         self.trips = dict(tiles.trips)
-        if band and tiles.pairs is not None and band.col in self.trips:
-            first = next((x for x in self.order if x in (band.col, band.row)), band.col)
-            inner = band.col if first != band.col or band.row is None else band.row
-            self.trips[inner] = np.maximum(1.0, tiles.pairs / self.trips[first] if first != inner else tiles.pairs)
+        self.thin, self.thick = "", ""  # the masked loops: the inner one has fewer trips, averaged over the outer one
+        if band and tiles.pairs is not None:
+            self.thick = next((x for x in self.order if x in (band.col, band.row)), band.row or "")
+            self.thin = band.col if self.thick != band.col else band.row or ""
+            if not self.thin or self.thin not in self.trips:
+                self.thin, self.thick = self.thick, ""
+            self.trips[self.thin] = np.maximum(1.0, tiles.pairs / self.trips.get(self.thick, 1.0))
         self.multi = [np.asarray(self.trips[x] > 1, dtype=np.float64) for x in self.order]
         self.classes = list(itertools.product((0, 1), repeat=self.depth))
         self.counts = np.stack([self._count(c) for c in self.classes])
@@ -108,59 +115,83 @@ class Nest:
         on = [x in o.loops for x in self.order]
         return [p for p in range(self.depth) if not on[p] and any(on[p + 1 :])]
 
-    def options(self, levels: Sequence[str]) -> Iterator[tuple[Keep, ...]]:
-        """Every useful set of kept operands: per operand none, or one level and one position."""
+    def options(self, levels: Sequence[str], capacity: float, above: float) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
+        """Every useful set of kept operands with its traffic: per operand none, or one level and one position.
+
+        Sets that no tiling has room for are left out as soon as that is known.
+        """
         each: list[list[Keep | None]] = []
         for o in self.problem.operands:
-            if o.kind == "local":
-                continue
-            spots = self.idle_positions(o)
+            spots = self.idle_positions(o) if o.kind != "local" else []
             each.append([None, *(Keep(o.name, w, p) for p in spots for w in levels)])
-        for chosen in itertools.product(*each):
-            yield tuple(k for k in chosen if k)
+        parts = [{k: self.part(o, k) for k in keeps} for o, keeps in zip(self.problem.operands, each, strict=True)]
 
-    def traffic(self, keeps: Sequence[Keep]) -> Traffic:
-        """Bytes per class of steps, and bytes occupied, when these operands are kept."""
-        kept = {k.operand: k for k in keeps}
-        inner, up, *moved_above = (np.zeros_like(self.counts) for _ in range(6))
-        above, dram = moved_above[:2], moved_above[2:]
-        last, last_all, room, room_above = (np.zeros_like(self.tiles.compute) for _ in range(4))
+        def extend(depth: int, keeps: tuple[Keep, ...], so_far: Traffic) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
+            if not np.any((so_far.room <= capacity) & (so_far.room_above <= above)):
+                return
+            if depth == len(parts):
+                yield keeps, so_far
+                return
+            for keep, part in parts[depth].items():
+                yield from extend(depth + 1, (*keeps, keep) if keep else keeps, so_far + part)
+
+        yield from extend(0, (), self.nothing)
+
+    @cached_property
+    def nothing(self) -> Traffic:
+        """No traffic at all."""
+        none = np.zeros_like(self.tiles.compute)
+        return Traffic(np.zeros((6, *self.counts.shape)), none, none, none, none)
+
+    def traffic(self) -> Traffic:
+        """Traffic with nothing kept."""
+        total = self.nothing
         for o in self.problem.operands:
-            keep = kept.get(o.name)
-            room = room + self._room(o, keep)
-            if o.kind == "local":
+            total = total + self.part(o, None)
+        return total
+
+    def part(self, o: NestOperand, keep: Keep | None) -> Traffic:
+        """One operand's share of the traffic."""
+        within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
+        none, moved = np.zeros_like(self.tiles.compute), np.zeros((6, *self.counts.shape))
+        room = self._room(o, within)
+        if o.kind == "local":
+            return Traffic(moved, none, none, room, none)
+        tile, spread, writes = self._tile_elements(o) / 8, self._spread(o), o.kind == "write"
+        more = self._first_pass(o, keep) if keep else 1.0
+        for c, moving in enumerate(self.classes):
+            changes = self._moves(o, moving, within)
+            if changes is None:
                 continue
-            if keep and keep.where == OUTER:
-                room_above = room_above + self._region(o, keep.since, spread=True) * o.bits / 8
-            within = keep if keep and keep.where == INNER else None
-            tile, spread, writes = self._tile_elements(o) / 8, self._spread(o), o.kind == "write"
-            for c, moved in enumerate(self.classes):
-                moves = self._moves(o, moved, within)
-                if moves is None:
-                    continue
-                fresh = self._fresh(moved, o, keep) if keep and keep.where == OUTER else 1.0
-                for back in (False, True) if writes and self._spills(o, moved, within) else (False,):
-                    one = moves * tile * (o.partial_bits if back or self._spills(o, moved, within) else o.bits)
-                    out = writes and not back
-                    (up if out else inner)[c] += one
-                    above[out][c] += one * spread
-                    dram[out][c] += one * spread * fresh
-            if writes:
-                last, last_all = last + tile * o.bits, last_all + tile * o.bits * spread
-        return Traffic(self.counts, inner, up, (above[0], above[1]), (dram[0], dram[1]), last, last_all, room, room_above)
+            spills = writes and self._spills(o, moving, within)
+            one = changes * tile * (o.partial_bits if spills else o.bits) * (more if within else 1.0)
+            fresh = 1.0 if not beyond else more if self._fresh(moving, o, beyond) else 0.0
+            for out in (True, False) if spills else (writes,):
+                moved[INNER_OUT if out else INNER_IN, c] += one
+                moved[ABOVE_WRITE if out else ABOVE_READ, c] += one * spread
+                moved[DRAM_WRITE if out else DRAM_READ, c] += one * spread * fresh
+        last = tile * o.bits if writes else none
+        region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
+        return Traffic(moved, last, last * spread, room, region)
 
     def _tile_elements(self, o: NestOperand) -> Floats:
         """Elements that one tile touches, scaled so that ragged and masked edges add up to the exact total."""
-        elements = np.asarray(self.problem.elements(o.name, self.tiles.size), dtype=np.float64)
+        elements = self.tiles.elements[o.name]
         whole = np.ones_like(elements)
         for x in self.problem.loops:
             if x.name in o.loops:
                 whole = whole * self.trips[x.name] * self.tiles.ways[x.name]
-        exact = o.total_bytes * 8 / o.bits
         band = self.problem.band
-        if band and self.tiles.pairs is not None and band.col in o.loops:
-            return elements  # tiles that exist are moved whole; how many exist is in the trips
-        return np.minimum(elements, exact / whole) if o.kind != "local" else elements
+        if band and self.tiles.fill is not None and band.col in o.loops:
+            return elements * self.tiles.fill
+        return np.minimum(elements, o.total_bytes * 8 / o.bits / whole)
+
+    def _first_pass(self, o: NestOperand, keep: Keep) -> Array:
+        """An operand kept across a masked loop is loaded whole, though each pass sees only some of its tiles."""
+        covered = self.thick in self.order[keep.since :] and self.thick not in o.loops
+        if not self.thick or not covered or self.thin not in o.loops:
+            return 1.0
+        return self.tiles.trips[self.thin] / self.trips[self.thin]
 
     def _spread(self, o: NestOperand) -> Array:
         """Distinct copies over all instances that leave or reach the level above (one per reader without multicast)."""
@@ -188,13 +219,13 @@ class Nest:
         since = keep.since if keep else self.depth
         return bool(o.partial_bits) and any(moved[p] and self.order[p] in reduced and p < since for p in self.idle_positions(o))
 
-    def _fresh(self, moved: tuple[int, ...], o: NestOperand, keep: Keep) -> float:
+    def _fresh(self, moved: tuple[int, ...], o: NestOperand, keep: Keep) -> bool:
         """Whether a class of steps touches DRAM for an operand kept in the outer memory."""
-        return 0.0 if any(moved[p] for p in range(keep.since, self.depth) if self.order[p] not in o.loops) else 1.0
+        return not any(moved[p] for p in range(keep.since, self.depth) if self.order[p] not in o.loops)
 
     def _region(self, o: NestOperand, since: int, *, spread: bool) -> Floats:
         """Elements of the operand inside position `since`: all its tiles of the loops from there on."""
-        elements = np.asarray(self.problem.elements(o.name, self.tiles.size), dtype=np.float64)
+        elements = self.tiles.elements[o.name]
         for name in self.order[since:]:
             if name in o.loops:
                 elements = elements * self.tiles.trips[name]
@@ -202,7 +233,7 @@ class Nest:
 
     def _room(self, o: NestOperand, keep: Keep | None) -> Floats:
         """Bytes of the unit's memory: two buffers where tiles change, one region where kept, sums beside."""
-        tile = np.asarray(self.problem.elements(o.name, self.tiles.size), dtype=np.float64)
+        tile = self.tiles.elements[o.name]
         if o.kind == "local":
             spots = self.idle_positions(o)
             return (self._region(o, spots[0], spread=False) if spots else tile) * o.bits / 8
@@ -216,29 +247,30 @@ class Nest:
         return sums + tile * o.bits / 8 * (buffers if not o.partial_bits else 1)
 
 
-    def cycles(self, traffic: Traffic, share: float) -> Floats:
-        """Cycles of each tiling with `share` of the DRAM's bandwidth: the double-buffered sum over steps."""
-        compute = self.tiles.compute
-        total = compute + float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in self.unit.levels)
-        for c in range(len(self.classes)):
-            move = self._transfer(
-                traffic.inner[c], traffic.up[c], (traffic.above[0][c], traffic.above[1][c]), (traffic.dram[0][c], traffic.dram[1][c]), share
-            )
-            total = total + (traffic.counts[c] * np.maximum(compute, move) if c else move)
-        none = np.zeros_like(compute)
-        return np.asarray(total + self._transfer(none, traffic.last, (none, traffic.last_all), (none, traffic.last_all), share))
-
-    def _transfer(self, down: Floats, up: Floats, above: tuple[Floats, Floats], dram: tuple[Floats, Floats], share: float) -> Floats:
-        """Cycles to move a step's bytes: the slowest of the instance's port, the level above, and DRAM."""
-        levels = self.unit.levels
-        local, top = levels[-1], levels[1]
-        slowest = np.maximum(down / local.fill_bytes_per_cycle, up / local.drain_bytes_per_cycle)
+    def cycles(self, traffic: Traffic, shares: Sequence[float]) -> list[Floats]:
+        """Cycles of each tiling for each share of the DRAM's bandwidth: the double-buffered sum over steps."""
+        levels, compute = self.unit.levels, self.tiles.compute
+        local, top, m = levels[-1], levels[1], traffic.moved
+        near = np.maximum(m[INNER_IN] / local.fill_bytes_per_cycle, m[INNER_OUT] / local.drain_bytes_per_cycle)
+        last = traffic.last / local.drain_bytes_per_cycle
         if len(levels) > 2:
-            slowest = np.maximum(slowest, _port(above, local, levels[-2]))
-        return np.asarray(np.maximum(slowest, _port(dram, top, levels[0]) / share))
+            near = np.maximum(near, _port(m[ABOVE_READ], m[ABOVE_WRITE], local, levels[-2]))
+            last = np.maximum(last, traffic.last_all / local.sink_bytes_per_cycle)
+        dram, last_dram = _port(m[DRAM_READ], m[DRAM_WRITE], top, levels[0]), traffic.last_all / top.sink_bytes_per_cycle
+        once = compute + float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in levels)
+        found = []
+        for share in shares:
+            move = np.maximum(near, dram / share)
+            steps = (self.counts[1:] * np.maximum(move[1:], compute)).sum(0)
+            found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram / share)))
+        return found
+
+    def total(self, traffic: Traffic, *rows: int) -> Floats:
+        """Bytes of all steps in these rows, without the last store."""
+        return np.asarray(sum((self.counts * traffic.moved[r]).sum(0) for r in rows))
 
 
-def _port(moved: tuple[Floats, Floats], below: Level, above: Level) -> Floats:
+def _port(read: Floats, write: Floats, below: Level, above: Level) -> Floats:
     """Cycles for reads and writes of a memory: one after another where it is half duplex, else side by side."""
-    read, write = moved[0] / below.source_bytes_per_cycle, moved[1] / below.sink_bytes_per_cycle
-    return np.asarray(read + write if above.half_duplex else np.maximum(read, write))
+    one, two = read / below.source_bytes_per_cycle, write / below.sink_bytes_per_cycle
+    return np.asarray(one + two if above.half_duplex else np.maximum(one, two))

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from dfcompiler.steps import Step
 
 PIPELINES: dict[str, str] = {
-    "default": "lower-model,fuse-elementwise,tile,map-ilp,schedule",
-    "greedy": "lower-model,fuse-elementwise,tile,map-greedy,schedule",
+    "default": "lower-model,fuse-elementwise,batch-parts,tile,map-ilp,schedule",
+    "greedy": "lower-model,fuse-elementwise,batch-parts,tile,map-greedy,schedule",
 }
 
 

@@ -131,9 +131,12 @@ class Band:
         lo = inter.lo if axis is None else np.moveaxis(inter.lo, axis, -1)
         hi = inter.hi if axis is None else np.moveaxis(inter.hi, axis, -1)
         size = lo.shape[-1] if axis is not None else 1
-        self.lo = lo.reshape(lo.shape[0], -1, size)  # [terms, other rows, row]
-        self.hi = hi.reshape(hi.shape[0], -1, size)
+        used = np.flatnonzero((hi > lo).reshape(len(hi), -1).any(1))  # terms that no point satisfies say nothing
+        used = used if len(used) else np.zeros(1, dtype=np.int64)
+        self.lo = lo[used].reshape(len(used), -1, size)  # [terms, other rows, row]
+        self.hi = hi[used].reshape(len(used), -1, size)
         self._pairs: dict[tuple[int, int, int], float] = {}
+        self._cut: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
 
     def pairs(self, row_tile: int, col_tile: int, ways: int) -> float:
         """Tiles with points that the busiest of `ways` instances runs, row tiles dealt in turn."""
@@ -163,6 +166,11 @@ class Band:
 
     def _blocks(self, row_tile: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Hull of the intervals of each block of rows, per term."""
+        if row_tile not in self._cut:
+            self._cut[row_tile] = self._hulls(row_tile)
+        return self._cut[row_tile]
+
+    def _hulls(self, row_tile: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         size = self.lo.shape[-1]
         pad = ((0, 0), (0, 0), (0, -size % row_tile))
         empty = self.hi <= self.lo

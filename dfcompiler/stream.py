@@ -61,6 +61,7 @@ def _gauge(shape: OpShape, e: t.Expr, index: str, known: dict[str, Gauge], reduc
     def go(x: t.Expr) -> Gauge:
         return _gauge(shape, x, index, known, reduced)
 
+    mixed = Gauge.TANGLED if index in index_set(shape, e) else Gauge.FACTOR  # one value for the whole index
     match e:
         case t.Access(name, _) if name in reduced:
             return Gauge.FACTOR
@@ -69,13 +70,13 @@ def _gauge(shape: OpShape, e: t.Expr, index: str, known: dict[str, Gauge], reduc
         case t.Bin("*" | "/", a, b):
             return max(go(a), go(b))
         case t.Bin(_, a, b):
-            return Gauge.FREE if go(a) is go(b) is Gauge.FREE else Gauge.TANGLED
+            return Gauge.FREE if go(a) is go(b) is Gauge.FREE else mixed
         case t.Neg(a):
             return go(a)
         case t.Call("exp", (arg,)):
             return max(_shift(shape, term, index, known, reduced) for term in _terms(arg))
         case t.Call(_, args):
-            return Gauge.FREE if all(go(a) is Gauge.FREE for a in args) else Gauge.TANGLED
+            return Gauge.FREE if all(go(a) is Gauge.FREE for a in args) else mixed
         case _:
             return Gauge.FREE
 

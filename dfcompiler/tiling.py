@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile
-from dfcompiler.nest import INNER, OUTER, Keep, Nest, Tiles, Traffic
+from dfcompiler.facts import Array
+from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER, INNER_IN, INNER_OUT, OUTER, Keep, Nest, Tiles, Traffic
 from dfcompiler.problem import NestLoop, Problem
 
 Floats = npt.NDArray[np.float64]
@@ -58,12 +59,21 @@ class Search:
 
 @dataclass
 class _Best:
-    """The best tiling so far for each share, by (cycles, DRAM bytes)."""
+    """The best tiling so far for each share, by (cycles, DRAM bytes, compute cycles)."""
 
-    found: dict[float, tuple[float, float, Tiling]] = field(default_factory=dict)
+    found: dict[float, Tiling] = field(default_factory=dict)
 
     def bound(self, share: float) -> float:
-        return self.found[share][0] if share in self.found else float("inf")
+        return self.found[share].cycles if share in self.found else float("inf")
+
+    def offer(self, tiling: Tiling) -> None:
+        held = self.found.get(tiling.share)
+        if held is None or _merit(tiling) < _merit(held):
+            self.found[tiling.share] = tiling
+
+
+def _merit(t: Tiling) -> tuple[float, float, float]:
+    return t.cycles, t.dram_bytes, t.compute_cycles
 
 
 def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float] = SHARES) -> Search:
@@ -71,26 +81,34 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
 
     An empty result says in `why` which constraint fails and by how much.
     """
-    why = _unable(problem, unit, helper)
+    why = unable(problem, unit, helper)
     if why:
         return Search((), 0, why)
     best, candidates, tightest = _Best(), 0, float("inf")
-    loops = tuple(x for x in problem.loops)
-    for block, bound in _blocks(problem, unit, helper, loops):
-        live = [s for s in shares if np.any(bound < best.bound(s))]
-        candidates += len(bound) * _orders(loops)
-        if not live:
-            continue
-        keep = np.any([bound < best.bound(s) for s in live], axis=0)
-        tiles = _select(block, keep)
-        tightest = min(tightest, _price(problem, unit, helper, tiles, loops, live, best))
+    tiles = _enumerate(problem, unit, helper)
+    room = _smallest_room(problem, tiles)
+    capacity = unit.levels[-1].capacity_bytes
+    if not np.any(room <= capacity):
+        missing = f"the smallest tile needs {room.min():,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
+        return Search((), len(room), missing)
+    tiles = _select(tiles, room <= capacity)
+    for live, piece in _patterns(problem, tiles):
+        bounds = {s: _bound(problem, unit, piece, s) for s in shares}
+        candidates += len(piece.compute) * prod(range(1, len(live) + 1))
+        order = np.argsort(bounds[shares[0]], kind="stable")
+        for start in range(0, len(order), BLOCK):
+            block = order[start : start + BLOCK]
+            open_ = [s for s in shares if np.any(bounds[s][block] < best.bound(s))]
+            if not open_:
+                continue
+            block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
+            tightest = min(tightest, _price(problem, unit, _select(piece, block), live, open_, best))
     if not best.found:
-        room = unit.levels[-1].capacity_bytes
-        return Search((), candidates, f"the smallest tile needs {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {room:,} B")
-    return Search(tuple(t for _, _, t in best.found.values()), candidates)
+        return Search((), candidates, f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B")
+    return Search(tuple(best.found.values()), candidates)
 
 
-def _unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
+def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     """Why a unit cannot run a problem at all, empty where it can."""
     kinds = set(problem.vector)
     template = unit.template
@@ -104,10 +122,6 @@ def _unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     if helper is None or not all(helper.template.runs(k) for k in rest):
         return f"`{unit.name}` cannot run {', '.join(rest)}, and no vector unit beside it can"
     return ""
-
-
-def _orders(loops: Sequence[NestLoop]) -> int:
-    return prod(range(1, len(loops) + 1))
 
 
 # ---- candidates --------------------------------------------------------------------------------
@@ -129,8 +143,9 @@ def splits(sizes: Sequence[int], instances: int) -> list[tuple[int, ...]]:
     return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
 
 
-def _blocks(problem: Problem, unit: Unit, helper: Unit | None, loops: Sequence[NestLoop]) -> Iterator[tuple[Tiles, Floats]]:
-    """Tilings in blocks, best lower bound first, with that bound in cycles."""
+def _enumerate(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
+    """Every split and tile size."""
+    loops = problem.loops
     parallel = [x for x in loops if not x.reduced]
     granules = _granules(problem, unit, loops)
     columns: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
@@ -138,21 +153,28 @@ def _blocks(problem: Problem, unit: Unit, helper: Unit | None, loops: Sequence[N
     for chosen in splits([x.size for x in parallel], unit.instances):
         ways = dict(zip((x.name for x in parallel), chosen, strict=True))
         each = [tile_sizes(ceil(x.size / ways.get(x.name, 1)), granules[x.name]) for x in loops]
-        grid = np.meshgrid(*each, indexing="ij") if each else []
-        for x, g in zip(loops, grid, strict=True):
+        for x, g in zip(loops, np.meshgrid(*each, indexing="ij"), strict=True):
             columns[x.name].append(g.ravel())
             over[x.name].append(np.full(g.size, ways.get(x.name, 1)))
     size = {n: np.concatenate(c).astype(np.float64) for n, c in columns.items()}
-    ways_ = {n: np.concatenate(c).astype(np.float64) for n, c in over.items()}
-    tiles = _tiles(problem, unit, helper, loops, size, ways_)
-    fits = _smallest_room(problem, tiles) <= unit.levels[-1].capacity_bytes
-    if fits.any():
-        tiles = _select(tiles, fits)
-    bound = _steps(problem, tiles) * tiles.compute + float(unit.template.fill_cycles())
-    order = np.argsort(bound, kind="stable")
-    for start in range(0, len(order), BLOCK):
-        piece = order[start : start + BLOCK]
-        yield _select(tiles, piece), bound[piece]
+    return _tiles(problem, unit, helper, size, {n: np.concatenate(c).astype(np.float64) for n, c in over.items()})
+
+
+def _patterns(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], Tiles]]:
+    """Tilings by which loops run more than once: the order of the others does not matter. Few loops first."""
+    names = [x.name for x in problem.loops]
+    code = sum(((tiles.trips[n] > 1).astype(np.int64) << i for i, n in enumerate(names)), np.zeros(len(tiles.compute), np.int64))
+    for pattern in sorted(np.unique(code), key=lambda c: (int(c).bit_count(), c)):
+        yield tuple(n for i, n in enumerate(names) if pattern >> i & 1), _select(tiles, code == pattern)
+
+
+def _bound(problem: Problem, unit: Unit, tiles: Tiles, share: float) -> Floats:
+    """Cycles that no order and no residency can beat: the first load, all tiles and the last store in turn,
+    or compulsory traffic at the DRAM's bandwidth and one tile."""
+    nest = Nest(problem, unit, tiles, ())
+    top = unit.levels[1]
+    stream = problem.total_bytes / (max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * share * (1 if unit.levels[0].half_duplex else 2))
+    return np.maximum(nest.cycles(nest.traffic(), (share,))[0] + (_steps(problem, tiles) - 1) * tiles.compute, stream + tiles.compute)
 
 
 def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:
@@ -168,25 +190,31 @@ def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[s
     return found
 
 
-def _tiles(problem: Problem, unit: Unit, helper: Unit | None, loops: Sequence[NestLoop], size: dict[str, Floats], ways: dict[str, Floats]) -> Tiles:
-    shard = {x.name: np.ceil(x.size / ways[x.name]) for x in loops}
+def _tiles(problem: Problem, unit: Unit, helper: Unit | None, size: dict[str, Floats], ways: dict[str, Floats]) -> Tiles:
+    shard = {x.name: np.ceil(x.size / ways[x.name]) for x in problem.loops}
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
     count = len(next(iter(size.values()))) if size else 1
-    pairs = _pairs(problem, size, ways, count)
-    tiles = Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs)
-    own, beside = tile_work(problem, unit, helper, tiles)
-    return Tiles(size, ways, trips, np.broadcast_to(np.maximum(own, beside), (count,)), np.broadcast_to(beside, (count,)), pairs)
+    pairs, full = _masked(problem, size, ways, count)
+    own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count)))
+    elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
+    return Tiles(size, ways, trips, _long(np.maximum(own, beside), count), _long(beside, count), pairs, full, elements)
 
 
-def _pairs(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int) -> Floats | None:
-    """Non-empty tiles of the masked pair of loops, for every tiling; equal pairs are counted once."""
+def _long(a: Array, count: int) -> Floats:
+    return np.ascontiguousarray(np.broadcast_to(np.asarray(a, dtype=np.float64), (count,)))
+
+
+def _masked(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int) -> tuple[Floats, Floats] | tuple[None, None]:
+    """Non-empty tiles of the masked pair of loops, and how full they are; equal pairs are counted once."""
     band = problem.band
     if band is None or band.col not in size:
-        return None
+        return None, None
     row = size[band.row] if band.row in size else np.ones(count)
     split = ways[band.row] if band.row in ways else np.ones(count)
     keys, back = np.unique(np.stack([row, size[band.col], split], 1).astype(np.int64), axis=0, return_inverse=True)
-    return np.asarray([band.pairs(int(r), int(c), int(w)) for r, c, w in keys])[back.ravel()]
+    pairs = np.asarray([band.pairs(int(r), int(c), int(w)) for r, c, w in keys])
+    full = np.asarray([band.width(int(r)) / (band.pairs(int(r), int(c), 1) * int(c)) for r, c, _ in keys])
+    return pairs[back.ravel()], full[back.ravel()]
 
 
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
@@ -220,6 +248,8 @@ def _select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
         pick(tiles.compute),
         pick(tiles.helper),
         None if tiles.pairs is None else pick(tiles.pairs),
+        None if tiles.fill is None else pick(tiles.fill),
+        {n: pick(a) for n, a in tiles.elements.items()},
     )
 
 
@@ -227,7 +257,7 @@ def _smallest_room(problem: Problem, tiles: Tiles) -> Floats:
     """Bytes that a tiling needs at the least: one buffer of every operand."""
     room = np.zeros_like(tiles.compute)
     for o in problem.operands:
-        room = room + np.asarray(problem.elements(o.name, tiles.size)) * o.bits / 8
+        room = room + tiles.elements[o.name] * o.bits / 8
     return room
 
 
@@ -245,46 +275,44 @@ def _steps(problem: Problem, tiles: Tiles) -> Floats:
 # ---- prices ------------------------------------------------------------------------------------
 
 
-def _price(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles, loops: Sequence[NestLoop], shares: Sequence[float], best: _Best) -> float:
+def _price(problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shares: Sequence[float], best: _Best) -> float:
     """Price a block in every order and residency, update the best; the least bytes that any tiling needs."""
     levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
     capacity = unit.levels[-1].capacity_bytes
     above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else float("inf")
     least = float("inf")
-    for order in itertools.permutations([x.name for x in loops]):
+    for order in itertools.permutations(live):
         nest = Nest(problem, unit, tiles, order)
-        for keeps in nest.options(levels):
-            traffic = nest.traffic(keeps)
-            least = min(least, float(traffic.room.min()))
+        for keeps, traffic in nest.options(levels, capacity, above):
             fits = (traffic.room <= capacity) & (traffic.room_above <= above)
-            if not fits.any():
-                continue
-            for share in shares:
-                cycles = np.where(fits, nest.cycles(traffic, share), np.inf)
-                _keep_best(best, nest, traffic, keeps, share, cycles)
+            for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
+                _keep_best(best, nest, traffic, keeps, share, np.where(fits, cycles, np.inf))
+        least = min(least, float(nest.traffic().room.min()))
     return least
 
 
 def _keep_best(best: _Best, nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, cycles: Floats) -> None:
-    at = int(np.argmin(cycles))
-    held = best.found.get(share)
-    if held and cycles[at] > held[0]:
+    low = cycles.min()
+    if not low <= best.bound(share):
         return
-    dram = traffic.dram_bytes()
-    ties = np.flatnonzero(cycles <= cycles[at])
-    at = int(ties[np.argmin(dram[ties])])
-    if held and (cycles[at], dram[at]) >= held[:2]:
-        return
-    best.found[share] = (float(cycles[at]), float(dram[at]), _tiling(nest, traffic, keeps, share, at, float(cycles[at])))
+    ties = np.flatnonzero(cycles <= low)
+    dram = dram_bytes(nest, traffic)
+    order = np.lexsort((nest.tiles.compute[ties], dram[ties]))
+    best.offer(_tiling(nest, traffic, keeps, share, int(ties[order[0]]), float(low)))
+
+
+def dram_bytes(nest: Nest, traffic: Traffic) -> Floats:
+    """Bytes from and to DRAM."""
+    return nest.total(traffic, DRAM_READ, DRAM_WRITE) + traffic.last_all
 
 
 def _tiling(nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, at: int, cycles: float) -> Tiling:
     tiles, unit = nest.tiles, nest.unit
-    steps = float(traffic.counts[:, at].sum())
+    steps = float(nest.counts[:, at].sum())
     names = [x.part for x in unit.levels]
-    dram = float(traffic.dram_bytes()[at])
-    moved = float(traffic.total(traffic.inner + traffic.up)[at] + traffic.last[at]) * unit.instances
-    through = float(traffic.total(traffic.above[0] + traffic.above[1])[at] + traffic.last_all[at])
+    dram = float(dram_bytes(nest, traffic)[at])
+    moved = float(nest.total(traffic, INNER_IN, INNER_OUT)[at] + traffic.last[at]) * unit.instances
+    through = float(nest.total(traffic, ABOVE_READ, ABOVE_WRITE)[at] + traffic.last_all[at])
     level_bytes = {names[0]: dram, **({names[-2]: through} if len(names) > 2 else {}), names[-1]: moved}
     top = unit.levels[1]
     return Tiling(

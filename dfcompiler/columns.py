@@ -1,0 +1,208 @@
+"""Columns: what each group of nodes may cost on each unit. Everything that a mapper chooses from.
+
+A column says how long a group holds its unit, and which shares of the DRAM's bandwidth and of the vector
+unit beside it are reserved for as long. Equal problems are searched once. A unit that cannot beat the
+schedule that runs everything serially on the best units can be in no optimal schedule, so it is not
+searched at all (`Refusal` says so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import TypeAlias
+
+from dfcompiler.compose import Group, group, single
+from dfcompiler.dtypes import DtypeMap
+from dfcompiler.graph import Graph, Item, Node, Region
+from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.problem import Problem, problem
+from dfcompiler.tiling import Search, Tiling, search, unable
+
+UNITS = 16  # a shared resource is reserved in sixteenths
+
+Key: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One way to run a group: `cycles` on `unit`, with sixteenths of the DRAM's and the helper's time."""
+
+    nodes: tuple[str, ...]
+    unit: str
+    helper: str | None
+    cycles: int
+    dram: int
+    beside: int
+    tiling: Tiling
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a unit offers no column for a group."""
+
+    nodes: tuple[str, ...]
+    unit: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Nodes that are scheduled together and run `repeat` times, one layer after the other."""
+
+    repeat: int
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """All columns of a graph on a chip, by segment; `problems` holds the loop nest of every group."""
+
+    segments: tuple[Segment, ...]
+    columns: tuple[Column, ...]
+    refusals: tuple[Refusal, ...]
+    problems: Mapping[tuple[str, ...], Problem]
+    candidates: int
+
+    def of(self, segment: Segment) -> list[Column]:
+        """The columns whose nodes lie in the segment."""
+        inside = set(segment.nodes)
+        return [c for c in self.columns if c.nodes[0] in inside]
+
+
+def segments(graph: Graph) -> tuple[Segment, ...]:
+    """The graph in program order: runs of nodes outside of regions, and each region by itself."""
+    found: list[Segment] = []
+    run: list[str] = []
+    for item in graph.body:
+        if isinstance(item, Node):
+            run.append(item.name)
+        elif isinstance(item, Region):
+            if run:
+                found.append(Segment(1, tuple(run)))
+            run = []
+            found += _layers(item, 1)
+    return (*found, Segment(1, tuple(run))) if run else tuple(found)
+
+
+def _layers(region: Region, times: int) -> list[Segment]:
+    names = tuple(i.name for i in region.body if isinstance(i, Node))
+    inner = [s for i in region.body if isinstance(i, Region) for s in _layers(i, times * region.count)]
+    return [*([Segment(times * region.count, names)] if names else []), *inner]
+
+
+def candidates(graph: Graph) -> tuple[Group, ...]:
+    """Every node by itself, then every offer that can be one op and lies within one segment."""
+    where = {n: s for s in segments(graph) for n in s.nodes}
+    groups = [single(graph, n) for n in graph.nodes.values()]
+    for offer in graph.offers:
+        if len({where[n] for n in offer.nodes}) == 1:
+            joined = group(graph, offer.nodes)
+            if isinstance(joined, Group):
+                groups.append(joined)
+    return tuple(groups)
+
+
+def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -> Columns:
+    """Search every group on every unit that could be part of an optimal schedule."""
+    parts = segments(graph)
+    problems = {g.nodes: problem(g, dtypes) for g in candidates(graph)}
+    pricer = _Pricer(chip, shares)
+    columns: list[Column] = []
+    refusals: list[Refusal] = []
+    for segment in parts:
+        inside = {k: p for k, p in problems.items() if k[0] in set(segment.nodes)}
+        found, refused = pricer.segment(inside)
+        columns += found
+        refusals += refused
+    return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates)
+
+
+class _Pricer:
+    """Searches problems on units, equal ones once, on all cores."""
+
+    def __init__(self, chip: Chip, shares: Sequence[float]) -> None:
+        self.chip, self.shares = chip, shares
+        self.known: dict[Key, Search] = {}
+        self.candidates = 0
+
+    def segment(self, problems: Mapping[tuple[str, ...], Problem]) -> tuple[list[Column], list[Refusal]]:
+        """Columns of one segment: best guesses first, then every unit that their serial schedule does not rule out."""
+        floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in self.chip.units.values()}
+        first = {k: min(self.chip.units.values(), key=lambda u: floors[k, u.name]) for k in problems}
+        self._search((problems[k], u) for k, u in first.items() if floors[k, u.name] < inf)
+        limit = self._serial(problems, first)
+        open_ = [(k, u) for k in problems for u in self.chip.units.values() if floors[k, u.name] <= limit]
+        self._search((problems[k], u) for k, u in open_)
+        columns: list[Column] = []
+        refusals: list[Refusal] = []
+        for k, p in problems.items():
+            for u in self.chip.units.values():
+                if limit < floors[k, u.name] < inf:
+                    why = f"takes at least {floors[k, u.name]:,.0f} cycles here, the whole segment {limit:,.0f} elsewhere"
+                    refusals.append(Refusal(k, u.name, why))
+                    continue
+                result = self.known.get(_key(p, u)) or search(p, u, self._helper(u), self.shares)
+                columns += _undominated([_column(k, u, t) for t in result.tilings])
+                if not result.tilings:
+                    refusals.append(Refusal(k, u.name, result.why))
+        return columns, refusals
+
+    def _serial(self, problems: Mapping[tuple[str, ...], Problem], first: Mapping[tuple[str, ...], Unit]) -> float:
+        """Cycles of running all single nodes one after another on their first units; inf if one cannot."""
+        total = 0.0
+        for k, p in problems.items():
+            if len(k) == 1:
+                found = self.known.get(_key(p, first[k]))
+                total += min((t.cycles for t in found.tilings), default=inf) if found else inf
+        return total
+
+    def _search(self, wanted: Iterable[tuple[Problem, Unit]]) -> None:
+        todo = {key: (p, u) for p, u in wanted if (key := _key(p, u)) not in self.known}
+        with ThreadPoolExecutor(max_workers=2) as pool:  # numpy releases the interpreter on these arrays
+            results = pool.map(lambda x: search(x[0], x[1], self._helper(x[1]), self.shares), todo.values())
+            for key, result in zip(todo, results, strict=True):
+                self.known[key] = result
+                self.candidates += result.candidates
+
+    def _helper(self, unit: Unit) -> Unit | None:
+        return self.chip.units.get(unit.vector) if unit.vector else None
+
+
+def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
+    """Cycles below which a unit cannot run a problem; inf where it cannot run it at all."""
+    macs = float(unit.template.peak_macs_per_cycle()) * unit.instances
+    if unable(p, unit, helper):
+        return inf
+    floor = p.macs / macs if p.contractions else 0.0
+    for kind, count in p.vector.items():
+        rate = max((float(u.template.peak_ops_per_cycle(kind)) * u.instances for u in (unit, helper) if u and u.template.runs(kind)), default=0.0)
+        if not rate:
+            return inf
+        floor = max(floor, count / rate)
+    return floor
+
+
+def _key(p: Problem, unit: Unit) -> Key:
+    """What a search depends on; names of nodes are not in it."""
+    g = p.group
+    types = tuple((t.dtype, t.shape, t.within) for t in g.types.values())
+    return (g.shape.params, g.shape.body, tuple(g.sizes.items()), repr(sorted(g.attrs.items())), types, p.acc_bits, unit)
+
+
+def _column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
+    cycles = ceil(tiling.cycles)
+    beside = min(UNITS, ceil(UNITS * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
+    helper = unit.vector if beside else None
+    return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * UNITS), beside, tiling)
+
+
+def _undominated(columns: list[Column]) -> list[Column]:
+    """Columns that no other beats in time and in every reservation."""
+    kept: list[Column] = []
+    for c in sorted(columns, key=lambda c: (c.cycles, c.dram, c.beside)):
+        if not any(k.cycles <= c.cycles and k.dram <= c.dram and k.beside <= c.beside for k in kept):
+            kept.append(c)
+    return kept

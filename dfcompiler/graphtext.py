@@ -1,0 +1,270 @@
+"""Graphs as text and back: `parse_graph(show_graph(g)) == g`.
+
+Everything that a text can get wrong is found here, at its place: a graph that was read is a graph whose
+nodes fit their operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from dfcompiler.diagnostics import At, Diag, Loc, Note, Source, Span, nearest, unknown
+from dfcompiler.dtypes import bits
+from dfcompiler.facts import operand_axes
+from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType
+from dfcompiler.masks import attributes
+from dfcompiler.models import Library, extend
+from dfcompiler.opshape import Operand, OpShape, bind, extents
+from dfcompiler.text import tree as t
+from dfcompiler.text.parse import parse_items
+from dfcompiler.text.show import show, show_gtype
+
+
+def show_graph(graph: Graph) -> str:
+    """The text of a graph, ending in a newline."""
+    return show(to_tree(graph))
+
+
+def parse_graph(source: Source, library: Library) -> Graph:
+    """The graph of a source, whose ops are those of the library and of the source itself.
+
+    Raises Diag `syntax`, `bad-graph` where there is not exactly one graph, and what `from_tree` raises.
+    """
+    items = parse_items(source)
+    graphs = [i for i in items if isinstance(i, t.GraphDecl)]
+    if len(graphs) != 1:
+        at = graphs[1].span if graphs else Span(source, 1, 1, 2)
+        raise Diag("bad-graph", f"`{source.name}` holds {len(graphs)} graphs, wants one", at)
+    return from_tree(graphs[0], extend(library, iter(items)))
+
+
+# ---- to text -----------------------------------------------------------------------------------
+
+
+def to_tree(graph: Graph) -> t.GraphDecl:
+    """The graph as the printer takes it: items, outputs, offers, places."""
+    body: list[t.GStmt] = [_statement(i) for i in graph.body]
+    if graph.outputs:
+        body.append(t.Outputs(graph.outputs))
+    body += [t.GOffer(o.by, o.nodes) for o in graph.offers]
+    body += [t.GPlace(p.nodes, p.unit, _settings(p.settings)) for p in graph.places]
+    return t.GraphDecl(graph.name, tuple(body))
+
+
+def _statement(item: Item) -> t.GStmt:
+    match item:
+        case Tensor(name, kind, tensor_kind):
+            return t.GTensor(tensor_kind, name, _type(kind))
+        case Node(op, args, results, attrs):
+            made = tuple(t.GResult(r.name, _type(r.type)) for r in results)
+            return t.GNode(made, op.name, tuple(t.Ref(a) for a in args), _settings(attrs))
+        case Region(count, carries, body):
+            return t.GRepeat(
+                tuple(c.result.name for c in carries),
+                count,
+                tuple(t.GCarry(c.inner.name, c.init) for c in carries),
+                tuple(_statement(i) for i in body),
+                tuple(c.yielded for c in carries),
+            )
+
+
+def _type(x: TensorType) -> t.GType:
+    return t.GType(x.dtype, x.shape, x.within, x.distinct)
+
+
+def _settings(pairs: Iterable[tuple[str, t.Value]]) -> tuple[t.Setting, ...]:
+    return tuple(t.Setting(name, value) for name, value in pairs)
+
+
+# ---- from text ---------------------------------------------------------------------------------
+
+
+def from_tree(decl: t.GraphDecl, library: Library) -> Graph:
+    """The graph that a text says, checked.
+
+    Raises Diag: `unknown-op`, `unknown-tensor`, `unknown-node`, `unknown-dtype`, `duplicate-name`,
+    `op-arity`, `op-rank`, `op-size`, `bad-attribute`, `bad-type`, `bad-repeat`.
+    """
+    reader = _Reader(library)
+    body = reader.body([s for s in decl.body if not isinstance(s, t.Outputs | t.GOffer | t.GPlace)], {})
+    outputs: list[str] = []
+    offers: list[Offer] = []
+    places: list[Place] = []
+    for s in decl.body:
+        match s:
+            case t.Outputs(names):
+                outputs += [reader.find(n, reader.outer, s.span).name for n in names]
+            case t.GOffer(by, names):
+                offers.append(Offer(by, reader.nodes_of(names, s.span)))
+            case t.GPlace(names, unit, settings):
+                settled = tuple((x.name, x.value) for x in settings)
+                places.append(Place(reader.nodes_of(names, s.span), unit, settled))
+    return Graph(decl.name, body, tuple(outputs), tuple(offers), tuple(places))
+
+
+Scope = dict[str, Tensor]
+
+
+@dataclass
+class _Reader:
+    """Reads statements in order; a name is declared once in the whole graph and seen from there inwards."""
+
+    library: Library
+    places: dict[str, Span | None] = field(default_factory=dict)
+    nodes: set[str] = field(default_factory=set)
+    outer: Scope = field(default_factory=dict)
+
+    def body(self, stmts: Iterable[t.GStmt], scope: Scope) -> tuple[Item, ...]:
+        """Items of a body; `scope` gains what it declares."""
+        items: list[Item] = []
+        for s in stmts:
+            match s:
+                case t.GTensor(kind, name, given):
+                    items.append(self.declare(Tensor(name, self.type(given), kind, _at(s.span)), scope, s.span))
+                case t.GNode():
+                    items.append(self.node(s, scope))
+                case t.GRepeat():
+                    items.append(self.region(s, scope))
+                case _:
+                    what = "outputs, offers and places stand outside of every repeat"
+                    raise Diag("bad-repeat", what, s.span)
+        self.outer = scope
+        return tuple(items)
+
+    def declare(self, tensor: Tensor, scope: Scope, span: Span | None) -> Tensor:
+        if tensor.name in self.places:
+            notes = [Note("first declared here", self.places[tensor.name])]
+            raise Diag("duplicate-name", f"tensor `{tensor.name}` is declared twice", span, notes=notes)
+        self.places[tensor.name] = span
+        scope[tensor.name] = tensor
+        return tensor
+
+    def find(self, name: str, scope: Mapping[str, Tensor], span: Span | None) -> Tensor:
+        if name in scope:
+            return scope[name]
+        error = unknown("tensor", name, scope, span)
+        if name in self.places:
+            error.notes = (Note("declared inside this repeat only", self.places[name]),)
+        raise error
+
+    def nodes_of(self, names: tuple[str, ...], span: Span | None) -> tuple[str, ...]:
+        for name in names:
+            if name not in self.nodes:
+                raise unknown("node", name, self.nodes, span)
+        return names
+
+    def type(self, x: t.GType) -> TensorType:
+        bits(x.dtype, x.span)
+        if any(size < 1 for size in x.shape) or x.within == 0:
+            raise Diag("bad-type", "every size must be at least 1", x.span)
+        return TensorType(x.dtype, x.shape, x.within, x.distinct)
+
+    # ---- nodes
+
+    def node(self, s: t.GNode, scope: Scope) -> Node:
+        if s.op not in self.library.ops:
+            raise unknown("op", s.op, self.library.ops, s.span)
+        op = self.library.ops[s.op]
+        args = [self.find(a.name, scope, a.span) for a in s.args]
+        attrs = tuple((x.name, _number(x)) for x in s.attrs)
+        if len(args) != len(op.params):
+            notes = [Note("declared here", op.span)]
+            message = f"`{s.op}` takes {len(op.params)} operands, got {len(args)}"
+            raise Diag("op-arity", message, s.span, notes=notes)
+        try:
+            shape = bind(op, tuple(len(a.type.shape) for a in args))
+            sizes = extents(shape, [a.type.shape for a in args], dict(attrs))
+        except Diag as error:
+            raise self.at_argument(error, s, op) from None
+        self.check_attributes(s, shape, sizes, attrs)
+        self.check_indices(s, shape, sizes, args)
+        results = self.results(s, shape, sizes, scope)
+        self.nodes.add(results[0].name)
+        return Node(op, tuple(a.name for a in args), results, attrs, _at(s.span))
+
+    def at_argument(self, error: Diag, s: t.GNode, op: t.OpDecl) -> Diag:
+        """An error of an operator, moved to the argument that it is about; the operator's places are notes."""
+        about = error.notes[-1].span if error.notes else error.span
+        at = next((a.span for a, p in zip(s.args, op.params, strict=True) if p.span is about), s.span)
+        notes = [*error.notes, *([] if error.notes else [Note("declared here", error.span)])]
+        notes += [Note(f"`{a.name}` comes from here", self.places[a.name]) for a in s.args]
+        return Diag(error.code, error.message, at, notes=notes, hint=error.hint)
+
+    def check_attributes(
+        self, s: t.GNode, shape: OpShape, sizes: Mapping[str, int], attrs: tuple[tuple[str, AttrValue], ...]
+    ) -> None:
+        known = [a.name for a in shape.attrs]
+        for x in s.attrs:
+            if x.name not in known:
+                message = f"`{s.op}` has no attribute `{x.name}`"
+                raise Diag("bad-attribute", message, x.span, hint=nearest(x.name, known))
+        try:
+            attributes(shape, sizes, dict(attrs))
+        except Diag as error:
+            at = next((x.span for x in s.attrs if f"`{x.name}`" in error.message), s.span)
+            raise Diag(error.code, error.message, at, notes=[Note("declared here", error.span)]) from None
+
+    def check_indices(self, s: t.GNode, shape: OpShape, sizes: Mapping[str, int], args: list[Tensor]) -> None:
+        for ref, operand, arg in zip(s.args, shape.params, args, strict=True):
+            within = arg.type.within
+            if operand.within and within is not None and within > sizes[operand.within]:
+                message = (
+                    f"`{arg.name}` points into {within} elements, but `{operand.within}` is {sizes[operand.within]}"
+                )
+                raise Diag("op-size", message, ref.span, notes=[Note("declared here", operand.span)])
+
+    def results(self, s: t.GNode, shape: OpShape, sizes: Mapping[str, int], scope: Scope) -> tuple[Tensor, ...]:
+        if len(s.results) != len(shape.results):
+            message = f"`{s.op}` gives {len(shape.results)} results, not {len(s.results)}"
+            raise Diag("op-arity", message, s.span)
+        made = []
+        for given, operand in zip(s.results, shape.results, strict=True):
+            type_ = self.type(given.type)
+            self.check_result(given, operand, type_, sizes)
+            made.append(self.declare(Tensor(given.name, type_, "value", _at(s.span)), scope, given.span))
+        return tuple(made)
+
+    def check_result(self, given: t.GResult, o: Operand, type_: TensorType, sizes: Mapping[str, int]) -> None:
+        within = sizes[o.within] if o.within else None
+        wants = TensorType(type_.dtype, operand_axes(o, sizes), within, bool(o.distinct))
+        if type_ != wants:
+            shown = show_gtype(_type(wants))
+            notes = [Note(f"`{o.name}` is declared here", o.span)]
+            raise Diag("op-size", f"`{given.name}` must be {shown}", given.type.span, notes=notes)
+
+    # ---- repeats
+
+    def region(self, s: t.GRepeat, scope: Scope) -> Region:
+        if s.count < 1:
+            raise Diag("bad-repeat", "a repeat runs at least once", s.span)
+        if not len(s.results) == len(s.carries) == len(s.yields):
+            message = f"{len(s.carries)} values are carried, {len(s.yields)} yielded and {len(s.results)} given"
+            raise Diag("bad-repeat", message, s.span, hint="one yield and one result per carried value")
+        inner = dict(scope)
+        heads = [self.declare(Tensor(c.name, self.find(c.init, scope, c.span).type), inner, c.span) for c in s.carries]
+        body = self.body(s.body, inner)
+        carries = []
+        for head, c, yielded, result in zip(heads, s.carries, s.yields, s.results, strict=True):
+            last = self.find(yielded, inner, s.span)
+            if last.type != head.type:
+                message = f"`{c.name}` is {show_gtype(_type(head.type))}, `{yielded}` {show_gtype(_type(last.type))}"
+                raise Diag("bad-repeat", f"the next layer cannot take this: {message}", c.span)
+            given = self.declare(Tensor(result, last.type), scope, s.span)
+            carries.append(Carry(head, c.init, yielded, given))
+        return Region(s.count, tuple(carries), body, _at(s.span))
+
+
+def _number(x: t.Setting) -> AttrValue:
+    """An attribute: a number, or a list of integers."""
+    match x.value:
+        case int() | float():
+            return x.value
+        case tuple() if all(isinstance(v, int) for v in x.value):
+            return tuple(v for v in x.value if isinstance(v, int))
+        case _:
+            raise Diag("bad-attribute", f"`{x.name}` must be a number or a list of integers", x.span)
+
+
+def _at(span: Span | None) -> Loc | None:
+    return At(span) if span else None

@@ -1,0 +1,189 @@
+"""The mapping of a whole graph: one schedule per segment, repeated over layers, with its proof.
+
+A segment that stands for n layers is scheduled once. Its schedule may start again every `period` cycles,
+the shortest that dependences from layer to layer and shared resources allow, so n layers take
+`cycles + (n - 1) * period`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import networkx as nx
+
+from dfcompiler.columns import UNITS, Columns, Segment
+from dfcompiler.diagnostics import Diag
+from dfcompiler.graph import Graph, Place, regions
+from dfcompiler.ilp import Solution, Task
+from dfcompiler.text.tree import Value
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A segment with its schedule. `period` cycles lie between the starts of two layers, `floor` at least."""
+
+    segment: Segment
+    solution: Solution
+    period: int
+    period_floor: int
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of all repetitions."""
+        return self.solution.cycles + (self.segment.repeat - 1) * self.period
+
+    @property
+    def bound(self) -> int:
+        """Cycles that no schedule of the segment can beat."""
+        return self.solution.bound + (self.segment.repeat - 1) * self.period_floor
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """What a mapper decided: a schedule for every segment, which run one after another."""
+
+    by: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the step."""
+        return sum(x.cycles for x in self.layers)
+
+    @property
+    def bound(self) -> int:
+        """Cycles that no mapping in the same space can beat."""
+        return sum(x.bound for x in self.layers)
+
+    def starts(self) -> Iterator[tuple[int, Layer]]:
+        """Every layer with the cycle at which it starts."""
+        at = 0
+        for layer in self.layers:
+            yield at, layer
+            at += layer.cycles
+
+
+def columns_of(graph: Graph) -> Columns:
+    """The priced columns; raises Diag `missing-input` where `tile` has not run."""
+    if graph.columns is None:
+        raise Diag("missing-input", "there are no tilings to map", hint="put `tile` before the mapper")
+    return graph.columns
+
+
+def mapping_of(graph: Graph) -> Mapping:
+    """The mapping; raises Diag `missing-input` where no mapper has run."""
+    if graph.mapping is None:
+        raise Diag("missing-input", "there is no mapping yet", hint="put `tile,map-ilp` before this pass")
+    return graph.mapping
+
+
+def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph:
+    """Data dependences inside one segment, nodes in program order."""
+    flow: nx.DiGraph = nx.DiGraph()
+    flow.add_nodes_from(segment.nodes)
+    flow.add_edges_from(e for e in graph.flow.edges if e[0] in flow and e[1] in flow)
+    return flow
+
+
+def with_mapping(graph: Graph, by: str, solutions: Sequence[Solution]) -> Graph:
+    """The graph with its nodes placed; layers run back to back until `schedule` finds a shorter period."""
+    parts = columns_of(graph).segments
+    layers = tuple(Layer(s, x, x.cycles, 0) for s, x in zip(parts, solutions, strict=True))
+    mapping = Mapping(by, layers)
+    return replace(graph, mapping=mapping, places=tuple(places(mapping)))
+
+
+def places(mapping: Mapping) -> Iterator[Place]:
+    """The mapping as text: unit, times in cycles from the start of the step, tile sizes, order."""
+    for start, layer in mapping.starts():
+        for task in layer.solution.tasks:
+            yield Place(task.column.nodes, task.column.unit, _settings(task, start))
+
+
+def _settings(task: Task, start: int) -> tuple[tuple[str, Value], ...]:
+    c = task.column
+    settings: list[tuple[str, Value]] = [("start", start + task.start), ("end", start + task.end), ("dram", c.dram)]
+    if c.helper:
+        settings += [("beside", c.helper), ("beside_share", c.beside)]
+    settings += [(f"tile_{k}", v) for k, v in c.tiling.tile.items()]
+    settings += [(f"ways_{k}", v) for k, v in c.tiling.ways.items()]
+    settings.append(("order", tuple(c.tiling.order)))
+    settings += [(f"keep_{k.operand}", (k.where, k.since)) for k in c.tiling.keeps]
+    return tuple(settings)
+
+
+# ---- from layer to layer -----------------------------------------------------------------------
+
+
+def steady(graph: Graph, layer: Layer) -> Layer:
+    """The layer with the shortest legal period of its schedule, and a bound below any schedule's period."""
+    if layer.segment.repeat == 1:
+        return replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
+    carried = _carried(graph, layer.segment)
+    if _serial(flow_of(graph, layer.segment), carried):
+        return replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
+    tasks = layer.solution.tasks
+    of = {v: t for t in tasks for v in t.column.nodes}
+    low = max((of[u].end - of[v].start for u, v in carried), default=0)
+    low = max(low, _load(tasks))
+    ends = {a.end - b.start for a in tasks for b in tasks} | {low}
+    period = next((p for p in sorted(ends) if p >= low and _repeats(tasks, p)), layer.solution.cycles)
+    return replace(layer, period=period, period_floor=0)
+
+
+def _carried(graph: Graph, segment: Segment) -> list[tuple[str, str]]:
+    """(node that yields, node of the next layer that reads it) for every value carried."""
+    inside = set(segment.nodes)
+    producer = {r.name: n.name for n in graph.nodes.values() for r in n.results}
+    return [
+        (producer[c.yielded], user.name)
+        for region in regions(graph.body)
+        for c in region.carries
+        for user in graph.nodes.values()
+        if c.inner.name in user.args and user.name in inside and producer.get(c.yielded) in inside
+    ]
+
+
+def _serial(flow: nx.DiGraph, carried: Sequence[tuple[str, str]]) -> bool:
+    """Whether every node needs the last layer's value and is needed by the next one's: layers cannot overlap."""
+    for out in {u for u, _ in carried}:
+        first = {v for u, v in carried if u == out}
+        before = nx.ancestors(flow, out) | {out}
+        after = set(first).union(*(nx.descendants(flow, v) for v in first))
+        if before == after == set(flow):
+            return True
+    return False
+
+
+def _load(tasks: Sequence[Task]) -> int:
+    """The busiest resource of one layer: no period is shorter."""
+    loads: dict[str, int] = {}
+    for t in tasks:
+        for name, amount in _use(t).items():
+            loads[name] = loads.get(name, 0) + amount * t.column.cycles
+    return max(-(-x // UNITS) for x in loads.values())
+
+
+def _use(t: Task) -> dict[str, int]:
+    use = {"": t.column.dram, t.column.unit: UNITS}
+    if t.column.helper:
+        use[t.column.helper] = use.get(t.column.helper, 0) + t.column.beside
+    return use
+
+
+def _repeats(tasks: Sequence[Task], period: int) -> bool:
+    """Whether the schedule may start again every `period` cycles without using a resource twice."""
+    copies = 1 + max(t.end for t in tasks) // max(1, period)
+    if copies > 8:
+        return False
+    spans = [(t.start + i * period, t.end + i * period, _use(t)) for i in range(copies) for t in tasks]
+    for at in {s for s, _, _ in spans}:
+        total: dict[str, int] = {}
+        for start, end, use in spans:
+            if start <= at < end:
+                for name, amount in use.items():
+                    total[name] = total.get(name, 0) + amount
+        if any(v > UNITS for v in total.values()):
+            return False
+    return True

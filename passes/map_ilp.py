@@ -1,0 +1,35 @@
+"""Choose groups, units, tilings and times by integer programming."""
+
+from __future__ import annotations
+
+import time
+
+from dfcompiler.graph import Graph
+from dfcompiler.ilp import Solution, solve
+from dfcompiler.listing import fused, greedy, require_columns
+from dfcompiler.pipeline import Context, Pass
+from dfcompiler.schedule import columns_of, flow_of, with_mapping
+
+
+class MapIlp(Pass, name="map-ilp"):
+    """Minimise the time of each segment by CP-SAT, starting from the better of two list schedules. The time
+    limit is for all segments together; what is not proven by then is returned with its gap."""
+
+    time_limit_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.time_limit_s is not None and self.time_limit_s <= 0:
+            raise ValueError("time-limit-s must be positive")
+
+    def run(self, graph: Graph, ctx: Context) -> Graph:
+        columns = columns_of(graph)
+        limit = self.time_limit_s or ctx.time_limit_s
+        deadline = time.perf_counter() + limit
+        solutions: list[Solution] = []
+        for segment in columns.segments:
+            flow, mine = flow_of(graph, segment), columns.of(segment)
+            require_columns(columns, segment)
+            hint = min((greedy(flow, mine), fused(flow, mine)), key=lambda s: s.cycles)
+            left = max(0.01, deadline - time.perf_counter())
+            solutions.append(solve(flow, mine, hint, seconds=left, seed=ctx.seed))
+        return with_mapping(graph, self.name, solutions)

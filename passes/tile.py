@@ -1,0 +1,24 @@
+"""Price every group of nodes on every unit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dfcompiler.columns import price
+from dfcompiler.graph import Graph
+from dfcompiler.pipeline import Context, Pass
+from dfcompiler.tiling import SHARES
+
+
+class Tile(Pass, name="tile"):
+    """Search all tilings of every op and of every offered group on every unit of the chip, each at several
+    shares of the DRAM's bandwidth. `shares=1` prices units that have the DRAM to themselves."""
+
+    shares: int = len(SHARES)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shares <= len(SHARES):
+            raise ValueError(f"shares must be from 1 to {len(SHARES)}")
+
+    def run(self, graph: Graph, ctx: Context) -> Graph:
+        return replace(graph, columns=price(graph, ctx.need("chip"), ctx.need("dtypes"), SHARES[: self.shares]))
