@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import TypeAlias
 
+import networkx as nx
+
+from dfcompiler import paths
 from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.graph import Graph, Item, Node, Region
@@ -93,6 +96,14 @@ def _layers(region: Region, times: int) -> list[Segment]:
     return [*([Segment(times * region.count, names)] if names else []), *inner]
 
 
+def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph:
+    """Data dependences inside one segment, nodes in program order."""
+    flow: nx.DiGraph = nx.DiGraph()
+    flow.add_nodes_from(segment.nodes)
+    flow.add_edges_from(e for e in graph.flow.edges if e[0] in flow and e[1] in flow)
+    return flow
+
+
 def candidates(graph: Graph) -> tuple[Group, ...]:
     """Every node by itself, then every offer that can be one op and lies within one segment."""
     where = {n: s for s in segments(graph) for n in s.nodes}
@@ -114,7 +125,7 @@ def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -
     refusals: list[Refusal] = []
     for segment in parts:
         inside = {k: p for k, p in problems.items() if k[0] in set(segment.nodes)}
-        found, refused = pricer.segment(inside)
+        found, refused = pricer.segment(flow_of(graph, segment), inside)
         columns += found
         refusals += refused
     return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates)
@@ -128,24 +139,27 @@ class _Pricer:
         self.known: dict[Key, Search] = {}
         self.candidates = 0
 
-    def segment(self, problems: Mapping[tuple[str, ...], Problem]) -> tuple[list[Column], list[Refusal]]:
-        """Columns of one segment: best guesses first, then every unit that their serial schedule does not rule out."""
-        floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in self.chip.units.values()}
-        first = {k: min(self.chip.units.values(), key=lambda u: floors[k, u.name]) for k in problems}
+    def segment(self, flow: nx.DiGraph, problems: Mapping[tuple[str, ...], Problem]) -> tuple[list[Column], list[Refusal]]:
+        """Columns of one segment: best guesses first, then every unit on which a group's longest chain could fit
+        into the serial schedule of those."""
+        units = self.chip.units.values()
+        floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in units}
+        first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
         self._search((problems[k], u) for k, u in first.items() if floors[k, u.name] < inf)
         limit = self._serial(problems, first)
-        open_ = [(k, u) for k in problems for u in self.chip.units.values() if floors[k, u.name] <= limit]
-        self._search((problems[k], u) for k, u in open_)
+        rest = paths.around(flow, paths.costs(flow, {k: floors[k, u.name] for k, u in first.items()})) if limit < inf else {}
+        least = {(k, u.name): floors[k, u.name] + max((rest[v] for v in k), default=0.0) if len(k) == 1 and rest else floors[k, u.name] for k in problems for u in units}
+        self._search((problems[k], u) for k in problems for u in units if least[k, u.name] <= limit and floors[k, u.name] < inf)
         columns: list[Column] = []
         refusals: list[Refusal] = []
         for k, p in problems.items():
-            for u in self.chip.units.values():
-                if limit < floors[k, u.name] < inf:
-                    why = f"takes at least {floors[k, u.name]:,.0f} cycles here, the whole segment {limit:,.0f} elsewhere"
+            for u in units:
+                if limit < least[k, u.name] < inf:
+                    why = f"with it the segment takes at least {least[k, u.name]:,.0f} cycles, without it at most {limit:,.0f}"
                     refusals.append(Refusal(k, u.name, why))
                     continue
                 result = self.known.get(_key(p, u)) or search(p, u, self._helper(u), self.shares)
-                columns += _undominated([_column(k, u, t) for t in result.tilings])
+                columns += _undominated([column(k, u, t) for t in result.tilings])
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
         return columns, refusals
@@ -192,7 +206,7 @@ def _key(p: Problem, unit: Unit) -> Key:
     return (g.shape.params, g.shape.body, tuple(g.sizes.items()), repr(sorted(g.attrs.items())), types, p.acc_bits, unit)
 
 
-def _column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
+def column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
     cycles = ceil(tiling.cycles)
     beside = min(UNITS, ceil(UNITS * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
     helper = unit.vector if beside else None

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dfcompiler.diagnostics import Span
+import networkx as nx
+
 from dfcompiler.graph import Graph, Node, TensorType
 from dfcompiler.opshape import Operand, OpShape, Statement
 from dfcompiler.stream import Blocked
@@ -47,9 +48,19 @@ def group(graph: Graph, names: Sequence[str]) -> Group | Blocked:
     nodes = [n for n in graph.nodes.values() if n.name in set(names)]
     if len(nodes) == 1:
         return single(graph, nodes[0])
+    outside = _detour(graph, {n.name for n in nodes})
+    if outside:
+        return Blocked(f"`{outside}` lies between them and is not one of them", nodes[0].op.span)
     if _parallel(graph, nodes):
         return _side_by_side(graph, nodes)
     return _chained(graph, nodes)
+
+
+def _detour(graph: Graph, mine: set[str]) -> str | None:
+    """A node outside that needs one inside and is needed by another: then the group cannot run as one."""
+    after = set().union(*(nx.descendants(graph.flow, n) for n in mine)) - mine
+    before = set().union(*(nx.ancestors(graph.flow, n) for n in mine)) - mine
+    return min(after & before, default=None)
 
 
 # ---- side by side ------------------------------------------------------------------------------
@@ -126,7 +137,7 @@ class _Join:
 
 def _chained(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
     shapes = [graph.shape(n) for n in nodes]
-    names = [_graph_names(graph, n, s) for n, s in zip(nodes, shapes, strict=True)]
+    names = _in_place(shapes, [_graph_names(n, s) for n, s in zip(nodes, shapes, strict=True)])
     join = _Join()
     blocked = _unify(shapes, names, join)
     if blocked:
@@ -160,8 +171,23 @@ def _chained(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
     return Group(tuple(n.name for n in nodes), whole, sizes, attrs, {o: graph.type_of(o) for o in outer}, kinds)
 
 
-def _graph_names(graph: Graph, node: Node, shape: OpShape) -> dict[str, str]:
-    """Operand names to graph names; a result that is never written is its `inout` operand."""
+def _in_place(shapes: Sequence[OpShape], names: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The same names, where a result that no statement writes has that of the `inout` operand it is."""
+    same: dict[str, str] = {}
+    renamed = []
+    for shape, own in zip(shapes, names, strict=True):
+        here = {o: same.get(n, n) for o, n in own.items()}
+        written = {a.name for s in shape.body for a in s.targets}
+        spare = [here[o.name] for o in shape.params if o.inout]
+        silent = [o.name for o in shape.results if o.name not in written]
+        for result, operand in zip(silent, spare, strict=False):
+            same[own[result]] = here[result] = operand
+        renamed.append(here)
+    return renamed
+
+
+def _graph_names(node: Node, shape: OpShape) -> dict[str, str]:
+    """Operand names to graph names."""
     names = dict(zip((o.name for o in shape.params), node.args, strict=True))
     return names | dict(zip((o.name for o in shape.results), (r.name for r in node.results), strict=True))
 
@@ -266,7 +292,3 @@ def _rename(number: int, shape: OpShape, names: Mapping[str, str], join: _Join, 
         shape.span,
     )
 
-
-def spans(nodes: Sequence[Node]) -> list[Span | None]:
-    """Where the ops of these nodes are declared."""
-    return [n.op.span for n in nodes]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import networkx as nx
 from ortools.sat.python import cp_model
 
+from dfcompiler import paths
 from dfcompiler.columns import UNITS, Column
 
 
@@ -46,6 +47,7 @@ def solve(flow: nx.DiGraph, columns: Sequence[Column], hint: Solution, *, second
     `flow` has the nodes of the segment and their data dependences. The time limit is kept; the result is
     at least as good as the hint.
     """
+    columns = within(flow, columns, hint.cycles)
     model = _Model(flow, columns, hint.cycles)
     model.start_from(hint)
     solver = cp_model.CpSolver()
@@ -188,17 +190,18 @@ class _Model:
 
 
 def longest_path(flow: nx.DiGraph, columns: Iterable[Column]) -> int:
-    """Cycles of the longest chain of dependent nodes, where a node takes its share of the shortest column that
-    could cover it: all of it when it stands alone, nothing inside a group (whose length its last node bears)."""
-    least: dict[str, int] = {}
-    for c in columns:
-        for v in c.nodes:
-            cost = c.cycles if len(c.nodes) == 1 else 0
-            least[v] = min(least.get(v, cost), cost)
-    finish: dict[str, int] = {}
-    for v in nx.topological_sort(flow):
-        finish[v] = least[v] + max((finish[u] for u in flow.predecessors(v)), default=0)
-    return max(finish.values(), default=0)
+    """Cycles of the longest chain of dependent nodes on their fastest columns: a bound that needs no solver."""
+    return int(paths.longest(flow, paths.costs(flow, _shortest(columns))))
+
+
+def _shortest(columns: Iterable[Column]) -> dict[tuple[str, ...], float]:
+    return {g: min(c.cycles for c in cs) for g, cs in by_group(columns).items()}
+
+
+def within(flow: nx.DiGraph, columns: Sequence[Column], limit: int) -> list[Column]:
+    """The columns that a schedule of at most `limit` cycles can use: those whose longest chain fits into it."""
+    rest = paths.around(flow, paths.costs(flow, _shortest(columns)))
+    return [c for c in columns if all(rest[v] + c.cycles <= limit for v in c.nodes) or len(c.nodes) > 1]
 
 
 def by_group(columns: Iterable[Column]) -> Mapping[tuple[str, ...], list[Column]]:

@@ -53,7 +53,12 @@ def library() -> Library:
 
 @cache
 def _library(ops: tuple[Path, ...], models: tuple[Path, ...]) -> Library:
-    return extend(Library({}, {}, {}), (i for path in (*ops, *models) for i in parse_items(read_source(path))))
+    return extend(Library({}, {}, {}), (i for path in (*ops, *models) for i in parse_items(content_source(path))))
+
+
+def content_source(path: Path) -> Source:
+    """A file of a content folder, named as in the project (`ir/ops/dense.dfir`), wherever that is installed."""
+    return Source("/".join(path.parts[-3:]), read_source(path).text)
 
 
 def extend(base: Library, items: Iterator[t.Item]) -> Library:
@@ -87,13 +92,13 @@ def load_model(spec: str) -> Model:
             raise Diag("unknown-model", f"the folder `{spec}` holds no config.json")
         path = path / "config.json"
     if path.is_file():
-        return _from_dfm(path) if path.suffix == ".dfm" else _from_config(path.parent.name or path.stem, path)
+        return _from_dfm(path) if path.suffix == ".dfm" else _from_config(_title(path), read_source(path))
     shipped = content.find("ir/configs", f"{spec}.json")
     if shipped is None or "/" in spec:
         if "/" in spec or path.suffix in (".json", ".dfm"):
             raise Diag("unknown-model", f"there is no file `{spec}`")
         raise unknown("model", spec, model_names())
-    return _from_config(spec, shipped)
+    return _from_config(spec, content_source(shipped))
 
 
 def _from_dfm(path: Path) -> Model:
@@ -105,8 +110,12 @@ def _from_dfm(path: Path) -> Model:
     return Model(path.stem, models[0], _Reader(Source(str(path), ""), {}, models[0]).params(), whole)
 
 
-def _from_config(name: str, path: Path) -> Model:
-    source = read_source(path)
+def _title(path: Path) -> str:
+    """A name for a configuration file: its folder's where it is called config.json, else its own."""
+    return path.resolve().parent.name if path.stem == "config" else path.stem
+
+
+def _from_config(name: str, source: Source) -> Model:
     config = read_config(source)
     lib = library()
     family = _family(config, source, lib)

@@ -64,8 +64,9 @@ class OpShape:
 
     @property
     def operands(self) -> tuple[Operand, ...]:
-        """Parameters, then results."""
-        return (*self.params, *self.results)
+        """Parameters, then results; what is updated in place is both, and comes once."""
+        names = {p.name for p in self.params}
+        return (*self.params, *(r for r in self.results if r.name not in names))
 
     def operand(self, name: str) -> Operand | None:
         """The parameter or result of this name; None for a local tensor."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from dfcompiler.columns import UNITS, Columns, Segment
+from dfcompiler.columns import UNITS, Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Graph, Place, regions
 from dfcompiler.ilp import Solution, Task
@@ -76,14 +76,6 @@ def mapping_of(graph: Graph) -> Mapping:
     if graph.mapping is None:
         raise Diag("missing-input", "there is no mapping yet", hint="put `tile,map-ilp` before this pass")
     return graph.mapping
-
-
-def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph:
-    """Data dependences inside one segment, nodes in program order."""
-    flow: nx.DiGraph = nx.DiGraph()
-    flow.add_nodes_from(segment.nodes)
-    flow.add_edges_from(e for e in graph.flow.edges if e[0] in flow and e[1] in flow)
-    return flow
 
 
 def with_mapping(graph: Graph, by: str, solutions: Sequence[Solution]) -> Graph:

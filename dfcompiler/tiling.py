@@ -25,7 +25,7 @@ from dfcompiler.problem import NestLoop, Problem
 
 Floats = npt.NDArray[np.float64]
 
-BLOCK = 2048  # tilings priced in one call: arrays of this length stay in a core's cache
+BLOCK = 1024  # tilings priced in one call: arrays of this length stay in a core's cache
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)  # of the DRAM's bandwidth that a column may reserve
 
 
@@ -84,7 +84,7 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
     why = unable(problem, unit, helper)
     if why:
         return Search((), 0, why)
-    best, candidates, tightest = _Best(), 0, float("inf")
+    best, candidates = _Best(), 0
     tiles = _enumerate(problem, unit, helper)
     room = _smallest_room(problem, tiles)
     capacity = unit.levels[-1].capacity_bytes
@@ -102,8 +102,9 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
             if not open_:
                 continue
             block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
-            tightest = min(tightest, _price(problem, unit, _select(piece, block), live, open_, best))
+            _price(problem, unit, _select(piece, block), live, open_, best)
     if not best.found:
+        tightest = min(float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in _patterns(problem, tiles))
         return Search((), candidates, f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B")
     return Search(tuple(best.found.values()), candidates)
 
@@ -275,20 +276,17 @@ def _steps(problem: Problem, tiles: Tiles) -> Floats:
 # ---- prices ------------------------------------------------------------------------------------
 
 
-def _price(problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shares: Sequence[float], best: _Best) -> float:
-    """Price a block in every order and residency, update the best; the least bytes that any tiling needs."""
+def _price(problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shares: Sequence[float], best: _Best) -> None:
+    """Price a block in every order and residency and update the best."""
     levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
     capacity = unit.levels[-1].capacity_bytes
     above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else float("inf")
-    least = float("inf")
     for order in itertools.permutations(live):
         nest = Nest(problem, unit, tiles, order)
         for keeps, traffic in nest.options(levels, capacity, above):
             fits = (traffic.room <= capacity) & (traffic.room_above <= above)
             for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
                 _keep_best(best, nest, traffic, keeps, share, np.where(fits, cycles, np.inf))
-        least = min(least, float(nest.traffic().room.min()))
-    return least
 
 
 def _keep_best(best: _Best, nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, cycles: Floats) -> None:

@@ -153,7 +153,7 @@ class _Lowering:
         inner = [dict(scope) for scope in scopes]
         heads: list[dict[str, Tensor]] = []
         for scope, own in zip(scopes, inner, strict=True):
-            heads.append({n: replace(x, name=self.fresh(n, None), kind="value") for n, x in scope.items() if n in rebound and x.kind == "value"})
+            heads.append({n: replace(x, name=self.fresh(n, None), kind="value") for n, x in scope.items() if n in rebound and x.kind in ("value", "input")})
             own |= heads[-1]
         body = self.body(s.body, inner, params, via)
         carries: list[Carry] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dfcompiler.columns import flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.listing import greedy, require_columns
 from dfcompiler.pipeline import Context, Pass
-from dfcompiler.schedule import columns_of, flow_of, with_mapping
+from dfcompiler.schedule import columns_of, with_mapping
 
 
 class MapGreedy(Pass, name="map-greedy"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from dfcompiler.columns import flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.ilp import Solution, solve
 from dfcompiler.listing import fused, greedy, require_columns
 from dfcompiler.pipeline import Context, Pass
-from dfcompiler.schedule import columns_of, flow_of, with_mapping
+from dfcompiler.schedule import columns_of, with_mapping
 
 
 class MapIlp(Pass, name="map-ilp"):

@@ -45,9 +45,6 @@ def check(names: tuple[str, ...]) -> Mismatch | None:
     return check_group(graph, joined, trace(graph, random_inputs(graph)))
 
 
-in_place = pytest.mark.xfail(reason="compose: what is read after `append` is the cache that it updates")
-
-
 @pytest.mark.parametrize(
     "names",
     [
@@ -59,8 +56,8 @@ in_place = pytest.mark.xfail(reason="compose: what is read after `append` is the
         prefill("q qr"),
         prefill("kr kc_1"),
         prefill("o a x_1"),
-        pytest.param(prefill("kc_1 vc_1 o"), marks=in_place),
-        pytest.param(prefill(LAYER), marks=in_place),
+        prefill("kc_1 vc_1 o"),
+        prefill(LAYER),
         ("q_prefill", "q_decode"),
         ("x_prefill", "x_decode"),
         ("logits_prefill", "logits_decode"),
@@ -115,7 +112,6 @@ def test_locals_do_not_take_the_names_of_tensors() -> None:
     assert check_groups(replace(graph, offers=(Offer("test", ("y", "z", "out")),))) is None
 
 
-@pytest.mark.xfail(reason="compose: a group may not depend on its own result through a node outside")
 def test_a_group_with_a_gap_is_blocked() -> None:
     assert isinstance(group(lowered(), prefill("q o")), Blocked)
 

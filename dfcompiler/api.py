@@ -1,0 +1,197 @@
+"""The public functions: compile a model on a chip, price one op. Everything that the command line does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from dfcompiler.columns import column
+from dfcompiler.compose import single
+from dfcompiler.cost import check_capacity, roofline
+from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unknown
+from dfcompiler.dtypes import DtypeMap, parse_dtypes
+from dfcompiler.facts import operand_axes
+from dfcompiler.graph import Graph, Node, Tensor, TensorType
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.models import Model, library
+from dfcompiler.opshape import bind, evaluate
+from dfcompiler.pipeline import Context, parse_pipeline, run_pipeline
+from dfcompiler.problem import problem
+from dfcompiler.report import Report, bound_by, report, utilization
+from dfcompiler.steps import Step
+from dfcompiler.text import tree as t
+from dfcompiler.tiling import search
+from dfcompiler.verify import equivalent
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A mapped graph with its report."""
+
+    graph: Graph
+    chip: Chip
+    report: Report
+
+
+def compile_model(
+    model: Model,
+    chip: Chip,
+    step: Step,
+    *,
+    dtype: str = "w16a16kv16",
+    pipeline: str = "default",
+    objective: str = "latency",
+    time_limit_s: float = 60.0,
+    seed: int = 0,
+    verify: bool = False,
+    on_note: Callable[[Note], None] | None = None,
+    after: Callable[[str, Graph, float], None] | None = None,
+) -> Compiled:
+    """Map one step of a model onto a chip.
+
+    Raises Diag for bad input, and Infeasible where the model does not fit or no unit can run an op.
+    """
+    dtypes = parse_dtypes(dtype)
+    if objective != "latency":
+        raise unknown("objective", objective, ["latency"])
+    if not 0 < time_limit_s < inf:
+        raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
+    ctx = Context(model, step, dtypes, chip, objective, seed, time_limit_s, on_note)
+    passes = parse_pipeline(Source("--pipeline", pipeline))
+    previous = Graph(model.name)
+
+    def watch(name: str, graph: Graph, seconds: float) -> None:
+        nonlocal previous
+        if verify and previous.nodes:
+            check_pass(name, previous, graph)
+        if not previous.nodes and graph.nodes:
+            check_capacity(graph, chip)
+        previous = graph
+        if after:
+            after(name, graph, seconds)
+
+    graph, seconds = run_pipeline(passes, previous, ctx, after=watch)
+    limit = roofline(graph, chip, dtypes)
+    found = report(graph, chip, step=step.describe(), dtype=dtype, capacity=check_capacity(graph, chip), limit=limit, seconds=seconds)
+    return Compiled(graph, chip, found)
+
+
+def check_pass(name: str, before: Graph, after: Graph) -> None:
+    """Run both graphs on small random shapes; raises Diag `wrong-pass` where they differ."""
+    difference = equivalent(before, after)
+    if difference:
+        raise Diag("wrong-pass", f"the pass `{name}` changed what the graph computes: {difference}")
+
+
+# ---- one op ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Priced:
+    """One op on one unit at its best tiling; see the command line's contract for the units."""
+
+    op: str
+    chip: str
+    unit: str
+    latency_s: float
+    compute_s: float
+    memory_s: float
+    cycles: float
+    bytes: Mapping[str, float]
+    tile: Mapping[str, int]
+    ways: Mapping[str, int]
+    order: tuple[str, ...]
+    keep: Mapping[str, str]
+    utilization: float
+    bound: str
+    candidates: int
+    seconds: float
+
+
+def price_op(op: str, dims: Mapping[str, Sequence[float]], chip: Chip, *, dtype: str = "w16a16kv16", unit: str | None = None) -> Priced:
+    """The best tiling of one op over all units of a chip (or on `unit`).
+
+    `dims` gives the extent of every index, several for a pack of that many dimensions, and scalar attributes.
+    Raises Diag for unknown names and missing sizes, Infeasible `no-mapping` with every unit's reason.
+    """
+    start = time.process_time()
+    decls = library().ops
+    if op not in decls:
+        raise unknown("op", op, decls)
+    if unit is not None and unit not in chip.units:
+        raise unknown("unit", unit, chip.units)
+    dtypes = parse_dtypes(dtype)
+    graph, node = op_graph(decls[op], dims, dtypes)
+    p = problem(single(graph, node), dtypes)
+    best, reasons, candidates = None, [], 0
+    for u in chip.units.values():
+        if unit in (None, u.name):
+            found = search(p, u, chip.units.get(u.vector or ""), (1.0,))
+            candidates += found.candidates
+            reasons.append(f"{u.name}: {found.why}")
+            for tiling in found.tilings:
+                if best is None or tiling.cycles < best[1].cycles:
+                    best = (u, tiling)
+    if best is None:
+        raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
+    u, tiling = best
+    chosen = column((node.name,), u, tiling)
+    per_s = 1 / chip.clock_hz
+    return Priced(
+        op=op,
+        chip=chip.name,
+        unit=u.name,
+        latency_s=tiling.cycles * per_s,
+        compute_s=tiling.compute_cycles * per_s,
+        memory_s=tiling.memory_cycles * per_s,
+        cycles=tiling.cycles,
+        bytes=dict(tiling.level_bytes),
+        tile=dict(tiling.tile),
+        ways=dict(tiling.ways),
+        order=tiling.order,
+        keep={k.operand: k.where for k in tiling.keeps},
+        utilization=utilization(p, u, chip.units.get(chosen.helper or ""), tiling.cycles),
+        bound=bound_by(chosen),
+        candidates=candidates,
+        seconds=time.process_time() - start,
+    )
+
+
+def op_graph(decl: t.OpDecl, dims: Mapping[str, Sequence[float]], dtypes: DtypeMap) -> tuple[Graph, Node]:
+    """A graph of one node with operands of the given extents."""
+    packs = {d.name for p in decl.params for d in p.type.dims if isinstance(d, t.Pack)}
+    attrs = {s.name for s in decl.body if isinstance(s, t.Attr)}
+    defined = {s.name for s in decl.body if isinstance(s, t.DimDef)}
+    indices = {d.name for p in decl.params for d in p.type.dims if isinstance(d, t.Ref | t.DeviceDim)} - defined
+    for name, values in dims.items():
+        if name not in packs | attrs | indices:
+            raise unknown(f"dimension of {decl.name}", name, packs | attrs | indices)
+        if name not in packs and len(values) != 1:
+            raise Diag("bad-size", f"`{name}` wants one number, got {len(values)}")
+        if name not in attrs and any(v < 1 or v != int(v) or v > 1 << 40 for v in values):
+            raise Diag("bad-size", f"`{name}` must be a whole number from 1 to 2^40, got {', '.join(f'{v:g}' for v in values)}")
+    missing = sorted(indices - set(dims))
+    if missing:
+        raise Diag("bad-size", f"`{decl.name}` needs a size for {', '.join(f'`{m}`' for m in missing)}", hint=nearest("", packs | indices))
+    given = {n: tuple(int(v) for v in vs) for n, vs in dims.items() if n not in attrs}
+    shape = bind(decl, tuple(sum(len(given.get(d.name, ())) if isinstance(d, t.Pack) else 1 for d in p.type.dims) for p in decl.params))
+    sizes = {i: v for n, vs in given.items() for i, v in zip(_pack_names(n, len(vs), n in packs), vs, strict=True)}
+    scalars = {n: vs[0] for n, vs in dims.items() if n in attrs}
+    for d in shape.dims:
+        value = evaluate(d.expr, sizes, scalars, {a.name: a.default for a in shape.attrs if a.default is not None})
+        if value is not None:
+            sizes.setdefault(d.name, value)
+    operands = []
+    for o in shape.params:
+        kind = {"w": "weight", "kv": "state"}.get(o.role or "", "input")
+        within = sizes.get(o.within) if o.within else None
+        operands.append(Tensor(o.name, TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct)), kind))
+    results = tuple(Tensor(f"{o.name}.", TensorType(dtypes.of(o.role), operand_axes(o, sizes))) for o in shape.results)
+    node = Node(decl, tuple(x.name for x in operands), results, tuple(scalars.items()))
+    return Graph(decl.name, (*operands, node), tuple(r.name for r in results)), node
+
+
+def _pack_names(name: str, count: int, pack: bool) -> list[str]:
+    return [name] if not pack or count == 1 else [f"{name}{i}" for i in range(count)]

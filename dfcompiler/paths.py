@@ -1,0 +1,43 @@
+"""Longest chains of dependent nodes: bounds on a segment that need no solver.
+
+A node takes its time alone or shares that of a group. Inside a group that a chain can pass, only one
+member may count the group's time; members that no chain connects may count it each. What a node
+counts is the least over all groups that could cover it, so the length of every chain is a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import networkx as nx
+
+
+def costs(flow: nx.DiGraph, durations: Mapping[tuple[str, ...], float]) -> dict[str, float]:
+    """What each node adds to every chain through it; `durations` are the least times of all groups."""
+    alone = {g[0]: d for g, d in durations.items() if len(g) == 1}
+    least = dict.fromkeys(flow, float("inf")) | alone
+    for g, d in durations.items():
+        if len(g) > 1:
+            apart = not any(nx.has_path(flow, u, v) for u in g for v in g if u != v)
+            bearer = max(g, key=lambda v: alone.get(v, 0.0))
+            for v in g:
+                least[v] = min(least[v], d if apart or v == bearer else 0.0)
+    return least
+
+
+def around(flow: nx.DiGraph, cost: Mapping[str, float]) -> dict[str, float]:
+    """For each node the longest chain through it, without the node itself."""
+    order = list(nx.topological_sort(flow))
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    for v in order:
+        before[v] = max((before[u] + cost[u] for u in flow.predecessors(v)), default=0.0)
+    for v in reversed(order):
+        after[v] = max((after[w] + cost[w] for w in flow.successors(v)), default=0.0)
+    return {v: before[v] + after[v] for v in order}
+
+
+def longest(flow: nx.DiGraph, cost: Mapping[str, float]) -> float:
+    """The length of the longest chain; 0 for no nodes."""
+    rest = around(flow, cost)
+    return max((rest[v] + cost[v] for v in flow), default=0.0)

@@ -1,0 +1,202 @@
+"""The answer to a compile: times with their proof, traffic, energy, area, and every op with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dfcompiler.columns import Column
+from dfcompiler.cost import Capacity, Roofline, energy_pj
+from dfcompiler.diagnostics import first_span
+from dfcompiler.graph import Graph
+from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.ilp import Task
+from dfcompiler.problem import Problem
+from dfcompiler.schedule import Layer, columns_of, mapping_of
+
+
+@dataclass(frozen=True)
+class OpReport:
+    """One scheduled group: seconds from the start of the step (of its first repetition), bytes of one run.
+
+    `op` joins the names of the ops in the group by `+`; `bound` is what it waits for longest: `compute`,
+    `vector`, `memory`, or `network` where none of these fills its time.
+    """
+
+    name: str
+    op: str
+    nodes: tuple[str, ...]
+    repeat: int
+    unit: str
+    helper: str | None
+    start_s: float
+    end_s: float
+    compute_s: float
+    memory_s: float
+    flops: float
+    bytes: Mapping[str, float]
+    tile: Mapping[str, int]
+    ways: Mapping[str, int]
+    order: tuple[str, ...]
+    keep: Mapping[str, str]
+    dram_share: float
+    helper_share: float
+    utilization: float
+    bound: str
+    energy_j: float
+    loc: str
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One segment: it runs `repeat` times, a layer every `period_s`."""
+
+    repeat: int
+    start_s: float
+    latency_s: float
+    period_s: float
+    bound_s: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that `dfc compile` tells about a step."""
+
+    model: str
+    chip: str
+    devices: int
+    step: str
+    dtype: str
+    latency_s: float
+    layer_latency_s: float
+    bound_s: float
+    gap: float
+    status: str
+    roofline_s: float
+    candidates: int
+    columns: int
+    seconds: Mapping[str, float]
+    traffic_bytes: Mapping[str, float]
+    compulsory_bytes: float
+    macs: float
+    capacity: Capacity
+    energy_j: float
+    area_mm2: Mapping[str, float]
+    cost_usd: float | None
+    mapper: str
+    roofline: Roofline
+    layers: tuple[LayerReport, ...]
+    ops: tuple[OpReport, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the command line's contract; numbers are plain, keys in a fixed order."""
+        return asdict(self)
+
+
+def report(graph: Graph, chip: Chip, *, step: str, dtype: str, capacity: Capacity, limit: Roofline, seconds: Mapping[str, float]) -> Report:
+    """Gather the report of a mapped graph."""
+    mapping, columns = mapping_of(graph), columns_of(graph)
+    per_s = 1 / chip.clock_hz
+    ops = tuple(_ops(graph, chip))
+    bound = max(mapping.bound * per_s, limit.seconds)
+    latency = mapping.cycles * per_s
+    repeated = max((x for x in mapping.layers), key=lambda x: x.segment.repeat, default=None)
+    traffic: dict[str, float] = {}
+    for op in ops:
+        for level, moved in op.bytes.items():
+            traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
+    return Report(
+        model=graph.name,
+        chip=chip.name,
+        devices=1,
+        step=step,
+        dtype=dtype,
+        latency_s=latency,
+        layer_latency_s=repeated.period * per_s if repeated else 0.0,
+        bound_s=bound,
+        gap=max(0.0, latency - bound) / latency if latency else 0.0,
+        status="OPTIMAL" if mapping.cycles <= mapping.bound else "FEASIBLE",
+        roofline_s=limit.seconds,
+        candidates=columns.candidates,
+        columns=len(columns.columns),
+        seconds=dict(seconds),
+        traffic_bytes=traffic,
+        compulsory_bytes=limit.compulsory_bytes,
+        macs=limit.macs,
+        capacity=capacity,
+        energy_j=sum(op.energy_j * op.repeat for op in ops),
+        area_mm2=chip.area_mm2(),
+        cost_usd=None,
+        mapper=mapping.by,
+        roofline=limit,
+        layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
+        ops=ops,
+    )
+
+
+def _layer(x: Layer, start: int, per_s: float) -> LayerReport:
+    return LayerReport(x.segment.repeat, start * per_s, x.cycles * per_s, x.period * per_s, x.bound * per_s)
+
+
+def _ops(graph: Graph, chip: Chip) -> Iterator[OpReport]:
+    problems = columns_of(graph).problems
+    for start, layer in mapping_of(graph).starts():
+        for task in layer.solution.tasks:
+            yield _op(graph, chip, task, problems[task.column.nodes], start, layer.segment.repeat)
+
+
+def _op(graph: Graph, chip: Chip, task: Task, p: Problem, start: int, repeat: int) -> OpReport:
+    c, per_s = task.column, 1 / chip.clock_hz
+    unit = chip.units[c.unit]
+    nodes = [graph.nodes[n] for n in c.nodes]
+    span = first_span(nodes[0].loc)
+    return OpReport(
+        name=nodes[-1].name,
+        op="+".join(dict.fromkeys(n.op.name for n in nodes)),
+        nodes=c.nodes,
+        repeat=repeat,
+        unit=c.unit,
+        helper=c.helper,
+        start_s=(start + task.start) * per_s,
+        end_s=(start + task.end) * per_s,
+        compute_s=c.tiling.compute_cycles * per_s,
+        memory_s=c.tiling.memory_cycles * per_s,
+        flops=2.0 * p.macs + sum(v * (2 if k == "mac" else 1) for k, v in p.vector.items()),
+        bytes=dict(c.tiling.level_bytes),
+        tile=dict(c.tiling.tile),
+        ways=dict(c.tiling.ways),
+        order=c.tiling.order,
+        keep={k.operand: k.where for k in c.tiling.keeps},
+        dram_share=c.tiling.share,
+        helper_share=c.tiling.helper_cycles / c.cycles,
+        utilization=utilization(p, unit, chip.units.get(c.helper or ""), c.cycles),
+        bound=bound_by(c),
+        energy_j=energy_pj(c, p, chip) * 1e-12,
+        loc=str(span) if span else "",
+    )
+
+
+def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> float:
+    """The share of its time in which the busier of array and lanes does useful work at its peak."""
+    peak = float(unit.template.peak_macs_per_cycle()) * unit.instances
+    macs = p.macs / peak / cycles if p.contractions and peak else 0.0
+    lanes = 0.0
+    for kind, count in p.vector.items():
+        runner = unit if unit.template.runs(kind) and (kind != "mac" or unit.template.runs("add")) else helper
+        rate = float(runner.template.peak_ops_per_cycle(kind)) * runner.instances if runner else 0.0
+        lanes += count / rate / cycles if rate else 0.0
+    return min(1.0, max(macs, lanes))
+
+
+def bound_by(c: Column) -> str:
+    """What a column waits for longest."""
+    t = c.tiling
+    memory = t.memory_cycles / t.share
+    vector = t.helper_cycles
+    compute = t.compute_cycles if t.helper_cycles < t.compute_cycles else 0.0
+    longest = max(memory, vector, compute)
+    if longest < 0.5 * t.cycles:
+        return "network"
+    return "memory" if longest == memory else "vector" if longest == vector else "compute"
