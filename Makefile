@@ -33,9 +33,9 @@ format: ready
 fuzz: ready
 	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n $(WORKERS) -k 'fuzz or property'
 
-# Times and errors of the model against measurements; each script in benchmarks/ says what it reports.
+# Each script in benchmarks/ says what it reports; together they write benchmarks/RESULTS.md.
 bench: ready
-	for script in benchmarks/bench_*.py; do $(PY) "$$script" || exit 1; done
+	$(PY) benchmarks/run.py
 
 validate: ready
 	for script in benchmarks/validate_*.py; do $(PY) "$$script" || exit 1; done

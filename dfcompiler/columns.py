@@ -19,7 +19,7 @@ import networkx as nx
 from dfcompiler import paths
 from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
-from dfcompiler.graph import Graph, Item, Node, Region
+from dfcompiler.graph import Graph, Node, Region
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem, problem
 from dfcompiler.tiling import Search, Tiling, search, unable
@@ -27,6 +27,7 @@ from dfcompiler.tiling import Search, Tiling, search, unable
 UNITS = 16  # a shared resource is reserved in sixteenths
 
 Key: TypeAlias = tuple[object, ...]
+Nodes: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +97,9 @@ def _layers(region: Region, times: int) -> list[Segment]:
     return [*([Segment(times * region.count, names)] if names else []), *inner]
 
 
-def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph:
+def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph[str]:
     """Data dependences inside one segment, nodes in program order."""
-    flow: nx.DiGraph = nx.DiGraph()
+    flow: nx.DiGraph[str] = nx.DiGraph()
     flow.add_nodes_from(segment.nodes)
     flow.add_edges_from(e for e in graph.flow.edges if e[0] in flow and e[1] in flow)
     return flow
@@ -139,7 +140,9 @@ class _Pricer:
         self.known: dict[Key, Search] = {}
         self.candidates = 0
 
-    def segment(self, flow: nx.DiGraph, problems: Mapping[tuple[str, ...], Problem]) -> tuple[list[Column], list[Refusal]]:
+    def segment(
+        self, flow: nx.DiGraph[str], problems: Mapping[tuple[str, ...], Problem]
+    ) -> tuple[list[Column], list[Refusal]]:
         """Columns of one segment: best guesses first, then every unit on which a group's longest chain could fit
         into the serial schedule of those."""
         units = self.chip.units.values()
@@ -147,15 +150,22 @@ class _Pricer:
         first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
         self._search((problems[k], u) for k, u in first.items() if floors[k, u.name] < inf)
         limit = self._serial(problems, first)
-        rest = paths.around(flow, paths.costs(flow, {k: floors[k, u.name] for k, u in first.items()})) if limit < inf else {}
-        least = {(k, u.name): floors[k, u.name] + max((rest[v] for v in k), default=0.0) if len(k) == 1 and rest else floors[k, u.name] for k in problems for u in units}
-        self._search((problems[k], u) for k in problems for u in units if least[k, u.name] <= limit and floors[k, u.name] < inf)
+        rest = (
+            paths.beside(flow, paths.costs(flow, {k: floors[k, u.name] for k, u in first.items()}), problems)
+            if limit < inf
+            else {}
+        )
+        least = {(k, u.name): floors[k, u.name] + rest.get(k, 0.0) for k in problems for u in units}
+        self._search(
+            (problems[k], u) for k in problems for u in units if least[k, u.name] <= limit and floors[k, u.name] < inf
+        )
         columns: list[Column] = []
         refusals: list[Refusal] = []
         for k, p in problems.items():
             for u in units:
                 if limit < least[k, u.name] < inf:
-                    why = f"with it the segment takes at least {least[k, u.name]:,.0f} cycles, without it at most {limit:,.0f}"
+                    floor = f"{least[k, u.name]:,.0f}"
+                    why = f"with it the segment takes at least {floor} cycles, without it at most {limit:,.0f}"
                     refusals.append(Refusal(k, u.name, why))
                     continue
                 result = self.known.get(_key(p, u)) or search(p, u, self._helper(u), self.shares)
@@ -192,7 +202,14 @@ def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
         return inf
     floor = p.macs / macs if p.contractions else 0.0
     for kind, count in p.vector.items():
-        rate = max((float(u.template.peak_ops_per_cycle(kind)) * u.instances for u in (unit, helper) if u and u.template.runs(kind)), default=0.0)
+        rate = max(
+            (
+                float(u.template.peak_ops_per_cycle(kind)) * u.instances
+                for u in (unit, helper)
+                if u and u.template.runs(kind)
+            ),
+            default=0.0,
+        )
         if not rate:
             return inf
         floor = max(floor, count / rate)
@@ -203,10 +220,19 @@ def _key(p: Problem, unit: Unit) -> Key:
     """What a search depends on; names of nodes are not in it."""
     g = p.group
     types = tuple((t.dtype, t.shape, t.within) for t in g.types.values())
-    return (g.shape.params, g.shape.body, tuple(g.sizes.items()), repr(sorted(g.attrs.items())), types, p.acc_bits, unit)
+    return (
+        g.shape.params,
+        g.shape.body,
+        tuple(g.sizes.items()),
+        repr(sorted(g.attrs.items())),
+        types,
+        p.acc_bits,
+        unit,
+    )
 
 
 def column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
+    """A tiling as a choice of the mapper: whole cycles, reservations rounded up to sixteenths."""
     cycles = ceil(tiling.cycles)
     beside = min(UNITS, ceil(UNITS * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
     helper = unit.vector if beside else None

@@ -83,7 +83,9 @@ def _parallel(graph: Graph, nodes: Sequence[Node]) -> bool:
 def _side_by_side(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
     """One op over the tokens of all nodes, which become one leading dimension of the shared pack."""
     first = single(graph, nodes[0])
-    weights = {o.name for o, a in zip(first.shape.params, nodes[0].args, strict=True) if graph.tensors[a].kind == "weight"}
+    weights = {
+        o.name for o, a in zip(first.shape.params, nodes[0].args, strict=True) if graph.tensors[a].kind == "weight"
+    }
     fixed = {i for o in first.shape.params if o.name in weights for d in o.dims for i in _names(d)}
     tokens = [d.name for d in first.shape.results[0].dims if isinstance(d, t.Ref) and d.name not in fixed]
     if not tokens or first.attrs or first.shape.where:
@@ -94,7 +96,8 @@ def _side_by_side(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
     total = sum(_product(s, tokens) for s in sizes)
     joined = {**sizes[0], **dict.fromkeys(tokens, 1), tokens[0]: total}
     types = {
-        o.name: first.types[o.name] if o.name in weights else _resized(first.types[o.name], o, joined) for o in first.shape.operands
+        o.name: first.types[o.name] if o.name in weights else _resized(first.types[o.name], o, joined)
+        for o in first.shape.operands
     }
     return replace(first, nodes=tuple(n.name for n in nodes), sizes=joined, types=types)
 
@@ -107,7 +110,10 @@ def _product(sizes: Mapping[str, int], names: Sequence[str]) -> int:
 
 
 def _resized(type_: TensorType, operand: Operand, sizes: Mapping[str, int]) -> TensorType:
-    shape = tuple(sizes[d.name] if isinstance(d, t.Ref) and d.name in sizes else s for d, s in zip(operand.dims, type_.shape, strict=True))
+    shape = tuple(
+        sizes[d.name] if isinstance(d, t.Ref) and d.name in sizes else s
+        for d, s in zip(operand.dims, type_.shape, strict=True)
+    )
     return replace(type_, shape=shape)
 
 
@@ -227,7 +233,16 @@ def _labels(shapes: Sequence[OpShape], join: _Join) -> dict[tuple[int, str], str
 
 def _index_names(shape: OpShape) -> list[str]:
     dims = [n for o in shape.operands for d in o.dims for n in _names(d)]
-    return list(dict.fromkeys((*dims, *(d.name for d in shape.dims), *(i for s in shape.body for i in s.indices), *(i for a in shape.attrs for i in a.dims))))
+    return list(
+        dict.fromkeys(
+            (
+                *dims,
+                *(d.name for d in shape.dims),
+                *(i for s in shape.body for i in s.indices),
+                *(i for a in shape.attrs for i in a.dims),
+            )
+        )
+    )
 
 
 def _needed_outside(graph: Graph, nodes: Sequence[Node]) -> set[str]:
@@ -236,11 +251,15 @@ def _needed_outside(graph: Graph, nodes: Sequence[Node]) -> set[str]:
 
     mine = {n.name for n in nodes}
     used = {a for n in graph.nodes.values() if n.name not in mine for a in n.args}
-    carried = {c.yielded for r in regions(graph.body) for c in r.carries} | {c.init for r in regions(graph.body) for c in r.carries}
+    carried = {c.yielded for r in regions(graph.body) for c in r.carries} | {
+        c.init for r in regions(graph.body) for c in r.carries
+    }
     return used | carried | set(graph.outputs)
 
 
-def _rename(number: int, shape: OpShape, names: Mapping[str, str], join: _Join, label: Mapping[tuple[int, str], str]) -> OpShape:
+def _rename(
+    number: int, shape: OpShape, names: Mapping[str, str], join: _Join, label: Mapping[tuple[int, str], str]
+) -> OpShape:
     outer = set(names)
     attrs = {a.name for a in shape.attrs}
 
@@ -279,16 +298,26 @@ def _rename(number: int, shape: OpShape, names: Mapping[str, str], join: _Join, 
 
     def statement(s: Statement) -> Statement:
         scan = s.scan and (index(s.scan[0]), tensor(s.scan[1]), tensor(s.scan[2]))
-        return replace(s, targets=tuple(access(a) for a in s.targets), over=tuple(index(i) for i in s.over), expr=go(s.expr), scan=scan)
+        return replace(
+            s,
+            targets=tuple(access(a) for a in s.targets),
+            over=tuple(index(i) for i in s.over),
+            expr=go(s.expr),
+            scan=scan,
+        )
 
     return OpShape(
         shape.name,
         tuple(operand(o) for o in shape.params),
         tuple(operand(o) for o in shape.results),
-        tuple(replace(a, name=f"{a.name}_{number}", dims=tuple(index(i) for i in a.dims), default=a.default and go(a.default)) for a in shape.attrs),
+        tuple(
+            replace(
+                a, name=f"{a.name}_{number}", dims=tuple(index(i) for i in a.dims), default=a.default and go(a.default)
+            )
+            for a in shape.attrs
+        ),
         tuple(t.DimDef(index(d.name), go(d.expr), span=d.span) for d in shape.dims),
         tuple(tuple(t.Rel(r.op, go(r.a), go(r.b), span=r.span) for r in c) for c in shape.where),
         tuple(statement(s) for s in shape.body),
         shape.span,
     )
-

@@ -40,9 +40,16 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
     """The memory that a graph needs; raises Infeasible `does-not-fit` with the numbers where there is less."""
     c = capacity(graph, chip)
     if c.needed_bytes > c.available_bytes:
-        parts = ", ".join(f"{n} {_gb(b)}" for n, b in (("weights", c.weights_bytes), ("KV cache", c.kv_bytes), ("activations", c.activation_bytes)))
+        parts = ", ".join(
+            f"{n} {_gb(b)}"
+            for n, b in (("weights", c.weights_bytes), ("KV cache", c.kv_bytes), ("activations", c.activation_bytes))
+        )
         message = f"`{graph.name}` needs {_gb(c.needed_bytes)} ({parts}); `{chip.name}` has {_gb(c.available_bytes)}"
-        raise Infeasible("does-not-fit", message, hint=f"{_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, shorter context, narrower types or more memory")
+        raise Infeasible(
+            "does-not-fit",
+            message,
+            hint=f"{_gb(c.needed_bytes - c.available_bytes)} too much: serve fewer sequences, a shorter context or narrower types",
+        )
     return c
 
 
@@ -64,7 +71,9 @@ def _peak(graph: Graph) -> float:
     """Bytes of values alive at once, in program order; a result that is a state updated in place is not counted."""
     order = list(graph.nodes.values())
     states = {t.name for t in graph.tensors.values() if t.kind == "state"}
-    in_place = {r.name for n in order if any(a in states for a in n.args) for r in n.results if not _written(graph, n, r)}
+    in_place = {
+        r.name for n in order if any(a in states for a in n.args) for r in n.results if not _written(graph, n, r)
+    }
     last: dict[str, int] = {}
     for i, node in enumerate(order):
         last |= dict.fromkeys(node.args, i)
@@ -116,7 +125,13 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
     rate = sum(_peak_macs(u) for u in chip.units.values())
     vector = max((count / r for kind, count in kinds.items() if (r := _kind_rate(chip, kind))), default=0.0)
     moved = sum(s.repeat * compulsory_bytes(graph, s, dtypes) for s in segments(graph)) + _ends(graph)
-    return Roofline(macs / rate / chip.clock_hz if macs and rate else 0.0, vector / chip.clock_hz, moved / chip.dram_bytes_per_s, macs, moved)
+    return Roofline(
+        macs / rate / chip.clock_hz if macs and rate else 0.0,
+        vector / chip.clock_hz,
+        moved / chip.dram_bytes_per_s,
+        macs,
+        moved,
+    )
 
 
 def _peak_macs(unit: Unit) -> float:
@@ -124,7 +139,9 @@ def _peak_macs(unit: Unit) -> float:
 
 
 def _kind_rate(chip: Chip, kind: str) -> float:
-    return sum(float(u.template.peak_ops_per_cycle(kind)) * u.instances for u in chip.units.values() if u.template.runs(kind))
+    return sum(
+        float(u.template.peak_ops_per_cycle(kind)) * u.instances for u in chip.units.values() if u.template.runs(kind)
+    )
 
 
 def compulsory_bytes(graph: Graph, segment: Segment, dtypes: DtypeMap) -> float:
@@ -136,7 +153,9 @@ def compulsory_bytes(graph: Graph, segment: Segment, dtypes: DtypeMap) -> float:
     for name in segment.nodes:
         node = graph.nodes[name]
         for operand in problem(single(graph, node), dtypes).operands:
-            position = [o.name for o in graph.shape(node).operands].index(operand.name) if operand.kind != "local" else -1
+            position = (
+                [o.name for o in graph.shape(node).operands].index(operand.name) if operand.kind != "local" else -1
+            )
             if 0 <= position < len(node.args) and graph.tensors[node.args[position]].kind == "weight":
                 seen[node.args[position]] = operand.total_bytes
     return sum(seen.values())
@@ -165,7 +184,11 @@ def energy_pj(column: Column, p: Problem, chip: Chip) -> float:
     width = max(p.a_bits, p.b_bits)
     total = p.macs * float(unit.template.pj_per_mac(chip.tech, width)) if p.contractions else 0.0
     for kind, count in p.vector.items():
-        runner = unit if unit.template.runs(kind) and (kind != "mac" or unit.template.runs("add")) else chip.units[column.helper or column.unit]
+        runner = (
+            unit
+            if unit.template.runs(kind) and (kind != "mac" or unit.template.runs("add"))
+            else chip.units[column.helper or column.unit]
+        )
         pj = runner.template.pj_per_mac(chip.tech, 32) if kind == "mac" else runner.template.pj_per_op(chip.tech, kind)
         total += count * float(pj)
     moved: Mapping[str, float] = column.tiling.level_bytes

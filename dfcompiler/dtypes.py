@@ -82,7 +82,9 @@ def parse_dtypes(text: str) -> DtypeMap:
     widths = [int(w) if w else int(match[2]) for w in match.groups()[:3]]
     for width in widths:
         if width not in _BY_WIDTH:
-            raise Diag("unknown-dtype", f"no type of {width} bits in `{text}`", hint=f"known widths: {sorted(_BY_WIDTH)}")
+            raise Diag(
+                "unknown-dtype", f"no type of {width} bits in `{text}`", hint=f"known widths: {sorted(_BY_WIDTH)}"
+            )
     weight, activation, kv = (_BY_WIDTH[w] for w in widths)
     if match[4] and int(match[4]) not in (16, 32):
         raise Diag("unknown-dtype", f"no accumulator of {match[4]} bits in `{text}`", hint="known widths: 16, 32")

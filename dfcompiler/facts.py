@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.masks import clause_indices
-from dfcompiler.opshape import Operand, OpShape, Statement, accesses, walk
+from dfcompiler.opshape import OpShape, Statement, accesses, walk
 from dfcompiler.stream import Blocked, finished, streamable
 from dfcompiler.text import tree as t
 from dfcompiler.work import Work, index_set, work
@@ -110,7 +110,9 @@ class Facts:
                 return Blocked(f"a tile of `{index}` would redo another contraction", self.shape.body[c.statement].span)
         if index in self.reduced:
             return None if finished(self.shape, index) else streamable(self.shape, index)
-        return next((Blocked(f"`{index}` is missing here", s.span) for s in self.shape.body if not self._covers(s, index)), None)
+        return next(
+            (Blocked(f"`{index}` is missing here", s.span) for s in self.shape.body if not self._covers(s, index)), None
+        )
 
     def _covers(self, s: Statement, index: str) -> bool:
         return index in s.indices
@@ -123,7 +125,11 @@ class Facts:
             case t.Bin("+" | "-", a, b):
                 return all(self._slides(x, index) or index not in index_set(self.shape, x) for x in (a, b))
             case t.Access(name, subs):
-                return name in self.patterns or any(a.name == name for a in self.shape.attrs) or all(isinstance(s, t.Ref) for s in subs)
+                return (
+                    name in self.patterns
+                    or any(a.name == name for a in self.shape.attrs)
+                    or all(isinstance(s, t.Ref) for s in subs)
+                )
             case _:
                 return False
 
@@ -141,7 +147,11 @@ class Facts:
         in_operands = tuple(index in self.depends(o.name) for o in shape.operands)
         in_statements = tuple((index in s.indices, index in s.over) for s in shape.body)
         plain = all(
-            isinstance(s, t.Ref) for ps in self.patterns.values() for p in ps for s in p.subs if index in index_set(shape, s)
+            isinstance(s, t.Ref)
+            for ps in self.patterns.values()
+            for p in ps
+            for s in p.subs
+            if index in index_set(shape, s)
         )
         return (in_operands, in_statements, *(() if plain and not self.masked(index) else (index,)))
 
@@ -165,7 +175,9 @@ class Facts:
         total: Array = sum(self.reach_of(s, tile, sizes, axes) for s in subs)
         return np.minimum(total, whole)
 
-    def reach_of(self, subs: tuple[t.Expr, ...], tile: Mapping[str, Array], sizes: Mapping[str, int], axes: tuple[int, ...]) -> Array:
+    def reach_of(
+        self, subs: tuple[t.Expr, ...], tile: Mapping[str, Array], sizes: Mapping[str, int], axes: tuple[int, ...]
+    ) -> Array:
         """Elements that one access pattern touches; plain subscripts may stand for a merged loop and have no cap."""
         piece: Array = 1.0
         for s, extent in zip(subs, axes, strict=True):
@@ -203,24 +215,6 @@ class Facts:
 def facts(shape: OpShape) -> Facts:
     """The facts of a shape, cached by its text."""
     return Facts(shape)
-
-
-def operand_axes(operand: Operand, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """The shape of a result (or parameter whose dims are indices and constants)."""
-    out = []
-    for d in operand.dims:
-        match d:
-            case t.Ref(name):
-                out.append(sizes[name])
-            case t.Num(value):
-                out.append(int(value))
-            case t.Ext(name):
-                out.append(sizes[name])
-            case _:
-                from dfcompiler.opshape import evaluate
-
-                out.append(evaluate(d, sizes, {}, {}) or 0)
-    return tuple(out)
 
 
 def _values(e: t.Expr, attrs: set[str]) -> set[str]:

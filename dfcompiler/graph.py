@@ -145,9 +145,9 @@ class Graph:
         return dict(_repeats(self.body, 1))
 
     @cached_property
-    def flow(self) -> nx.DiGraph:
+    def flow(self) -> nx.DiGraph[str]:
         """Nodes and their data dependences; a carried value links the region's users to its source."""
-        graph: nx.DiGraph = nx.DiGraph()
+        graph: nx.DiGraph[str] = nx.DiGraph()
         producer = {r.name: n.name for n in self.nodes.values() for r in n.results}
         alias = {c.inner.name: c.init for r in regions(self.body) for c in r.carries}
         alias |= {c.result.name: c.yielded for r in regions(self.body) for c in r.carries}

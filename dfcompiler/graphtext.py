@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 from dfcompiler.diagnostics import At, Diag, Loc, Note, Source, Span, nearest, unknown
 from dfcompiler.dtypes import bits
-from dfcompiler.facts import operand_axes
 from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType
 from dfcompiler.masks import attributes
 from dfcompiler.models import Library, extend
-from dfcompiler.opshape import Operand, OpShape, bind, extents
+from dfcompiler.opshape import Operand, OpShape, bind, extents, operand_axes
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items
 from dfcompiler.text.show import show, show_gtype

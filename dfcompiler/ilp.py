@@ -1,212 +1,106 @@
-"""The mapping of one segment as an integer program: which groups, which columns, when.
-
-Set partition over groups, one integer duration per group, one optional interval per (group, unit), the
-DRAM and each vector unit as cumulative resources in sixteenths. Times are whole cycles of the chip's
-clock, so an optimum of the program is an optimum of the model and its bound needs no rounding.
-"""
+"""Solving the integer program of a segment: a coarse look, the proof, and the same answer every time."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
 
 import networkx as nx
 from ortools.sat.python import cp_model
 
-from dfcompiler import paths
-from dfcompiler.columns import UNITS, Column
+from dfcompiler.columns import Column
+from dfcompiler.listing import place
+from dfcompiler.program import Program
+from dfcompiler.solution import Solution, longest_path, within
+
+WORKERS = 4  # distinct search strategies; fewer miss the one that closes the proof, more share two cores in vain
+COARSE_TICKS = 1000  # of a makespan, for the first look
+COARSE_SECONDS = 1.0
+CANON_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Task:
-    """A chosen column with its start, in cycles from the start of the segment."""
-
-    column: Column
-    start: int
-
-    @property
-    def end(self) -> int:
-        """Cycles from the start of the segment."""
-        return self.start + self.column.cycles
-
-
-@dataclass(frozen=True)
-class Solution:
-    """A schedule of one segment. `bound` cycles are proven to be a lower bound."""
-
-    tasks: tuple[Task, ...]
-    cycles: int
-    bound: int
-    optimal: bool
-
-
-def solve(flow: nx.DiGraph, columns: Sequence[Column], hint: Solution, *, seconds: float, seed: int) -> Solution:
+def solve(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, *, seconds: float, seed: int) -> Solution:
     """The shortest schedule of the nodes of `flow`, starting from a schedule that is known to be legal.
 
-    `flow` has the nodes of the segment and their data dependences. The time limit is kept; the result is
-    at least as good as the hint.
+    `flow` has the nodes of the segment and their data dependences. First a look at a coarser clock, whose
+    choice is timed again in cycles: a good schedule rules out most columns. Then the proof in cycles.
+    Then the schedule of that length which a single deterministic search finds, so that equal input gives
+    equal output. The time limit is kept; the result is at least as good as the hint.
     """
-    columns = within(flow, columns, hint.cycles)
-    model = _Model(flow, columns, hint.cycles)
-    model.start_from(hint)
-    solver = cp_model.CpSolver()
+    deadline = time.perf_counter() + seconds
+    floor = longest_path(flow, columns)
+    best = hint if hint.cycles == floor else _coarse(flow, columns, hint, min(COARSE_SECONDS, seconds / 3), seed)
+    if best.cycles == floor:
+        return replace(best, bound=floor, optimal=True)
+    left = max(0.01, deadline - time.perf_counter())
+    kept = within(flow, columns, best.cycles)
+    found = _exact(flow, kept, best, left, seed)
+    left = deadline - time.perf_counter()
+    if not found.optimal or left <= 0:
+        return found
+    same = _first(flow, within(flow, columns, found.cycles), hint, found.cycles, min(left, CANON_SECONDS), seed)
+    return replace(same, bound=found.bound, optimal=True) if same else found
+
+
+def _parameters(solver: cp_model.CpSolver, seconds: float, seed: int) -> None:
     solver.parameters.max_time_in_seconds = seconds
     solver.parameters.random_seed = seed
-    solver.parameters.num_workers = 1 if len(columns) <= 64 else 2
+    solver.parameters.use_overload_checker_in_cumulative = True
+    solver.parameters.use_timetable_edge_finding_in_cumulative = True
+
+
+def _coarse(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, seconds: float, seed: int) -> Solution:
+    """The better of the hint and of what a clock with few ticks finds, timed in cycles."""
+    tick = max(1, hint.cycles // COARSE_TICKS)
+    fine = within(flow, columns, hint.cycles)
+    rough = [replace(c, cycles=-(-c.cycles // tick)) for c in fine]
+    original = {id(r): c for r, c in zip(rough, fine, strict=True)}
+    model = Program(flow, rough, -(-hint.cycles // tick) + len(flow))
+    by_column = dict(zip(fine, rough, strict=True))
+    model.start_from(
+        place([by_column[t.column] for t in hint.tasks], flow, rough, {t.column.nodes: t.start for t in hint.tasks})
+    )
+    solver = cp_model.CpSolver()
+    _parameters(solver, seconds, seed)
+    solver.parameters.num_workers = WORKERS
+    if solver.solve(model.model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return hint
+    tasks = model.tasks(solver)
+    first = {original[id(t.column)].nodes: t.start for t in tasks}
+    retimed = place([original[id(t.column)] for t in tasks], flow, columns, first)
+    return min((hint, retimed), key=lambda s: s.cycles)
+
+
+def _exact(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, seconds: float, seed: int) -> Solution:
+    """The best schedule in cycles, with its bound."""
+    model = Program(flow, columns, hint.cycles)
+    model.start_from(hint)
+    solver = cp_model.CpSolver()
+    _parameters(solver, seconds, seed)
+    solver.parameters.num_workers = WORKERS
     status = solver.solve(model.model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return Solution(hint.tasks, hint.cycles, max(model.floor, 0), hint.cycles == model.floor)
-    bound = max(model.floor, round(solver.best_objective_bound))
+        return replace(hint, bound=min(model.floor, hint.cycles), optimal=hint.cycles <= model.floor)
     tasks = model.tasks(solver)
     cycles = max(t.end for t in tasks)
-    return Solution(tasks, cycles, min(bound, cycles), status == cp_model.OPTIMAL)
+    bound = min(cycles, max(model.floor, ceil(solver.best_objective_bound - 1e-6)))
+    return Solution(tasks, cycles, bound, status == cp_model.OPTIMAL)
 
 
-class _Model:
-    """CP-SAT variables and constraints of a segment."""
-
-    def __init__(self, flow: nx.DiGraph, columns: Sequence[Column], horizon: int) -> None:
-        self.model = cp_model.CpModel()
-        self.columns = columns
-        self.horizon = horizon
-        self.groups: dict[tuple[str, ...], list[int]] = {}
-        for i, c in enumerate(columns):
-            self.groups.setdefault(c.nodes, []).append(i)
-        m = self.model
-        self.chosen = [m.new_bool_var(f"column{i}") for i in range(len(columns))]
-        self.used = {g: self._used(g, ids) for g, ids in self.groups.items()}
-        self.start = {v: m.new_int_var(0, horizon, f"start {v}") for v in flow}
-        self.end = {v: m.new_int_var(0, horizon, f"end {v}") for v in flow}
-        self.makespan = m.new_int_var(0, horizon, "makespan")
-        self.size = {g: self._size(g, ids) for g, ids in self.groups.items()}
-        self._cover(flow)
-        self._order(flow)
-        self._resources()
-        self.floor = self._loads(flow)
-        m.minimize(self.makespan)
-
-    def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
-        used = self.model.new_bool_var(f"use {group}")
-        self.model.add(sum(self.chosen[i] for i in ids) == used)
-        return used
-
-    def _size(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
-        """Duration of a group: that of its chosen column, 0 while it is not used."""
-        size = self.model.new_int_var(0, max(self.columns[i].cycles for i in ids), f"cycles {group}")
-        self.model.add(size == sum(self.columns[i].cycles * self.chosen[i] for i in ids))
-        return size
-
-    def _cover(self, flow: nx.DiGraph) -> None:
-        """Every node in exactly one group; it lasts as long as that group, and its group starts as one."""
-        m = self.model
-        for v in flow:
-            around = [g for g in self.groups if v in g]
-            m.add_exactly_one(self.used[g] for g in around)
-            m.add(self.end[v] == self.start[v] + sum(self.size[g] for g in around))
-            m.add(self.end[v] <= self.makespan)
-        for g in self.groups:
-            for u, v in itertools.pairwise(g):
-                m.add(self.start[u] == self.start[v]).only_enforce_if(self.used[g])
-
-    def _order(self, flow: nx.DiGraph) -> None:
-        """A node starts when its operand is done, or with it in one group: linear, since unused groups last 0."""
-        for u, v in flow.edges:
-            inside = [self.size[g] for g in self.groups if u in g and v in g]
-            self.model.add(self.start[v] >= self.end[u] - sum(inside))
-
-    def _resources(self) -> None:
-        m = self.model
-        exclusive: dict[str, list[cp_model.IntervalVar]] = {}
-        shared: dict[str, list[tuple[cp_model.IntervalVar, cp_model.LinearExprT]]] = {}
-        helpers = {c.helper for c in self.columns if c.helper}
-        for g, ids in self.groups.items():
-            start, size, end = self.start[g[0]], self.size[g], self.end[g[0]]
-            whole = m.new_optional_interval_var(start, size, end, self.used[g], f"dram {g}")
-            shared.setdefault("", []).append((whole, self._demand(ids, "dram")))
-            for unit in sorted({self.columns[i].unit for i in ids}):
-                on = [i for i in ids if self.columns[i].unit == unit]
-                here = self._present(on, ids, g)
-                span = m.new_optional_interval_var(start, size, end, here, f"{unit} {g}")
-                if unit in helpers:
-                    shared.setdefault(unit, []).append((span, UNITS))
-                else:
-                    exclusive.setdefault(unit, []).append(span)
-            for unit in sorted({c for i in ids if (c := self.columns[i].helper)}):
-                on = [i for i in ids if self.columns[i].helper == unit]
-                span = m.new_optional_interval_var(start, size, end, self._present(on, ids, g), f"{unit} beside {g}")
-                shared.setdefault(unit, []).append((span, self._demand(on, "beside")))
-        for spans in exclusive.values():
-            m.add_no_overlap(spans)
-        for pairs in shared.values():
-            m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], UNITS)
-
-    def _present(self, on: list[int], ids: list[int], g: tuple[str, ...]) -> cp_model.IntVar:
-        if on == ids:
-            return self.used[g]
-        here = self.model.new_bool_var("")
-        self.model.add(sum(self.chosen[i] for i in on) == here)
-        return here
-
-    def _demand(self, ids: list[int], what: str) -> cp_model.LinearExprT:
-        amounts = [getattr(self.columns[i], what) for i in ids]
-        if len(set(amounts)) == 1:
-            return int(amounts[0])
-        demand = self.model.new_int_var(0, UNITS, "")
-        self.model.add(demand == sum(a * self.chosen[i] for a, i in zip(amounts, ids, strict=True)))
-        return demand
-
-    def _loads(self, flow: nx.DiGraph) -> int:
-        """Cuts that propagation does not see: every resource's total load fits into the makespan. Returns the
-        length of the longest path of shortest columns, a bound that holds without a solver."""
-        m = self.model
-        loads: dict[str, list[cp_model.LinearExprT]] = {}
-        for i, c in enumerate(self.columns):
-            loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
-            loads.setdefault(c.unit, []).append(c.cycles * UNITS * self.chosen[i])
-            if c.helper:
-                loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
-        for terms in loads.values():
-            m.add(sum(terms) <= UNITS * self.makespan)
-        floor = longest_path(flow, self.columns)
-        m.add(self.makespan >= floor)
-        return floor
-
-    def start_from(self, hint: Solution) -> None:
-        """Give the solver a legal schedule to begin with."""
-        chosen = {t.column for t in hint.tasks}
-        for i, c in enumerate(self.columns):
-            self.model.add_hint(self.chosen[i], c in chosen)
-        for task in hint.tasks:
-            for v in task.column.nodes:
-                self.model.add_hint(self.start[v], task.start)
-                self.model.add_hint(self.end[v], task.end)
-        self.model.add_hint(self.makespan, hint.cycles)
-
-    def tasks(self, solver: cp_model.CpSolver) -> tuple[Task, ...]:
-        """The chosen columns in the order of their starts."""
-        picked = [c for i, c in enumerate(self.columns) if solver.boolean_value(self.chosen[i])]
-        return tuple(sorted((Task(c, solver.value(self.start[c.nodes[0]])) for c in picked), key=lambda t: (t.start, t.column.nodes)))
-
-
-def longest_path(flow: nx.DiGraph, columns: Iterable[Column]) -> int:
-    """Cycles of the longest chain of dependent nodes on their fastest columns: a bound that needs no solver."""
-    return int(paths.longest(flow, paths.costs(flow, _shortest(columns))))
-
-
-def _shortest(columns: Iterable[Column]) -> dict[tuple[str, ...], float]:
-    return {g: min(c.cycles for c in cs) for g, cs in by_group(columns).items()}
-
-
-def within(flow: nx.DiGraph, columns: Sequence[Column], limit: int) -> list[Column]:
-    """The columns that a schedule of at most `limit` cycles can use: those whose longest chain fits into it."""
-    rest = paths.around(flow, paths.costs(flow, _shortest(columns)))
-    return [c for c in columns if all(rest[v] + c.cycles <= limit for v in c.nodes) or len(c.nodes) > 1]
-
-
-def by_group(columns: Iterable[Column]) -> Mapping[tuple[str, ...], list[Column]]:
-    """Columns by the nodes that they cover."""
-    found: dict[tuple[str, ...], list[Column]] = {}
-    for c in columns:
-        found.setdefault(c.nodes, []).append(c)
-    return found
+def _first(
+    flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, cycles: int, seconds: float, seed: int
+) -> Solution | None:
+    """The first schedule of at most `cycles` that one search without randomness between threads meets."""
+    model = Program(flow, columns, cycles)
+    model.start_from(hint)
+    solver = cp_model.CpSolver()
+    _parameters(solver, seconds, seed)
+    solver.parameters.num_workers = 1
+    solver.parameters.subsolvers.append("no_lp")
+    solver.parameters.stop_after_first_solution = True
+    if solver.solve(model.model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None
+    tasks = model.tasks(solver)
+    return Solution(tasks, max(t.end for t in tasks), 0, False)

@@ -34,7 +34,12 @@ def attributes(shape: OpShape, sizes: Mapping[str, int], given: Mapping[str, obj
     known = {a.name: a for a in shape.attrs}
     for name in given:
         if name not in known:
-            raise Diag("bad-attribute", f"`{shape.name}` has no attribute `{name}`", shape.span, hint=f"known: {', '.join(known) or 'none'}")
+            raise Diag(
+                "bad-attribute",
+                f"`{shape.name}` has no attribute `{name}`",
+                shape.span,
+                hint=f"known: {', '.join(known) or 'none'}",
+            )
     values: dict[str, Floats] = {}
     for name, attr in known.items():
         if name in given:
@@ -47,7 +52,9 @@ def attributes(shape: OpShape, sizes: Mapping[str, int], given: Mapping[str, obj
         try:
             values[name] = np.broadcast_to(value, want)
         except ValueError:
-            raise Diag("bad-attribute", f"`{name}` of `{shape.name}` has shape {value.shape}, wants {want}", attr.span) from None
+            raise Diag(
+                "bad-attribute", f"`{name}` of `{shape.name}` has shape {value.shape}, wants {want}", attr.span
+            ) from None
     return values
 
 
@@ -65,9 +72,14 @@ FUNCTIONS: Mapping[str, Callable[..., Floats]] = {
 }
 
 
-def scalar(e: t.Expr, sizes: Mapping[str, int], attrs: Mapping[str, Floats], env: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
+def scalar(
+    e: t.Expr, sizes: Mapping[str, int], attrs: Mapping[str, Floats], env: Mapping[str, npt.NDArray[np.generic]]
+) -> Floats:
     """Evaluate an expression without tensors; `env` gives indices as arrays that broadcast together."""
-    go = lambda x: scalar(x, sizes, attrs, env)  # noqa: E731
+
+    def go(x: t.Expr) -> Floats:
+        return scalar(x, sizes, attrs, env)
+
     match e:
         case t.Num(value):
             return np.asarray(value, dtype=np.float64)
@@ -191,7 +203,15 @@ def clause_indices(shape: OpShape, clause: Sequence[t.Rel]) -> set[str]:
 def _value_indices(shape: OpShape, rel: t.Rel) -> set[str]:
     """Indices that a relation uses as values, not as subscripts."""
     attrs = {a.name for a in shape.attrs}
-    subscripts = {x.name for s in (rel.a, rel.b) for a in walk(s) if isinstance(a, t.Access) for b in a.subs for x in walk(b) if isinstance(x, t.Ref)}
+    subscripts = {
+        x.name
+        for s in (rel.a, rel.b)
+        for a in walk(s)
+        if isinstance(a, t.Access)
+        for b in a.subs
+        for x in walk(b)
+        if isinstance(x, t.Ref)
+    }
     return clause_indices(shape, [rel]) - attrs - subscripts
 
 
@@ -237,7 +257,9 @@ def _bounds(mask: Mask, rel: t.Rel, col: str, grid: Mapping[str, Ints]) -> tuple
     bottom = np.ceil(rest) + (1 if strict else 0) * (np.floor(rest) == rest)
     lower = np.where(slope_ < 0, bottom, -FAR)
     if rel.op == "==":
-        upper = np.where(slope != 0, np.where(rest == np.floor(rest), -rest * slope + 1, -FAR), np.where(rest == 0, FAR, -FAR))
+        upper = np.where(
+            slope != 0, np.where(rest == np.floor(rest), -rest * slope + 1, -FAR), np.where(rest == 0, FAR, -FAR)
+        )
         lower = np.where(slope != 0, -rest * slope, -FAR)
     return lower, upper
 

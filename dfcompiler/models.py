@@ -135,9 +135,13 @@ def read_config(source: Source) -> Mapping[str, Any]:
     try:
         config = json.loads(source.text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise Diag("bad-config", f"this is no JSON: {error.msg}", Span(source, error.lineno, error.colno, error.colno + 1)) from None
+        raise Diag(
+            "bad-config", f"this is no JSON: {error.msg}", Span(source, error.lineno, error.colno, error.colno + 1)
+        ) from None
     except (RecursionError, ValueError):
-        raise Diag("bad-config", "this JSON is nested too deeply or has a number that is too long", Span(source, 1, 1, 2)) from None
+        raise Diag(
+            "bad-config", "this JSON is nested too deeply or has a number that is too long", Span(source, 1, 1, 2)
+        ) from None
     if not isinstance(config, dict):
         raise Diag("bad-config", "a configuration is a JSON object", Span(source, 1, 1, 2))
     return config
@@ -186,7 +190,9 @@ class _Reader:
                     for name in names:
                         if self.config.get(name) is not None:
                             message = f"the family `{self.family.name}` cannot express `{name}`"
-                            raise Diag("bad-config", message, _place(self.source, name), notes=[Note("rejected here", s.span)])
+                            raise Diag(
+                                "bad-config", message, _place(self.source, name), notes=[Note("rejected here", s.span)]
+                            )
         return self.bound
 
     def _param(self, s: t.MParam) -> Number:
@@ -207,7 +213,9 @@ class _Reader:
             return
         fields = [f for side in (s.rel.a, s.rel.b) for p in _refs(side) for f in self._fields(p)]
         at = next((_place(self.source, f) for f in fields if f in self.config), s.span)
-        given = ", ".join(f"{p} = {self.bound[p]:g}" for side in (s.rel.a, s.rel.b) for p in _refs(side) if p in self.bound)
+        given = ", ".join(
+            f"{p} = {self.bound[p]:g}" for side in (s.rel.a, s.rel.b) for p in _refs(side) if p in self.bound
+        )
         raise Diag("bad-config", f"{s.message} ({given})", at, notes=[Note("required here", s.span)])
 
     def _fields(self, name: str) -> list[str]:
@@ -228,7 +236,12 @@ class _Reader:
         if isinstance(value, bool):
             return int(value)
         if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
-            raise Diag("bad-config", f"the field `{name}` must be a number, not {json.dumps(value)[:40]}", _place(self.source, name), notes=[Note("read here", span)])
+            raise Diag(
+                "bad-config",
+                f"the field `{name}` must be a number, not {json.dumps(value)[:40]}",
+                _place(self.source, name),
+                notes=[Note("read here", span)],
+            )
         if abs(value) > LARGEST:
             raise Diag("bad-config", f"the field `{name}` is absurdly large: {value:.3g}", _place(self.source, name))
         return int(value) if isinstance(value, float) and value.is_integer() and value > 1 else value
@@ -259,7 +272,14 @@ def number(e: t.Expr, value: Any) -> Number:
             x, y = value(a), value(b)
             if op in ("/", "//", "%") and y == 0:
                 raise Diag("bad-config", "division by zero", e.span)
-            result: Number = {"+": lambda: x + y, "-": lambda: x - y, "*": lambda: x * y, "/": lambda: x / y, "//": lambda: x // y, "%": lambda: x % y}[op]()
+            result: Number = {
+                "+": lambda: x + y,
+                "-": lambda: x - y,
+                "*": lambda: x * y,
+                "/": lambda: x / y,
+                "//": lambda: x // y,
+                "%": lambda: x % y,
+            }[op]()
             return result
         case t.Call(fn, args) if fn in FUNCTIONS:
             return float(FUNCTIONS[fn](*(value(a) for a in args)))

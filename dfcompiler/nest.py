@@ -94,14 +94,13 @@ class Nest:
         self.trips = dict(tiles.trips)
         self.thin, self.thick = "", ""  # the masked loops: the inner one has fewer trips, averaged over the outer one
         if band and tiles.pairs is not None:
-            self.thick = next((x for x in self.order if x in (band.col, band.row)), band.row or "")
-            self.thin = band.col if self.thick != band.col else band.row or ""
-            if not self.thin or self.thin not in self.trips:
-                self.thin, self.thick = self.thick, ""
+            live = [x for x in self.order if x in (band.col, band.row)]
+            self.thick, self.thin = ("", *live, band.col)[:2] if len(live) < 2 else (live[0], live[1])
             self.trips[self.thin] = np.maximum(1.0, tiles.pairs / self.trips.get(self.thick, 1.0))
-        self.multi = [np.asarray(self.trips[x] > 1, dtype=np.float64) for x in self.order]
+        self.multi = [np.asarray(tiles.trips[x] > 1, dtype=np.float64) for x in self.order]
         self.classes = list(itertools.product((0, 1), repeat=self.depth))
         self.counts = np.stack([self._count(c) for c in self.classes])
+        self._moves_of: dict[tuple[str, str, int | None], Floats] = {}
 
     def _count(self, moved: tuple[int, ...]) -> Floats:
         total = np.ones_like(self.tiles.compute)
@@ -115,7 +114,9 @@ class Nest:
         on = [x in o.loops for x in self.order]
         return [p for p in range(self.depth) if not on[p] and any(on[p + 1 :])]
 
-    def options(self, levels: Sequence[str], capacity: float, above: float) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
+    def options(
+        self, levels: Sequence[str], capacity: float, above: float
+    ) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
         """Every useful set of kept operands with its traffic: per operand none, or one level and one position.
 
         Sets that no tiling has room for are left out as soon as that is known.
@@ -151,45 +152,125 @@ class Nest:
         return total
 
     def part(self, o: NestOperand, keep: Keep | None) -> Traffic:
-        """One operand's share of the traffic."""
+        """One operand's share of the traffic, all tiles as large as whole ones."""
         within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
         none, moved = np.zeros_like(self.tiles.compute), np.zeros((6, *self.counts.shape))
         room = self._room(o, within)
         if o.kind == "local":
             return Traffic(moved, none, none, room, none)
-        tile, spread, writes = self._tile_elements(o) / 8, self._spread(o), o.kind == "write"
-        more = self._first_pass(o, keep) if keep else 1.0
-        for c, moving in enumerate(self.classes):
-            changes = self._moves(o, moving, within)
-            if changes is None:
-                continue
-            spills = writes and self._spills(o, moving, within)
-            one = changes * tile * (o.partial_bits if spills else o.bits) * (more if within else 1.0)
-            fresh = 1.0 if not beyond else more if self._fresh(moving, o, beyond) else 0.0
-            for out in (True, False) if spills else (writes,):
-                moved[INNER_OUT if out else INNER_IN, c] += one
-                moved[ABOVE_WRITE if out else ABOVE_READ, c] += one * spread
-                moved[DRAM_WRITE if out else DRAM_READ, c] += one * spread * fresh
-        last = tile * o.bits if writes else none
+        spread, tile = self._spread(o), self.tiles.elements[o.name] / 8
+        for c, row, size, from_dram in self._transfers(o, keep):
+            moved[row, c] += size * tile
+            moved[row + 2, c] += size * tile * spread
+            moved[row + 4, c] += size * tile * spread * from_dram
+        last = tile * o.bits if o.kind == "write" else none
         region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
         return Traffic(moved, last, last * spread, room, region)
 
-    def _tile_elements(self, o: NestOperand) -> Floats:
-        """Elements that one tile touches, scaled so that ragged and masked edges add up to the exact total."""
-        elements = self.tiles.elements[o.name]
-        whole = np.ones_like(elements)
+    def bytes(self, keeps: Sequence[Keep]) -> Floats:
+        """Bytes of all steps and all instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
+        found, all_ways = np.zeros((6, *self.tiles.compute.shape)), np.ones_like(self.tiles.compute)
+        for ways in self.tiles.ways.values():
+            all_ways = all_ways * ways
+        kept = {k.operand: k for k in keeps}
+        for o in self.problem.operands:
+            keep = kept.get(o.name)
+            if o.kind == "local":
+                continue
+            tile, spread = self._mean_elements(o, keep) / 8, self._spread(o)
+            near, far = self._copies(o, keep if keep and keep.where == INNER else None), self._copies(o, keep)
+            for c, row, size, from_dram in self._transfers(o, keep):
+                one = self.counts[c] * size * tile
+                found[row] += one * all_ways * near
+                found[row + 2] += one * spread * near
+                found[row + 4] += one * spread * far * from_dram
+            if o.kind == "write":
+                last = tile * o.bits * self._first_pass(o, self._held(o, keep))
+                found[INNER_OUT] += last * all_ways * near
+                found[ABOVE_WRITE] += last * spread * near
+                found[DRAM_WRITE] += last * spread * far
+        return found
+
+    def _transfers(self, o: NestOperand, keep: Keep | None) -> Iterator[tuple[int, int, Array, Array]]:
+        """(class of steps, INNER_IN or INNER_OUT, bits of each of a tile's elements that move, how much of that is
+        from or to DRAM)."""
+        within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
+        writes = o.kind == "write"
+        done, held = self._finished_once(o), self._held(o, within)
+        more = self._first_pass(o, held or beyond)
+        for c, moving in enumerate(self.classes):
+            changes = self._moves(o, moving, held)
+            if changes is None:
+                continue
+            spills = writes and self._spills(o, moving, within)
+            one = changes * (o.partial_bits if spills else o.bits) * (more if held else 1.0)
+            fresh = 1.0 if not beyond else more if self._fresh(moving, o, beyond) else 0.0
+            for out in (True, False) if spills else (writes,):
+                yield c, INNER_OUT if out else INNER_IN, one, fresh if not done else 1.0
+
+    def _finished_once(self, o: NestOperand) -> Keep | None:
+        """A result that is no sum itself but made of sums leaves once they are done: as if kept, without room."""
+        reduced = {x.name for x in self.problem.loops if x.reduced}
+        idle = [p for p in self.idle_positions(o) if self.order[p] in reduced]
+        return Keep(o.name, INNER, idle[0]) if idle and o.kind == "write" and not o.partial_bits else None
+
+    def _held(self, o: NestOperand, keep: Keep | None) -> Keep | None:
+        """Since where an operand moves in the first iterations only: because it is kept, or finished once."""
+        return min((k for k in (keep, self._finished_once(o)) if k), key=lambda k: k.since, default=None)
+
+    def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
+        """Elements of a tile on average over all that move, so that they add up to what really moves.
+
+        Exact but for tiles of which the mask leaves only some rows, and for look-ups, which are taken as whole."""
+        elements, band, held = self.tiles.elements[o.name], self.problem.band, self._held(o, keep)
+        plain = self.problem.proportional(o.name)
+        edges, whole = np.ones_like(elements), np.ones_like(elements)
         for x in self.problem.loops:
             if x.name in o.loops:
-                whole = whole * self.trips[x.name] * self.tiles.ways[x.name]
-        band = self.problem.band
-        if band and self.tiles.fill is not None and band.col in o.loops:
-            return elements * self.tiles.fill
+                over = self.tiles.trips[x.name] * self.tiles.ways[x.name]
+                alone = x.name == self.thin and not self.thick
+                whole = whole * (self.trips[x.name] * self.tiles.ways[x.name] if alone else over)
+                if not (band and self.tiles.pairs is not None and x.name in (band.row, band.col)):
+                    tiles = x.size / self.tiles.size[x.name]
+                    edges = edges * (tiles if x.name in plain else np.ceil(tiles)) / over
+        if self._rows_apart(o, held) and self.tiles.fill is not None:
+            return np.asarray(elements * edges * self.tiles.fill)
+        if len(plain) < len(o.loops) or self._passes_partly(o, held):
+            return np.asarray(elements * edges)
         return np.minimum(elements, o.total_bytes * 8 / o.bits / whole)
 
-    def _first_pass(self, o: NestOperand, keep: Keep) -> Array:
+    def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
+        """Whether an operand is moved again in passes over only those tiles that have points."""
+        if not self.thick or {self.thick, self.thin} <= o.loops or not {self.thick, self.thin} & o.loops:
+            return False
+        other = self.order.index(self.thick if self.thin in o.loops else self.thin)
+        return other in self.idle_positions(o) and not (held and held.since <= other)
+
+    def _rows_apart(self, o: NestOperand, held: Keep | None) -> bool:
+        """Whether each row tile takes those columns of an operand that it needs, and not all that any row needs."""
+        band = self.problem.band
+        if band is None or self.tiles.fill is None or band.col not in o.loops or self.thin != band.col:
+            return False
+        return not (held and self.thick in self.order[held.since :])
+
+    def _copies(self, o: NestOperand, keep: Keep | None) -> Array:
+        """How many of the copies that instances take are taken: without multicast, none for instances without tiles."""
+        found: Array = 1.0
+        counted = self.problem.band.row if self.problem.band and self._rows_apart(o, self._held(o, keep)) else None
+        for x in self.problem.loops:
+            ways, trips = self.tiles.ways[x.name], self.tiles.trips[x.name]
+            if x.name in o.loops or x.name == counted or self.unit.levels[-1].multicast:
+                continue
+            tiles = np.ceil(x.size / self.tiles.size[x.name])
+            again = [p for p in self.idle_positions(o) if self.order[p] == x.name and not (keep and keep.since <= p)]
+            found = found * (tiles / (trips * ways) if again else np.minimum(1.0, tiles / ways))
+        return found
+
+    def _first_pass(self, o: NestOperand, keep: Keep | None) -> Array:
         """An operand kept across a masked loop is loaded whole, though each pass sees only some of its tiles."""
-        covered = self.thick in self.order[keep.since :] and self.thick not in o.loops
-        if not self.thick or not covered or self.thin not in o.loops:
+        if keep is None or not self.thick or self.thick in o.loops or self.thin not in o.loops:
+            return 1.0
+        if self.thick not in self.order[keep.since :]:
             return 1.0
         return self.tiles.trips[self.thin] / self.trips[self.thin]
 
@@ -217,7 +298,9 @@ class Nest:
         """Whether this class of steps swaps unfinished sums: out at the accumulator's width, and back in."""
         reduced = {x.name for x in self.problem.loops if x.reduced and x.name not in o.loops}
         since = keep.since if keep else self.depth
-        return bool(o.partial_bits) and any(moved[p] and self.order[p] in reduced and p < since for p in self.idle_positions(o))
+        return bool(o.partial_bits) and any(
+            moved[p] and self.order[p] in reduced and p < since for p in self.idle_positions(o)
+        )
 
     def _fresh(self, moved: tuple[int, ...], o: NestOperand, keep: Keep) -> bool:
         """Whether a class of steps touches DRAM for an operand kept in the outer memory."""
@@ -246,7 +329,6 @@ class Nest:
         sums = tile * o.partial_bits / 8
         return sums + tile * o.bits / 8 * (buffers if not o.partial_bits else 1)
 
-
     def cycles(self, traffic: Traffic, shares: Sequence[float]) -> list[Floats]:
         """Cycles of each tiling for each share of the DRAM's bandwidth: the double-buffered sum over steps."""
         levels, compute = self.unit.levels, self.tiles.compute
@@ -256,7 +338,10 @@ class Nest:
         if len(levels) > 2:
             near = np.maximum(near, _port(m[ABOVE_READ], m[ABOVE_WRITE], local, levels[-2]))
             last = np.maximum(last, traffic.last_all / local.sink_bytes_per_cycle)
-        dram, last_dram = _port(m[DRAM_READ], m[DRAM_WRITE], top, levels[0]), traffic.last_all / top.sink_bytes_per_cycle
+        dram, last_dram = (
+            _port(m[DRAM_READ], m[DRAM_WRITE], top, levels[0]),
+            traffic.last_all / top.sink_bytes_per_cycle,
+        )
         once = compute + float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in levels)
         found = []
         for share in shares:
@@ -264,10 +349,6 @@ class Nest:
             steps = (self.counts[1:] * np.maximum(move[1:], compute)).sum(0)
             found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram / share)))
         return found
-
-    def total(self, traffic: Traffic, *rows: int) -> Floats:
-        """Bytes of all steps in these rows, without the last store."""
-        return np.asarray(sum((self.counts * traffic.moved[r]).sum(0) for r in rows))
 
 
 def _port(read: Floats, write: Floats, below: Level, above: Level) -> Floats:

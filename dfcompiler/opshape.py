@@ -172,7 +172,8 @@ class _Expander:
     def operand(self, p: t.Param) -> Operand:
         dims = tuple(e for d in p.type.dims for e in self.dim(d))
         w = p.type.within
-        return Operand(p.name, p.type.role, dims, w and w.name, w and w.distinct, p.inout, p.span)
+        within, distinct = (w.name, w.distinct) if w else (None, None)
+        return Operand(p.name, p.type.role, dims, within, distinct, p.inout, p.span)
 
     def dim(self, d: t.Dim) -> tuple[t.Expr, ...]:
         if isinstance(d, t.DeviceDim):
@@ -221,7 +222,9 @@ def _index_names(expand: _Expander, i: t.Ref | t.Pack) -> tuple[str, ...]:
 # ---- sizes -------------------------------------------------------------------------------------
 
 
-def extents(shape: OpShape, shapes: Sequence[tuple[int, ...]], attrs: Mapping[str, object] | None = None) -> dict[str, int]:
+def extents(
+    shape: OpShape, shapes: Sequence[tuple[int, ...]], attrs: Mapping[str, object] | None = None
+) -> dict[str, int]:
     """The size of every index, from operands' shapes and `dim` definitions.
 
     Raises Diag `op-size` naming both operands where one index has two sizes.
@@ -241,9 +244,13 @@ def extents(shape: OpShape, shapes: Sequence[tuple[int, ...]], attrs: Mapping[st
     for d in shape.dims:  # `dim group = |k| // |g|` constrains and names an index of a subscript only
         if d.name not in sizes:
             raise Diag("op-size", f"`{shape.name}`: cannot tell the size of `{d.name}`", d.span)
-    for operand, given in zip(shape.params, shapes, strict=True):
+    for operand in shape.params:
         if operand.within and operand.within not in sizes:
-            raise Diag("op-size", f"`{shape.name}`: `{operand.name}` indexes `{operand.within}`, whose size no operand gives", operand.span)
+            raise Diag(
+                "op-size",
+                f"`{shape.name}`: `{operand.name}` indexes `{operand.within}`, whose size no operand gives",
+                operand.span,
+            )
     return sizes
 
 
@@ -251,7 +258,9 @@ def _defaults(shape: OpShape) -> dict[str, t.Expr]:
     return {a.name: a.default for a in shape.attrs if a.default is not None}
 
 
-def evaluate(e: t.Expr, sizes: Mapping[str, int], attrs: Mapping[str, object], defaults: Mapping[str, t.Expr]) -> int | None:
+def evaluate(
+    e: t.Expr, sizes: Mapping[str, int], attrs: Mapping[str, object], defaults: Mapping[str, t.Expr]
+) -> int | None:
     """An integer expression over extents and scalar attributes; None where a name is unknown."""
     match e:
         case t.Num(value):
@@ -270,6 +279,17 @@ def evaluate(e: t.Expr, sizes: Mapping[str, int], attrs: Mapping[str, object], d
             return None
 
 
+def operand_axes(operand: Operand, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of an operand, from the extents of its indices; raises Diag `op-size` where one is unknown."""
+    axes = []
+    for d in operand.dims:
+        size = sizes.get(d.name) if isinstance(d, t.Ref) else evaluate(d, sizes, {}, {})
+        if size is None:
+            raise Diag("op-size", f"cannot tell the size of an axis of `{operand.name}`", d.span or operand.span)
+        axes.append(size)
+    return tuple(axes)
+
+
 def _integer(op: str, x: int, y: int) -> int | None:
     match op:
         case "+":
@@ -284,7 +304,9 @@ def _integer(op: str, x: int, y: int) -> int | None:
             return x % y if y else None
 
 
-def _disagree(shape: OpShape, index: str, first: tuple[Operand, int], second: tuple[Operand, int], a: int, b: int) -> Diag:
+def _disagree(
+    shape: OpShape, index: str, first: tuple[Operand, int], second: tuple[Operand, int], a: int, b: int
+) -> Diag:
     (one, axis_one), (two, axis_two) = first, second
     return Diag(
         "op-size",

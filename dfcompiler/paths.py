@@ -7,12 +7,12 @@ counts is the least over all groups that could cover it, so the length of every 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import networkx as nx
 
 
-def costs(flow: nx.DiGraph, durations: Mapping[tuple[str, ...], float]) -> dict[str, float]:
+def costs(flow: nx.DiGraph[str], durations: Mapping[tuple[str, ...], float]) -> dict[str, float]:
     """What each node adds to every chain through it; `durations` are the least times of all groups."""
     alone = {g[0]: d for g, d in durations.items() if len(g) == 1}
     least = dict.fromkeys(flow, float("inf")) | alone
@@ -25,8 +25,10 @@ def costs(flow: nx.DiGraph, durations: Mapping[tuple[str, ...], float]) -> dict[
     return least
 
 
-def around(flow: nx.DiGraph, cost: Mapping[str, float]) -> dict[str, float]:
-    """For each node the longest chain through it, without the node itself."""
+def beside(
+    flow: nx.DiGraph[str], cost: Mapping[str, float], groups: Iterable[tuple[str, ...]]
+) -> dict[tuple[str, ...], float]:
+    """For each group the longest chain that enters and leaves it, without the group itself."""
     order = list(nx.topological_sort(flow))
     before: dict[str, float] = {}
     after: dict[str, float] = {}
@@ -34,10 +36,17 @@ def around(flow: nx.DiGraph, cost: Mapping[str, float]) -> dict[str, float]:
         before[v] = max((before[u] + cost[u] for u in flow.predecessors(v)), default=0.0)
     for v in reversed(order):
         after[v] = max((after[w] + cost[w] for w in flow.successors(v)), default=0.0)
-    return {v: before[v] + after[v] for v in order}
+    return {g: _ends(flow.predecessors, cost, before, g) + _ends(flow.successors, cost, after, g) for g in groups}
 
 
-def longest(flow: nx.DiGraph, cost: Mapping[str, float]) -> float:
+def _ends(
+    near: Callable[[str], Iterable[str]], cost: Mapping[str, float], beyond: Mapping[str, float], g: tuple[str, ...]
+) -> float:
+    """The longest chain up to a group from one side."""
+    return max((beyond[u] + cost[u] for v in g for u in near(v) if u not in g), default=0.0)
+
+
+def longest(flow: nx.DiGraph[str], cost: Mapping[str, float]) -> float:
     """The length of the longest chain; 0 for no nodes."""
-    rest = around(flow, cost)
-    return max((rest[v] + cost[v] for v in flow), default=0.0)
+    rest = beside(flow, cost, ((v,) for v in flow))
+    return max((rest[v,] + cost[v] for v in flow), default=0.0)

@@ -17,7 +17,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast, dataclass_transform
 
 from dfcompiler import registry
 from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
@@ -52,7 +52,9 @@ class Context:
         """The model, step, dtypes or chip; raises Diag `missing-input` where the run was given none."""
         value = getattr(self, what)
         if value is None:
-            raise Diag("missing-input", f"this pipeline needs a {what}", hint="use `dfc compile`, or leave the pass out")
+            raise Diag(
+                "missing-input", f"this pipeline needs a {what}", hint="use `dfc compile`, or leave the pass out"
+            )
         return value
 
     def note(self, message: str, span: Span | None = None) -> None:
@@ -151,6 +153,15 @@ def _check_options(cls: type[Pass]) -> None:
     except (NameError, TypeError) as error:
         hint = "an option is an int, float, bool, str or Literal of names, or one of these `| None`"
         raise Diag("bad-pass", f"pass `{cls.name}` has a field that is no option: {error}", hint=hint) from error
+
+
+def options(cls: type[Pass]) -> list[tuple[str, str, str]]:
+    """Name, legal values in words and default (`required` where there is none) of every option of a pass."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return [
+        (name, o.wants(), "required" if o.required else _show_value(cast("Value", _default(fields[o.field]))))
+        for name, o in _options(cls).items()
+    ]
 
 
 # ---- from text ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ lies whole inside a tile. Operands say how many bytes a tile touches and on whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -19,9 +19,12 @@ from dfcompiler.compose import Group
 from dfcompiler.dtypes import DtypeMap, bits
 from dfcompiler.facts import Array, Facts, facts
 from dfcompiler.masks import Intervals, Mask, attributes
+from dfcompiler.opshape import children
+from dfcompiler.text import tree as t
 from dfcompiler.work import Contraction
 
 Floats = npt.NDArray[np.float64]
+FAR_COLUMN = np.iinfo(np.int64).max  # where a row without columns starts: no hull takes it in
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,15 @@ class Problem:
         free = next(s.free for s in self.group.shape.body for a in s.targets if a.name == operand)
         return _product(extents[i] for i in free)
 
+    def proportional(self, operand: str) -> frozenset[str]:
+        """Loops on which the elements that a tile touches grow in proportion; not those of look-ups and halos."""
+        crooked = {i for p in self.facts.patterns[operand] for s in p.subs for i in _crooked(s, self.facts.patterns)}
+        return frozenset(
+            x.name
+            for x in self.loops
+            if x.name in _on(self.loops, self.facts.depends(operand)) and not crooked & set(x.indices)
+        )
+
     def role(self, indices: tuple[str, ...], tile: Mapping[str, Array]) -> Array:
         """Product of the tile's extents over these indices."""
         return _product(self.extent(i, tile) for i in indices)
@@ -119,65 +131,75 @@ class Problem:
         rows = [r for r in inter.rows if self.facts.masked(r) and r in of]
         if inter.col not in of or len(rows) > 1:
             return None
-        return Band(of[inter.col], of[rows[0]] if rows else None, rows[0] if rows else None, inter)
+        return Band(of[inter.col], rows[0] if rows else None, self.loops, self.group.sizes, inter)
 
 
 class Band:
-    """Which (row tile, column tile) pairs have points: exact counts, averaged over all other rows."""
+    """Which tiles have points. Instances walk in step, each with its own tile: a step is skipped where no tile
+    of it has points, and a tile is run whole where one of its rows has some.
 
-    def __init__(self, col: str, row: str | None, index: str | None, inter: Intervals) -> None:
-        self.col, self.row = col, row
-        axis = inter.rows.index(index) + 1 if index else None
-        lo = inter.lo if axis is None else np.moveaxis(inter.lo, axis, -1)
-        hi = inter.hi if axis is None else np.moveaxis(inter.hi, axis, -1)
-        size = lo.shape[-1] if axis is not None else 1
-        used = np.flatnonzero((hi > lo).reshape(len(hi), -1).any(1))  # terms that no point satisfies say nothing
+    `lo` and `hi` are `[terms, *others, row]`: the columns of every row; `others` are loops over further rows.
+    """
+
+    def __init__(
+        self, col: str, index: str | None, loops: Sequence[NestLoop], sizes: Mapping[str, int], inter: Intervals
+    ) -> None:
+        self.col, self.row = col, next((x.name for x in loops if index in x.indices), None)
+        empty = inter.hi <= inter.lo
+        lo, hi = np.where(empty, FAR_COLUMN, inter.lo), np.where(empty, 0, inter.hi)
+        for axis, r in enumerate(inter.rows, 1):  # rows that all agree, and rows that lie whole in a tile
+            if not any(r in x.indices for x in loops) or (
+                r != index and not np.ptp(lo, axis).any() and not np.ptp(hi, axis).any()
+            ):
+                lo, hi = lo.min(axis, keepdims=True), hi.max(axis, keepdims=True)
+        beside = [
+            x
+            for x in loops
+            if any(lo.shape[1 + inter.rows.index(i)] > 1 for i in x.indices if i in inter.rows and i != index)
+        ]
+        self.others = tuple(x.name for x in beside)
+        where: list[Any] = [np.arange(len(lo)).reshape(-1, *(1 for _ in beside), 1)]
+        for axis, r in enumerate(inter.rows, 1):
+            at: Any = np.zeros(1, dtype=np.int64)
+            if r == index:
+                at = np.arange(lo.shape[axis])
+            for place, x in enumerate(beside):
+                if r in x.indices and r != index and lo.shape[axis] > 1:
+                    each = np.unravel_index(np.arange(x.size), tuple(sizes[i] for i in x.indices))[x.indices.index(r)]
+                    at = each.reshape(-1, *(1 for _ in beside[place + 1 :]), 1)
+            where.append(at)
+        self.lo, self.hi = lo[tuple(where)], hi[tuple(where)]
+        used = np.flatnonzero((self.hi > self.lo).reshape(len(self.hi), -1).any(1))  # terms that no point satisfies
         used = used if len(used) else np.zeros(1, dtype=np.int64)
-        self.lo = lo[used].reshape(len(used), -1, size)  # [terms, other rows, row]
-        self.hi = hi[used].reshape(len(used), -1, size)
-        self._pairs: dict[tuple[int, int, int], float] = {}
-        self._cut: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
+        self.lo, self.hi = self.lo[used], self.hi[used]
+        self._pairs: dict[tuple[int, ...], float] = {}
+        self._width: dict[int, float] = {}
 
-    def pairs(self, row_tile: int, col_tile: int, ways: int) -> float:
-        """Tiles with points that the busiest of `ways` instances runs, row tiles dealt in turn."""
-        key = (row_tile, col_tile, ways)
+    def pairs(self, rows: int, col_tile: int, others: tuple[int, ...]) -> float:
+        """Steps over both loops, where all instances together take `rows` rows and `others` at a time: the mean
+        over the blocks of the others."""
+        key = (rows, col_tile, *others)
         if key not in self._pairs:
-            self._pairs[key] = self._count(row_tile, col_tile, ways)
+            lo, hi = self._hulls((*others, rows))
+            first, last = np.where(hi > lo, lo // col_tile, 0), np.where(hi > lo, -(-hi // col_tile), 0)
+            self._pairs[key] = float(_union(first, last).sum(-1).mean())
         return self._pairs[key]
 
-    def _count(self, row_tile: int, col_tile: int, ways: int) -> float:
-        lo, hi = self._blocks(row_tile)
-        first, last = lo // col_tile, -(-hi // col_tile)
-        first, last = np.where(hi > lo, first, 0), np.where(hi > lo, last, 0)
-        tiles = last - first
-        if len(tiles) > 1:  # terms may share tiles: the union of two, exact; more are merged pairwise
-            tiles = _union(first, last)
-        else:
-            tiles = tiles[0]
-        blocks = tiles.shape[-1]
-        padded = np.pad(tiles, ((0, 0), (0, -blocks % ways)))
-        return float(padded.reshape(len(tiles), -1, ways).sum(1).max(-1).mean())
+    def width(self, rows: int) -> float:
+        """Columns that blocks of `rows` rows touch, summed over the blocks: the mean over all other rows."""
+        if rows not in self._width:
+            lo, hi = self._hulls((*(1 for _ in self.others), rows))
+            self._width[rows] = float(_union(np.where(hi > lo, lo, 0), np.where(hi > lo, hi, 0)).sum(-1).mean())
+        return self._width[rows]
 
-    def width(self, row_tile: int) -> float:
-        """Column points that the row tiles touch, summed over row tiles, averaged over all other rows."""
-        lo, hi = self._blocks(row_tile)
-        merged = np.where(hi > lo, hi - lo, 0)[0] if len(lo) == 1 else _union(np.where(hi > lo, lo, 0), np.where(hi > lo, hi, 0))
-        return float(merged.sum(-1).mean())
-
-    def _blocks(self, row_tile: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _hulls(self, blocks: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Hull of the intervals of each block of rows, per term."""
-        if row_tile not in self._cut:
-            self._cut[row_tile] = self._hulls(row_tile)
-        return self._cut[row_tile]
-
-    def _hulls(self, row_tile: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        size = self.lo.shape[-1]
-        pad = ((0, 0), (0, 0), (0, -size % row_tile))
-        empty = self.hi <= self.lo
-        lo = np.pad(np.where(empty, np.iinfo(np.int64).max, self.lo), pad, constant_values=np.iinfo(np.int64).max)
-        hi = np.pad(np.where(empty, 0, self.hi), pad)
-        shape = (*lo.shape[:2], -1, row_tile)
-        return lo.reshape(shape).min(-1), hi.reshape(shape).max(-1)
+        lo, hi = self.lo, self.hi
+        for axis, block in enumerate(blocks, 1):
+            if block > 1:
+                starts = np.arange(0, lo.shape[axis], block)
+                lo, hi = np.minimum.reduceat(lo, starts, axis), np.maximum.reduceat(hi, starts, axis)
+        return lo, hi
 
 
 def _union(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -238,7 +260,9 @@ def touched_elements(group: Group, known: Facts, mask: Mask, operand: str) -> di
     return {way: n for way, n in count.items() if n}
 
 
-def _pattern_elements(group: Group, known: Facts, mask: Mask, operand: str, subs: Any, full: Mapping[str, Array]) -> float:
+def _pattern_elements(
+    group: Group, known: Facts, mask: Mask, operand: str, subs: Any, full: Mapping[str, Array]
+) -> float:
     from dfcompiler.text.tree import Ref
 
     names = [s.name for s in subs if isinstance(s, Ref)]
@@ -270,6 +294,27 @@ def _widths(group: Group, known: Facts, dtypes: DtypeMap) -> tuple[int, int]:
     if not found:
         return int(bits(dtypes.activation)), int(bits(dtypes.activation))
     return max(width(c.a) for c in found), max(width(c.b) for c in found)
+
+
+def _crooked(e: t.Expr, tensors: Collection[str]) -> frozenset[str]:
+    """Indices of a subscript that is neither an index nor an index and a constant shift."""
+    match e:
+        case t.Ref() | t.Num() | t.Ext():
+            return frozenset()
+        case t.Bin("+" | "-", a, b):
+            moving = [x for x in (a, b) if _seen(x, tensors)]
+            return _crooked(moving[0], tensors) if len(moving) == 1 else frozenset(_seen(e, tensors))
+        case _:
+            return frozenset(_seen(e, tensors))
+
+
+def _seen(e: t.Expr, tensors: Collection[str]) -> set[str]:
+    """Indices of an expression but for those that only choose an attribute's value."""
+    if isinstance(e, t.Ref):
+        return {e.name}
+    if isinstance(e, t.Access) and e.name not in tensors:
+        return set()
+    return {i for c in children(e) for i in _seen(c, tensors)}
 
 
 def _product(values: Any) -> Array:

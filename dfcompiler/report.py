@@ -11,9 +11,9 @@ from dfcompiler.cost import Capacity, Roofline, energy_pj
 from dfcompiler.diagnostics import first_span
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
-from dfcompiler.ilp import Task
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
+from dfcompiler.solution import Task
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Report:
     devices: int
     step: str
     dtype: str
+    tokens: int
     latency_s: float
     layer_latency_s: float
     bound_s: float
@@ -95,7 +96,17 @@ class Report:
         return asdict(self)
 
 
-def report(graph: Graph, chip: Chip, *, step: str, dtype: str, capacity: Capacity, limit: Roofline, seconds: Mapping[str, float]) -> Report:
+def report(
+    graph: Graph,
+    chip: Chip,
+    *,
+    step: str,
+    tokens: int,
+    dtype: str,
+    capacity: Capacity,
+    limit: Roofline,
+    seconds: Mapping[str, float],
+) -> Report:
     """Gather the report of a mapped graph."""
     mapping, columns = mapping_of(graph), columns_of(graph)
     per_s = 1 / chip.clock_hz
@@ -113,6 +124,7 @@ def report(graph: Graph, chip: Chip, *, step: str, dtype: str, capacity: Capacit
         devices=1,
         step=step,
         dtype=dtype,
+        tokens=tokens,
         latency_s=latency,
         layer_latency_s=repeated.period * per_s if repeated else 0.0,
         bound_s=bound,

@@ -15,7 +15,7 @@ import networkx as nx
 from dfcompiler.columns import UNITS, Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Graph, Place, regions
-from dfcompiler.ilp import Solution, Task
+from dfcompiler.solution import Solution, Task
 from dfcompiler.text.tree import Value
 
 
@@ -112,7 +112,7 @@ def steady(graph: Graph, layer: Layer) -> Layer:
     """The layer with the shortest legal period of its schedule, and a bound below any schedule's period."""
     if layer.segment.repeat == 1:
         return replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
-    carried = _carried(graph, layer.segment)
+    carried = between_layers(graph, layer.segment)
     if _serial(flow_of(graph, layer.segment), carried):
         return replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
     tasks = layer.solution.tasks
@@ -124,7 +124,7 @@ def steady(graph: Graph, layer: Layer) -> Layer:
     return replace(layer, period=period, period_floor=0)
 
 
-def _carried(graph: Graph, segment: Segment) -> list[tuple[str, str]]:
+def between_layers(graph: Graph, segment: Segment) -> list[tuple[str, str]]:
     """(node that yields, node of the next layer that reads it) for every value carried."""
     inside = set(segment.nodes)
     producer = {r.name: n.name for n in graph.nodes.values() for r in n.results}
@@ -137,7 +137,7 @@ def _carried(graph: Graph, segment: Segment) -> list[tuple[str, str]]:
     ]
 
 
-def _serial(flow: nx.DiGraph, carried: Sequence[tuple[str, str]]) -> bool:
+def _serial(flow: nx.DiGraph[str], carried: Sequence[tuple[str, str]]) -> bool:
     """Whether every node needs the last layer's value and is needed by the next one's: layers cannot overlap."""
     for out in {u for u, _ in carried}:
         first = {v for u, v in carried if u == out}
@@ -152,12 +152,13 @@ def _load(tasks: Sequence[Task]) -> int:
     """The busiest resource of one layer: no period is shorter."""
     loads: dict[str, int] = {}
     for t in tasks:
-        for name, amount in _use(t).items():
+        for name, amount in reservations(t).items():
             loads[name] = loads.get(name, 0) + amount * t.column.cycles
     return max(-(-x // UNITS) for x in loads.values())
 
 
-def _use(t: Task) -> dict[str, int]:
+def reservations(t: Task) -> dict[str, int]:
+    """Sixteenths of each resource that a task holds while it runs: units by name, the DRAM as the empty name."""
     use = {"": t.column.dram, t.column.unit: UNITS}
     if t.column.helper:
         use[t.column.helper] = use.get(t.column.helper, 0) + t.column.beside
@@ -169,7 +170,7 @@ def _repeats(tasks: Sequence[Task], period: int) -> bool:
     copies = 1 + max(t.end for t in tasks) // max(1, period)
     if copies > 8:
         return False
-    spans = [(t.start + i * period, t.end + i * period, _use(t)) for i in range(copies) for t in tasks]
+    spans = [(t.start + i * period, t.end + i * period, reservations(t)) for i in range(copies) for t in tasks]
     for at in {s for s, _, _ in spans}:
         total: dict[str, int] = {}
         for start, end, use in spans:

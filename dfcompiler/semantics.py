@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.diagnostics import Diag, Span, nearest
-from dfcompiler.facts import operand_axes
 from dfcompiler.masks import FUNCTIONS, Floats, Ints, arithmetic, attributes, clause_indices
-from dfcompiler.opshape import OpShape, Statement
+from dfcompiler.opshape import OpShape, Statement, operand_axes
 from dfcompiler.text import tree as t
 from dfcompiler.work import factors, index_set
 

@@ -37,6 +37,17 @@ class Part:
         """Tokens of the longest sequence when the step is done."""
         return self.fresh + max(self.past)
 
+    def names(self) -> dict[str, int | tuple[int, ...]]:
+        """What a model's text may use: sequences, new tokens of each, tokens of the longest, new tokens in all."""
+        return {
+            "B": self.batch,
+            "S": self.fresh,
+            "T": self.reach,
+            "N": self.tokens,
+            "past": self.past,
+            "fresh": self.fresh,
+        }
+
 
 @dataclass(frozen=True)
 class Step:

@@ -17,15 +17,29 @@ from math import ceil, prod
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile
-from dfcompiler.facts import Array
-from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER, INNER_IN, INNER_OUT, OUTER, Keep, Nest, Tiles, Traffic
+from dfcompiler.nest import (
+    ABOVE_READ,
+    ABOVE_WRITE,
+    DRAM_READ,
+    DRAM_WRITE,
+    INNER,
+    INNER_IN,
+    INNER_OUT,
+    OUTER,
+    Keep,
+    Nest,
+    Tiles,
+    Traffic,
+)
 from dfcompiler.problem import NestLoop, Problem
 
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 1024  # tilings priced in one call: arrays of this length stay in a core's cache
+FIRST = 64  # the most promising ones go first: what they reach rules out most of the rest
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)  # of the DRAM's bandwidth that a column may reserve
 
 
@@ -89,23 +103,31 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
     room = _smallest_room(problem, tiles)
     capacity = unit.levels[-1].capacity_bytes
     if not np.any(room <= capacity):
-        missing = f"the smallest tile needs {room.min():,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
+        missing = (
+            f"the smallest tile needs {room.min():,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
+        )
         return Search((), len(room), missing)
     tiles = _select(tiles, room <= capacity)
     for live, piece in _patterns(problem, tiles):
-        bounds = {s: _bound(problem, unit, piece, s) for s in shares}
+        bounds = dict(zip(shares, _bounds(problem, unit, piece, shares), strict=True))
         candidates += len(piece.compute) * prod(range(1, len(live) + 1))
         order = np.argsort(bounds[shares[0]], kind="stable")
-        for start in range(0, len(order), BLOCK):
-            block = order[start : start + BLOCK]
+        for start, stop in itertools.pairwise([0, *range(FIRST, len(order), BLOCK), len(order)]):
+            block = order[start:stop]
             open_ = [s for s in shares if np.any(bounds[s][block] < best.bound(s))]
             if not open_:
                 continue
             block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
             _price(problem, unit, _select(piece, block), live, open_, best)
     if not best.found:
-        tightest = min(float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in _patterns(problem, tiles))
-        return Search((), candidates, f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B")
+        tightest = min(
+            float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in _patterns(problem, tiles)
+        )
+        return Search(
+            (),
+            candidates,
+            f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B",
+        )
     return Search(tuple(best.found.values()), candidates)
 
 
@@ -138,8 +160,17 @@ def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
 
 def splits(sizes: Sequence[int], instances: int) -> list[tuple[int, ...]]:
     """Ways to split loops over instances: products up to `instances` that nothing in the list improves on."""
-    steps = sorted({1, instances, *(1 << i for i in range(instances.bit_length())), *(d for d in range(1, instances + 1) if instances % d == 0)})
-    legal = [c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances]
+    steps = sorted(
+        {
+            1,
+            instances,
+            *(1 << i for i in range(instances.bit_length())),
+            *(d for d in range(1, instances + 1) if instances % d == 0),
+        }
+    )
+    legal = [
+        c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances
+    ]
     full = max((prod(c) for c in legal), default=1)
     return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
 
@@ -164,18 +195,26 @@ def _enumerate(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
 def _patterns(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], Tiles]]:
     """Tilings by which loops run more than once: the order of the others does not matter. Few loops first."""
     names = [x.name for x in problem.loops]
-    code = sum(((tiles.trips[n] > 1).astype(np.int64) << i for i, n in enumerate(names)), np.zeros(len(tiles.compute), np.int64))
+    code = sum(
+        ((tiles.trips[n] > 1).astype(np.int64) << i for i, n in enumerate(names)),
+        np.zeros(len(tiles.compute), np.int64),
+    )
     for pattern in sorted(np.unique(code), key=lambda c: (int(c).bit_count(), c)):
         yield tuple(n for i, n in enumerate(names) if pattern >> i & 1), _select(tiles, code == pattern)
 
 
-def _bound(problem: Problem, unit: Unit, tiles: Tiles, share: float) -> Floats:
-    """Cycles that no order and no residency can beat: the first load, all tiles and the last store in turn,
-    or compulsory traffic at the DRAM's bandwidth and one tile."""
+def _bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[float]) -> list[Floats]:
+    """Cycles, for each share, that no order and no residency can beat: the first load, all tiles and the last
+    store in turn; or compulsory traffic at the DRAM's bandwidth and one tile that nothing hides."""
     nest = Nest(problem, unit, tiles, ())
-    top = unit.levels[1]
-    stream = problem.total_bytes / (max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * share * (1 if unit.levels[0].half_duplex else 2))
-    return np.maximum(nest.cycles(nest.traffic(), (share,))[0] + (_steps(problem, tiles) - 1) * tiles.compute, stream + tiles.compute)
+    top, waits = unit.levels[1], float(unit.template.fill_cycles()) + sum(x.latency_cycles for x in unit.levels)
+    rate = max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * (1 if unit.levels[0].half_duplex else 2)
+    rest = (_steps(problem, tiles) - 1) * tiles.compute
+    turns = [c + rest for c in nest.cycles(nest.traffic(), shares)]
+    return [
+        np.maximum(t, problem.total_bytes / (rate * s) + tiles.compute + waits)
+        for t, s in zip(turns, shares, strict=True)
+    ]
 
 
 def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:
@@ -191,11 +230,13 @@ def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[s
     return found
 
 
-def _tiles(problem: Problem, unit: Unit, helper: Unit | None, size: dict[str, Floats], ways: dict[str, Floats]) -> Tiles:
+def _tiles(
+    problem: Problem, unit: Unit, helper: Unit | None, size: dict[str, Floats], ways: dict[str, Floats]
+) -> Tiles:
     shard = {x.name: np.ceil(x.size / ways[x.name]) for x in problem.loops}
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
     count = len(next(iter(size.values()))) if size else 1
-    pairs, full = _masked(problem, size, ways, count)
+    pairs, full = _masked(problem, unit, size, ways, count)
     own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count)))
     elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
     return Tiles(size, ways, trips, _long(np.maximum(own, beside), count), _long(beside, count), pairs, full, elements)
@@ -205,23 +246,36 @@ def _long(a: Array, count: int) -> Floats:
     return np.ascontiguousarray(np.broadcast_to(np.asarray(a, dtype=np.float64), (count,)))
 
 
-def _masked(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int) -> tuple[Floats, Floats] | tuple[None, None]:
+def _masked(
+    problem: Problem, unit: Unit, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int
+) -> tuple[Floats, Floats] | tuple[None, None]:
     """Non-empty tiles of the masked pair of loops, and how full they are; equal pairs are counted once."""
     band = problem.band
     if band is None or band.col not in size:
         return None, None
-    row = size[band.row] if band.row in size else np.ones(count)
-    split = ways[band.row] if band.row in ways else np.ones(count)
-    keys, back = np.unique(np.stack([row, size[band.col], split], 1).astype(np.int64), axis=0, return_inverse=True)
-    pairs = np.asarray([band.pairs(int(r), int(c), int(w)) for r, c, w in keys])
-    full = np.asarray([band.width(int(r)) / (band.pairs(int(r), int(c), 1) * int(c)) for r, c, _ in keys])
+    none = np.ones(count)
+    row, split = (a.get(band.row or "", none) for a in (size, ways))
+    others = [size[x] * ways[x] for x in band.others]
+    keys, back = np.unique(
+        np.stack([size[band.col], row, split, *others], 1).astype(np.int64), axis=0, return_inverse=True
+    )
+    pairs, full = np.ones(len(keys)), np.ones(len(keys))
+    for i, (c, r, w, *rest) in enumerate(keys.tolist()):
+        pairs[i] = band.pairs(r * w, c, tuple(rest))
+        seen = band.width(r * w) if unit.levels[-1].multicast else band.width(r) / w
+        full[i] = seen / (pairs[i] * c)
     return pairs[back.ravel()], full[back.ravel()]
 
 
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
     """Cycles of one tile on the unit, and on the vector unit beside it."""
     size = tiles.size
-    matrix = tuple(Contraction(problem.role(c.batch, size), problem.role(c.m, size), problem.role(c.n, size), problem.role(c.k, size)) for c in problem.contractions)
+    matrix = tuple(
+        Contraction(
+            problem.role(c.batch, size), problem.role(c.m, size), problem.role(c.n, size), problem.role(c.k, size)
+        )
+        for c in problem.contractions
+    )
     mine: dict[str, Floats] = {}
     other: dict[str, Floats] = {}
     for term in problem.facts.work.terms:
@@ -234,7 +288,9 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
     own = unit.template.cycles(Tile(matrix, mine, problem.a_bits, problem.b_bits, problem.acc_bits), unit.ports)
     beside: Floats = np.zeros(1)
     if other and helper:
-        beside = np.asarray(helper.template.cycles(Tile((), other, problem.a_bits, problem.b_bits, problem.acc_bits), helper.ports))
+        beside = np.asarray(
+            helper.template.cycles(Tile((), other, problem.a_bits, problem.b_bits, problem.acc_bits), helper.ports)
+        )
     return np.asarray(own, dtype=np.float64), np.asarray(beside, dtype=np.float64)
 
 
@@ -276,7 +332,9 @@ def _steps(problem: Problem, tiles: Tiles) -> Floats:
 # ---- prices ------------------------------------------------------------------------------------
 
 
-def _price(problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shares: Sequence[float], best: _Best) -> None:
+def _price(
+    problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shares: Sequence[float], best: _Best
+) -> None:
     """Price a block in every order and residency and update the best."""
     levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
     capacity = unit.levels[-1].capacity_bytes
@@ -289,37 +347,36 @@ def _price(problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shar
                 _keep_best(best, nest, traffic, keeps, share, np.where(fits, cycles, np.inf))
 
 
-def _keep_best(best: _Best, nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, cycles: Floats) -> None:
+def _keep_best(
+    best: _Best, nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, cycles: Floats
+) -> None:
     low = cycles.min()
     if not low <= best.bound(share):
         return
     ties = np.flatnonzero(cycles <= low)
-    dram = dram_bytes(nest, traffic)
-    order = np.lexsort((nest.tiles.compute[ties], dram[ties]))
-    best.offer(_tiling(nest, traffic, keeps, share, int(ties[order[0]]), float(low)))
+    moved = Nest(nest.problem, nest.unit, _select(nest.tiles, ties), nest.order).bytes(keeps)
+    dram = moved[DRAM_READ] + moved[DRAM_WRITE]
+    first = int(np.lexsort((nest.tiles.compute[ties], dram))[0])
+    best.offer(_tiling(nest, traffic, keeps, share, int(ties[first]), float(low), moved[:, first]))
 
 
-def dram_bytes(nest: Nest, traffic: Traffic) -> Floats:
-    """Bytes from and to DRAM."""
-    return nest.total(traffic, DRAM_READ, DRAM_WRITE) + traffic.last_all
-
-
-def _tiling(nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, at: int, cycles: float) -> Tiling:
+def _tiling(
+    nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, at: int, cycles: float, moved: Floats
+) -> Tiling:
     tiles, unit = nest.tiles, nest.unit
     steps = float(nest.counts[:, at].sum())
     names = [x.part for x in unit.levels]
-    dram = float(dram_bytes(nest, traffic)[at])
-    moved = float(nest.total(traffic, INNER_IN, INNER_OUT)[at] + traffic.last[at]) * unit.instances
-    through = float(nest.total(traffic, ABOVE_READ, ABOVE_WRITE)[at] + traffic.last_all[at])
-    level_bytes = {names[0]: dram, **({names[-2]: through} if len(names) > 2 else {}), names[-1]: moved}
+    read, write = float(moved[DRAM_READ]), float(moved[DRAM_WRITE])
+    through = {names[-2]: float(moved[ABOVE_READ] + moved[ABOVE_WRITE])} if len(names) > 2 else {}
+    level_bytes = {names[0]: read + write, **through, names[-1]: float(moved[INNER_IN] + moved[INNER_OUT])}
     top = unit.levels[1]
     return Tiling(
         share,
         cycles,
         steps * float(tiles.compute[at]),
         steps * float(tiles.helper[at]),
-        dram / min(top.source_bytes_per_cycle, top.sink_bytes_per_cycle),
-        dram,
+        (read + write) / min(top.source_bytes_per_cycle, top.sink_bytes_per_cycle),
+        read + write,
         level_bytes,
         {n: int(a[at]) for n, a in tiles.size.items()},
         {n: int(a[at]) for n, a in tiles.ways.items() if a[at] > 1},

@@ -182,7 +182,11 @@ def _indexed(shape: OpShape, number: int, e: t.Expr) -> Iterator[Term]:
     match e:
         case t.Bin(op, a, b):
             if index_set(shape, e):
-                yield Term(_KINDS[op] if index_set(shape, b) else "mul" if op == "/" else _KINDS[op], index_set(shape, e), number)
+                yield Term(
+                    _KINDS[op] if index_set(shape, b) else "mul" if op == "/" else _KINDS[op],
+                    index_set(shape, e),
+                    number,
+                )
             yield from _indexed(shape, number, a)
             yield from _indexed(shape, number, b)
         case t.Neg(a):

@@ -22,6 +22,8 @@ class BatchParts(Pass, name="batch-parts"):
         offers = [
             Offer(self.name, tuple(n.name for n in nodes))
             for nodes in by_weights.values()
-            if len(nodes) > 1 and shared_weights(graph, nodes) and isinstance(group(graph, [n.name for n in nodes]), Group)
+            if len(nodes) > 1
+            and shared_weights(graph, nodes)
+            and isinstance(group(graph, [n.name for n in nodes]), Group)
         ]
         return graph.offer(*offers)

@@ -33,7 +33,11 @@ class FuseElementwise(Pass, name="fuse-elementwise"):
                 break
             follower = graph.nodes[users[0]]
             same_shape = follower.results[0].type.shape == chain[-1].results[0].type.shape
-            if follower.name in {n.name for n in chain} or not same_shape or not facts(graph.shape(follower)).elementwise:
+            if (
+                follower.name in {n.name for n in chain}
+                or not same_shape
+                or not facts(graph.shape(follower)).elementwise
+            ):
                 break
             chain.append(follower)
             names = tuple(n.name for n in chain)

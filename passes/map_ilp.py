@@ -6,10 +6,11 @@ import time
 
 from dfcompiler.columns import flow_of
 from dfcompiler.graph import Graph
-from dfcompiler.ilp import Solution, solve
+from dfcompiler.ilp import solve
 from dfcompiler.listing import fused, greedy, require_columns
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.schedule import columns_of, with_mapping
+from dfcompiler.solution import Solution
 
 
 class MapIlp(Pass, name="map-ilp"):

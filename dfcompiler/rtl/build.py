@@ -244,6 +244,6 @@ def _derive_cycles(draft: _Draft, clock_hz: int) -> None:
 
 
 def _hash(name: str, specs: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int) -> str:
-    inputs = [name, specs, [(*op[:6], dict(op.tile), op.order) for op in ops], clock_hz]
+    inputs = [name, specs, [(*op[:6], dict(op.tile), op.order, op.period) for op in ops], clock_hz]
     text = json.dumps(inputs, sort_keys=True, default=lambda v: v.item())
     return hashlib.sha256(text.encode()).hexdigest()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dfcompiler.diagnostics import Diag, nearest
 from dfcompiler.rtl.names import snake
-from dfcompiler.rtl.params import Column, Enum, Table
+from dfcompiler.rtl.params import WIDEST_TABLE, Column, Enum, Table
 
 # Codes of ops, units and dimensions; wide enough that a new op does not move the other fields.
 CODE_BITS = 8
@@ -16,7 +16,8 @@ NO_DIM = "none"
 
 
 class OpRow(NamedTuple):
-    """One mapped op: on `unit` from `start_cycle` until `end_cycle`, `repeat` times; loops outermost first."""
+    """One mapped op: on `unit` from `start_cycle` until `end_cycle`, and again every `period`, `repeat` times in
+    all; loops outermost first."""
 
     name: str
     op: str
@@ -26,11 +27,13 @@ class OpRow(NamedTuple):
     end_cycle: int
     tile: Mapping[str, int]
     order: tuple[str, ...]
+    period: int = 0
 
 
 def schedule(ops: Sequence[OpRow], parts: Sequence[str]) -> tuple[tuple[Enum, ...], tuple[Table, ...]]:
     """The enums `unit`, `op` and `dim` and the table `ops`; nothing where there are no ops.
 
+    What does not fit into one vector goes on in tables `ops_1`, `ops_2` ... of the same columns.
     `parts` are the names of the chip's parts in their order, which is that of the codes of `unit`.
     Raises `rtl-table` for an op on no part, one that ends before it starts, or an order of unknown dimensions.
     """
@@ -48,13 +51,22 @@ def schedule(ops: Sequence[OpRow], parts: Sequence[str]) -> tuple[tuple[Enum, ..
         Column("part", CODE_BITS, "unit", "the part of the chip that runs it"),
         Column("times", 32, "", "how often it runs, one run after another"),
         Column("start", 64, "cycle", "begin of the first run"),
-        Column("stop", 64, "cycle", "end of the last run"),
+        Column("stop", 64, "cycle", "end of the first run"),
+        Column("period", 64, "cycle", "from the start of one run to that of the next"),
         *(Column(f"tile_{d}", 32, "", f"tile size along {d}; 0: not a dimension of the op") for d in dim.members[1:]),
         *(Column(f"loop_{i}", CODE_BITS, "dim", _loop_doc(i)) for i in range(depth)),
     )
     rows = tuple(_row(op, unit, kind, dim, depth) for op in ops)
-    table = Table("ops", "the schedule, in the order of the program", columns, rows, tuple(op.name for op in ops))
-    return (unit, kind, dim), (table,)
+    return (unit, kind, dim), tuple(_tables(columns, rows, tuple(op.name for op in ops)))
+
+
+def _tables(columns: tuple[Column, ...], rows: tuple[tuple[int, ...], ...], labels: tuple[str, ...]) -> Iterator[Table]:
+    """The rows in tables that are no wider than a vector may be."""
+    most = max(1, WIDEST_TABLE // sum(c.bits for c in columns))
+    for i, at in enumerate(range(0, len(rows), most)):
+        name, end = f"ops_{i}" if i else "ops", at + most
+        doc = "the schedule, in the order of the program" if not i else "the schedule, continued"
+        yield Table(name, doc, columns, rows[at:end], labels[at:end])
 
 
 def _loop_doc(i: int) -> str:
@@ -80,7 +92,7 @@ def _row(op: OpRow, unit: Enum, kind: Enum, dim: Enum, depth: int) -> tuple[int,
     return (
         kind.members.index(snake(op.op)),
         unit.members.index(snake(op.unit)),
-        *map(operator.index, (op.repeat, op.start_cycle, op.end_cycle)),
+        *map(operator.index, (op.repeat, op.start_cycle, op.end_cycle, op.period)),
         *(tile.get(d, 0) for d in dim.members[1:]),
         *loops,
         *[0] * (depth - len(loops)),

@@ -1,0 +1,143 @@
+"""The report of a mapping for people: what it costs, how good that is, and every op in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from dfcompiler.cli import display
+from dfcompiler.cli.display import Column, digits, joules, large, pairs, percent, seconds
+
+Json = Mapping[str, Any]
+
+COLUMNS = (
+    Column("name", style="bold"),
+    Column("op", drop=4),
+    Column("xN", right=True, drop=5),
+    Column("unit", style="cyan"),
+    Column("start µs", right=True),
+    Column("end µs", right=True),
+    Column("compute µs", right=True, drop=3),
+    Column("memory µs", right=True, drop=3),
+    Column("util", right=True, drop=6),
+    Column("bound", drop=7),
+    Column("tile", drop=2),
+    Column("split", drop=1),
+)
+BOUNDS = {"compute": "green", "vector": "blue", "memory": "yellow", "network": "magenta"}
+
+
+def print_mapping(report: Json) -> None:
+    """Print a report (`Report.to_json()`, or a `mapping.json`): headline, then one row per scheduled op."""
+    display.heading(f"{report['model']} on {report['chip']}: {report['step']}, {report['dtype']}")
+    display.facts(_headline(report))
+    display.plain()
+    rows, rules = _rows(report)
+    display.table(COLUMNS, rows, rules=rules)
+    for note in report.get("notes", ()):
+        display.plain(f"note: {note}")
+
+
+def _headline(r: Json) -> Iterator[tuple[str, str | Text]]:
+    latency = r["latency_s"]
+    yield "latency", _latency(r)
+    yield "proof", _proof(r)
+    reached = percent(_share(r["roofline_s"], latency))
+    yield "roofline", f"{seconds(r['roofline_s'])}, by {_limit(r['roofline'])}; the mapping is at {reached} of it"
+    c = r["capacity"]
+    used = c["weights_bytes"] + c["kv_bytes"] + c["activation_bytes"]
+    kinds = (("weights", "weights_bytes"), ("KV cache", "kv_bytes"), ("activations", "activation_bytes"))
+    parts = ", ".join(f"{name} {large(c[key], 'B')}" for name, key in kinds)
+    yield "capacity", f"{large(used, 'B')} of {large(c['available_bytes'], 'B')}: {parts}"
+    yield "traffic", _traffic(r)
+    yield "energy", f"{joules(r['energy_j'])}, {digits(_share(r['energy_j'], latency), 3)} W (dynamic, without leakage)"
+    yield "area", _area(r["area_mm2"])
+    yield "search", _search(r)
+
+
+def _latency(r: Json) -> Text:
+    latency = r["latency_s"]
+    text = Text(seconds(latency), style="bold")
+    if r.get("tokens"):
+        text.append(f", {digits(_share(r['tokens'], latency))} tokens/s", style="not bold")
+    repeated = max(r["layers"], key=lambda x: x["repeat"], default=None)
+    if repeated and repeated["repeat"] > 1:
+        text.append(f"; {repeated['repeat']} layers of {seconds(r['layer_latency_s'])}", style="not bold")
+    return text
+
+
+def _proof(r: Json) -> Text:
+    text = Text(r["status"], style="bold green" if r["status"] == "OPTIMAL" else "bold yellow")
+    text.append(f", gap {percent(r['gap'])}: proven bound {seconds(r['bound_s'])}", style="not bold default")
+    return text
+
+
+def _limit(limit: Json) -> str:
+    names = {"compute_s": "the multipliers", "vector_s": "the vector lanes", "memory_s": "the DRAM's bandwidth"}
+    longest = max(names, key=lambda k: limit[k])
+    return names[longest]
+
+
+def _traffic(r: Json) -> str:
+    compulsory = r["compulsory_bytes"]
+    levels = [f"{level} {large(moved, 'B')}" for level, moved in r["traffic_bytes"].items()]
+    if levels and compulsory:
+        first = next(iter(r["traffic_bytes"].values()))
+        levels[0] += f" ({digits(first / compulsory)} x the compulsory {large(compulsory, 'B')})"
+    return ", ".join(levels) or "none"
+
+
+def _area(area: Json) -> str:
+    parts = sorted(((n, a) for n, a in area.items() if n != "total" and a), key=lambda x: -x[1])
+    return f"{digits(area['total'])} mm2: " + ", ".join(f"{name} {digits(a, 3)}" for name, a in parts)
+
+
+def _search(r: Json) -> str:
+    total = sum(r["seconds"].values())
+    slow = sorted(((s, n) for n, s in r["seconds"].items() if s >= 0.01), reverse=True)
+    parts = f" ({', '.join(f'{n} {seconds(s)}' for s, n in slow)})" if slow else ""
+    return f"{r['candidates']:,} tilings, {r['columns']:,} kept, by {r['mapper']} in {seconds(total)}{parts}"
+
+
+def _share(a: float, b: float) -> float:
+    return a / b if b else 0.0
+
+
+def _rows(r: Json) -> tuple[list[list[str | Text]], list[int]]:
+    """Rows, and those at which a new segment begins; times are from the start of the segment."""
+    starts = [layer["start_s"] for layer in r["layers"]]
+    rows: list[list[str | Text]] = []
+    rules: list[int] = []
+    before = -1
+    for op in r["ops"]:
+        segment = _segment(starts, op["start_s"])
+        if segment != before:
+            rules.append(len(rows))
+        before = segment
+        rows.append(_row(op, starts[segment] if starts else 0.0))
+    return rows, rules
+
+
+def _segment(starts: Sequence[float], at: float) -> int:
+    return max((i for i, s in enumerate(starts) if s <= at * (1 + 1e-12)), default=0)
+
+
+def _row(op: Json, zero: float) -> list[str | Text]:
+    return [
+        op["name"],
+        op["op"],
+        f"x{op['repeat']}",
+        op["unit"] + (f"+{op['helper']}" if op["helper"] else ""),
+        *(_us(op[key] - zero) for key in ("start_s", "end_s")),
+        *(_us(op[key]) for key in ("compute_s", "memory_s")),
+        percent(op["utilization"]),
+        Text(op["bound"], style=BOUNDS.get(op["bound"], "")),
+        pairs(op["tile"]),
+        pairs(op["ways"]),
+    ]
+
+
+def _us(value: float) -> str:
+    return f"{max(0.0, value) * 1e6:,.2f}"

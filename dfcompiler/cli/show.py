@@ -1,0 +1,71 @@
+"""`dfc show`: one thing by its name, or the schedule in a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dfcompiler.cli import display
+from dfcompiler.cli.catalog import names
+from dfcompiler.cli.inputs import overrides
+from dfcompiler.cli.mapping_table import print_mapping
+from dfcompiler.cli.show_hardware import show_chip, show_template
+from dfcompiler.cli.show_software import show_model, show_op, show_pass, show_pipeline
+from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.models import load_model
+from dfcompiler.text.parse import read_source
+
+SHOWN: dict[str, Callable[[str], None]] = {
+    "ops": show_op,
+    "models": lambda name: show_model(load_model(name)),
+    "templates": show_template,
+    "passes": show_pass,
+    "pipelines": show_pipeline,
+}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what THING is; raises Diag `unknown-thing`."""
+    settings, path = overrides(args.set), Path(args.thing)
+    known = names()
+    kinds = [kind for kind, ns in known.items() if args.thing in ns]
+    if kinds == ["chips"] or (not kinds and path.suffix == ".chip"):
+        show_chip(args.thing, settings)
+        return
+    if settings:
+        raise Diag("bad-option", f"--set changes a chip, and `{args.thing}` is none")
+    if kinds:
+        for number, kind in enumerate(kinds):
+            if number:
+                display.plain()
+            SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, {})
+    elif (mapping := _mapping(path)) is not None:
+        print_mapping(read_mapping(mapping))
+    elif path.exists() or path.suffix in (".json", ".dfm"):
+        show_model(load_model(args.thing))
+    else:
+        raise unknown("thing", args.thing, sorted({n for ns in known.values() for n in ns}))
+
+
+def _mapping(path: Path) -> Path | None:
+    """The `mapping.json` that a path means."""
+    if path.name == "mapping.json" and path.is_file():
+        return path
+    return path / "mapping.json" if (path / "mapping.json").is_file() else None
+
+
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """The report in a `mapping.json`; raises Diag `bad-mapping`."""
+    source = read_source(path)
+    try:
+        found = json.loads(source.text)
+        report: Mapping[str, Any] = found.get("report", found)
+        missing = [k for k in ("model", "chip", "ops", "layers", "latency_s", "roofline") if k not in report]
+    except (json.JSONDecodeError, AttributeError, TypeError) as error:
+        raise Diag("bad-mapping", f"`{path}` is no mapping: {error}", hint="`dfc compile -o DIR` writes one") from None
+    if missing:
+        raise Diag("bad-mapping", f"`{path}` lacks `{missing[0]}`", hint="`dfc compile -o DIR` writes one")
+    return report

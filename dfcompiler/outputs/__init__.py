@@ -1,0 +1,68 @@
+"""What `compile -o DIR` leaves: the mapping, the final IR, a trace, registers for the RTL team, and a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dfcompiler import rtl
+from dfcompiler.api import Compiled
+from dfcompiler.diagnostics import Diag
+from dfcompiler.graphtext import show_graph
+from dfcompiler.outputs.mapping import mapping_json
+from dfcompiler.outputs.picture import gantt_svg
+from dfcompiler.outputs.registers import package_name, rtl_package
+from dfcompiler.outputs.trace import trace_json
+
+__all__ = ["gantt_svg", "mapping_json", "package_name", "rtl_package", "trace_json", "write_outputs"]
+
+
+def write_outputs(compiled: Compiled, out: Path, name: str) -> list[Path]:
+    """Write `mapping.json`, `graph.dfir`, `trace.json` and the folder `rtl` into `out`; returns all their paths.
+
+    `name` is how the run is called in these files. The same input gives the same bytes, but for `seconds` in
+    `mapping.json`. Raises Diag `bad-output` where the folder cannot be written, and `rtl-output` where its `rtl`
+    holds files that are not ours.
+    """
+    files = {
+        "mapping.json": json_text(mapping_json(compiled, name)),
+        "graph.dfir": show_graph(compiled.graph),
+        "trace.json": json_text(trace_json(compiled, name), indent=None),
+    }
+    registers = rtl.render(rtl_package(compiled.chip, compiled.report, package_name(compiled.chip.name)))
+    if out.exists() and not out.is_dir():
+        raise Diag("bad-output", f"`{out}` is a file, not a folder", hint="choose another folder with -o")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        rtl.write(registers, out / "rtl")
+        for file, text in files.items():
+            _write(out / file, text)
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        raise Diag("bad-output", f"cannot write to `{out}`: {what}", hint="choose another folder with -o") from error
+    return [*(out / f for f in files), *(out / "rtl" / f for f in registers)]
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """JSON that every reader takes: numbers that are not finite become null. Ends in a newline."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,149 @@
+"""The report as JSON with everything that a checker needs to redo it: the chip, every task, every dependence.
+
+Cycles are of the chip's clock. A task runs from `start` to `end`, counted from the start of its segment's first
+run; run i of a segment starts `i * period` later. Resources are reserved in `resolution`-ths: a task holds its
+unit whole, `dram` of the DRAM's bandwidth and `beside` of its helper. Null stands for unlimited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import dfcompiler
+from dfcompiler.api import Compiled
+from dfcompiler.columns import UNITS, flow_of
+from dfcompiler.graph import Graph
+from dfcompiler.hardware.chip import Chip, Part, Unit
+from dfcompiler.schedule import Layer, between_layers, columns_of, mapping_of
+from dfcompiler.solution import Task
+
+SCHEMA = 1
+
+
+def mapping_json(compiled: Compiled, name: str) -> dict[str, Any]:
+    """The content of `mapping.json`; all but `seconds` depends on the input only."""
+    head = {
+        "generator": "dfcompiler",
+        "schema": SCHEMA,
+        "name": name,
+        "versions": {"dfcompiler": dfcompiler.__version__} | {p: version(p) for p in ("numpy", "ortools")},
+    }
+    return head | compiled.report.to_json() | {"hardware": _hardware(compiled.chip), "mapping": _mapping(compiled)}
+
+
+def _hardware(chip: Chip) -> dict[str, Any]:
+    return {
+        "name": chip.name,
+        "fingerprint": chip.fingerprint(),
+        "clock_hz": chip.clock_hz,
+        "dram_bytes_per_cycle": chip.dram_bytes_per_s / chip.clock_hz,
+        "settings": {n: asdict(o) for n, o in chip.settings.items()},
+        "parts": [_part(p) for p in chip.parts.values()],
+        "units": [_unit(u) for u in chip.units.values()],
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    template = part.template
+    units = {a.name: a.unit for a in template.axes()}
+    return {
+        "name": part.name,
+        "template": template.template_name,
+        "instances": part.instances,
+        "group": part.group,
+        "settings": {n: {"value": o.value, "unit": units.get(n, ""), "by": o.by} for n, o in part.settings.items()},
+    }
+
+
+def _unit(unit: Unit) -> dict[str, Any]:
+    return {
+        "name": unit.name,
+        "instances": unit.instances,
+        "vector": unit.vector,
+        "peak_macs_per_cycle": float(unit.template.peak_macs_per_cycle()) * unit.instances,
+        "levels": [asdict(x) for x in unit.levels],
+        "ports": {n: float(v) for n, v in asdict(unit.ports).items()},
+    }
+
+
+def _mapping(compiled: Compiled) -> dict[str, Any]:
+    mapping, report = mapping_of(compiled.graph), compiled.report
+    segments, first = [], 0
+    for start, layer in mapping.starts():
+        segments.append(_segment(compiled.graph, layer, start, first))
+        first += len(layer.solution.tasks)
+    return {
+        "by": mapping.by,
+        "resolution": UNITS,
+        "cycles": mapping.cycles,
+        "bound_cycles": mapping.bound,
+        "bound_from": "roofline" if report.bound_s > mapping.bound / compiled.chip.clock_hz else "segments",
+        "map_space": {"candidates": report.candidates, "columns": report.columns},
+        "segments": segments,
+        "refused": [asdict(r) for r in columns_of(compiled.graph).refusals],
+    }
+
+
+def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, Any]:
+    solution, segment = layer.solution, layer.segment
+    numbers = {v: first + i for i, t in enumerate(solution.tasks) for v in t.column.nodes}
+    inside = [(u, v, graph.flow.edges[u, v]["tensor"]) for u, v in flow_of(graph, segment).edges]
+    across = between_layers(graph, segment) if segment.repeat > 1 else []
+    depends = {(numbers[u], numbers[v], tensor) for u, v, tensor in inside if numbers[u] != numbers[v]}
+    return {
+        "repeat": segment.repeat,
+        "start": start,
+        "cycles": solution.cycles,
+        "period": layer.period,
+        "end": start + layer.cycles,
+        "bound": {
+            "cycles": solution.bound,
+            "period": layer.period_floor,
+            "all": layer.bound,
+            "proof": _proof(layer),
+        },
+        "tasks": [_task(t, first + i) for i, t in enumerate(solution.tasks)],
+        "depends": [{"from": u, "to": v, "tensor": tensor} for u, v, tensor in sorted(depends)],
+        "next_run_depends": [{"from": u, "to": v} for u, v in sorted({(numbers[u], numbers[v]) for u, v in across})],
+    }
+
+
+def _proof(layer: Layer) -> str:
+    """In words, how far the segment's schedule is proven."""
+    solution, runs = layer.solution, layer.segment.repeat
+    if solution.cycles > solution.bound:
+        gap = 1 - solution.bound / solution.cycles
+        return f"no schedule of these columns takes less than {solution.bound} cycles: at most {gap:.2%} to gain"
+    one = "no schedule of these columns is shorter"
+    if runs == 1:
+        return one
+    if layer.period_floor >= layer.period:
+        return f"{one}, and runs cannot overlap: every op needs the last run's result and is needed by the next run"
+    return f"{one}; the period of {layer.period} cycles is the shortest of this schedule, not proven over all schedules"
+
+
+def _task(task: Task, number: int) -> dict[str, Any]:
+    c, tiling = task.column, task.column.tiling
+    return {
+        "id": number,
+        "nodes": list(c.nodes),
+        "unit": c.unit,
+        "helper": c.helper,
+        "start": task.start,
+        "end": task.end,
+        "dram": c.dram,
+        "beside": c.beside,
+        "tile": dict(tiling.tile),
+        "ways": dict(tiling.ways),
+        "order": list(tiling.order),
+        "keeps": [{"operand": k.operand, "where": k.where, "since": k.since} for k in tiling.keeps],
+        "level_bytes": dict(tiling.level_bytes),
+        "dram_bytes": tiling.dram_bytes,
+        "compute_cycles": tiling.compute_cycles,
+        "helper_cycles": tiling.helper_cycles,
+        "memory_cycles": tiling.memory_cycles,
+        "buffer_bytes": tiling.room_bytes,
+        "buffer_above_bytes": tiling.room_above_bytes,
+    }

@@ -1,0 +1,147 @@
+"""The mapping of one segment as an integer program: which groups, which columns, when.
+
+Set partition over groups, one integer duration per group, one optional interval per (group, unit), the
+DRAM and each vector unit as cumulative resources in sixteenths. Times are whole cycles of the chip's
+clock, so an optimum of the program is an optimum of the model and its bound needs no rounding.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import networkx as nx
+from ortools.sat.python import cp_model
+
+from dfcompiler.columns import UNITS, Column
+from dfcompiler.solution import Solution, Task, longest_path
+
+
+class Program:
+    """CP-SAT variables and constraints of a segment."""
+
+    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int) -> None:
+        self.model = cp_model.CpModel()
+        self.columns = columns
+        self.horizon = horizon
+        self.groups: dict[tuple[str, ...], list[int]] = {}
+        for i, c in enumerate(columns):
+            self.groups.setdefault(c.nodes, []).append(i)
+        m = self.model
+        self.chosen = [m.new_bool_var(f"column{i}") for i in range(len(columns))]
+        self.used = {g: self._used(g, ids) for g, ids in self.groups.items()}
+        self.start = {v: m.new_int_var(0, horizon, f"start {v}") for v in flow}
+        self.end = {v: m.new_int_var(0, horizon, f"end {v}") for v in flow}
+        self.makespan = m.new_int_var(0, horizon, "makespan")
+        self.size = {g: self._size(g, ids) for g, ids in self.groups.items()}
+        self._cover(flow)
+        self._order(flow)
+        self._resources()
+        self.floor = self._loads(flow)
+        m.minimize(self.makespan)
+
+    def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
+        used = self.model.new_bool_var(f"use {group}")
+        self.model.add(sum(self.chosen[i] for i in ids) == used)
+        return used
+
+    def _size(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
+        """Duration of a group: that of its chosen column, 0 while it is not used."""
+        size = self.model.new_int_var(0, max(self.columns[i].cycles for i in ids), f"cycles {group}")
+        self.model.add(size == sum(self.columns[i].cycles * self.chosen[i] for i in ids))
+        return size
+
+    def _cover(self, flow: nx.DiGraph[str]) -> None:
+        """Every node in exactly one group; it lasts as long as that group, and its group starts as one."""
+        m = self.model
+        for v in flow:
+            around = [g for g in self.groups if v in g]
+            m.add_exactly_one(self.used[g] for g in around)
+            m.add(self.end[v] == self.start[v] + sum(self.size[g] for g in around))
+            m.add(self.end[v] <= self.makespan)
+        for g in self.groups:
+            for u, v in itertools.pairwise(g):
+                m.add(self.start[u] == self.start[v]).only_enforce_if(self.used[g])
+
+    def _order(self, flow: nx.DiGraph[str]) -> None:
+        """A node starts when its operand is done, or with it in one group: linear, since unused groups last 0."""
+        for u, v in flow.edges:
+            inside = [self.size[g] for g in self.groups if u in g and v in g]
+            self.model.add(self.start[v] >= self.end[u] - sum(inside))
+
+    def _resources(self) -> None:
+        m = self.model
+        exclusive: dict[str, list[cp_model.IntervalVar]] = {}
+        shared: dict[str, list[tuple[cp_model.IntervalVar, cp_model.LinearExprT]]] = {}
+        helpers = {c.helper for c in self.columns if c.helper}
+        for g, ids in self.groups.items():
+            start, size, end = self.start[g[0]], self.size[g], self.end[g[0]]
+            whole = m.new_optional_interval_var(start, size, end, self.used[g], f"dram {g}")
+            shared.setdefault("", []).append((whole, self._demand(ids, "dram")))
+            for unit in sorted({self.columns[i].unit for i in ids}):
+                on = [i for i in ids if self.columns[i].unit == unit]
+                here = self._present(on, ids, g)
+                span = m.new_optional_interval_var(start, size, end, here, f"{unit} {g}")
+                if unit in helpers:
+                    shared.setdefault(unit, []).append((span, UNITS))
+                else:
+                    exclusive.setdefault(unit, []).append(span)
+            for unit in sorted({c for i in ids if (c := self.columns[i].helper)}):
+                on = [i for i in ids if self.columns[i].helper == unit]
+                span = m.new_optional_interval_var(start, size, end, self._present(on, ids, g), f"{unit} beside {g}")
+                shared.setdefault(unit, []).append((span, self._demand(on, "beside")))
+        for spans in exclusive.values():
+            m.add_no_overlap(spans)
+        for pairs in shared.values():
+            m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], UNITS)
+
+    def _present(self, on: list[int], ids: list[int], g: tuple[str, ...]) -> cp_model.IntVar:
+        if on == ids:
+            return self.used[g]
+        here = self.model.new_bool_var("")
+        self.model.add(sum(self.chosen[i] for i in on) == here)
+        return here
+
+    def _demand(self, ids: list[int], what: str) -> cp_model.LinearExprT:
+        amounts = [getattr(self.columns[i], what) for i in ids]
+        if len(set(amounts)) == 1:
+            return int(amounts[0])
+        demand = self.model.new_int_var(0, UNITS, "")
+        self.model.add(demand == sum(a * self.chosen[i] for a, i in zip(amounts, ids, strict=True)))
+        return demand
+
+    def _loads(self, flow: nx.DiGraph[str]) -> int:
+        """Cuts that propagation does not see: every resource's total load fits into the makespan. Returns the
+        length of the longest path of shortest columns, a bound that holds without a solver."""
+        m = self.model
+        loads: dict[str, list[cp_model.LinearExprT]] = {}
+        for i, c in enumerate(self.columns):
+            loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
+            loads.setdefault(c.unit, []).append(c.cycles * UNITS * self.chosen[i])
+            if c.helper:
+                loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
+        for terms in loads.values():
+            m.add(sum(terms) <= UNITS * self.makespan)
+        floor = longest_path(flow, self.columns)
+        m.add(self.makespan >= floor)
+        return floor
+
+    def start_from(self, hint: Solution) -> None:
+        """Give the solver a legal schedule to begin with."""
+        chosen = {t.column for t in hint.tasks}
+        for i, c in enumerate(self.columns):
+            self.model.add_hint(self.chosen[i], c in chosen)
+        for task in hint.tasks:
+            for v in task.column.nodes:
+                self.model.add_hint(self.start[v], task.start)
+                self.model.add_hint(self.end[v], task.end)
+        self.model.add_hint(self.makespan, hint.cycles)
+
+    def tasks(self, solver: cp_model.CpSolver) -> tuple[Task, ...]:
+        """The chosen columns in the order of their starts."""
+        picked = [c for i, c in enumerate(self.columns) if solver.boolean_value(self.chosen[i])]
+        return tuple(
+            sorted(
+                (Task(c, solver.value(self.start[c.nodes[0]])) for c in picked), key=lambda t: (t.start, t.column.nodes)
+            )
+        )
