@@ -9,7 +9,6 @@ searched at all (`Refusal` says so).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil, inf
 from typing import TypeAlias
@@ -133,7 +132,7 @@ def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -
 
 
 class _Pricer:
-    """Searches problems on units, equal ones once, on all cores."""
+    """Searches problems on units, equal ones once."""
 
     def __init__(self, chip: Chip, shares: Sequence[float]) -> None:
         self.chip, self.shares = chip, shares
@@ -184,12 +183,11 @@ class _Pricer:
         return total
 
     def _search(self, wanted: Iterable[tuple[Problem, Unit]]) -> None:
-        todo = {key: (p, u) for p, u in wanted if (key := _key(p, u)) not in self.known}
-        with ThreadPoolExecutor(max_workers=2) as pool:  # numpy releases the interpreter on these arrays
-            results = pool.map(lambda x: search(x[0], x[1], self._helper(x[1]), self.shares), todo.values())
-            for key, result in zip(todo, results, strict=True):
-                self.known[key] = result
-                self.candidates += result.candidates
+        for p, u in wanted:
+            if _key(p, u) not in self.known:
+                found = search(p, u, self._helper(u), self.shares)
+                self.known[_key(p, u)] = found
+                self.candidates += found.candidates
 
     def _helper(self, unit: Unit) -> Unit | None:
         return self.chip.units.get(unit.vector) if unit.vector else None

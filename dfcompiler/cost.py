@@ -48,7 +48,7 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
         raise Infeasible(
             "does-not-fit",
             message,
-            hint=f"{_gb(c.needed_bytes - c.available_bytes)} too much: serve fewer sequences, a shorter context or narrower types",
+            hint=f"{_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types",
         )
     return c
 

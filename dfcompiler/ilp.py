@@ -11,36 +11,30 @@ import networkx as nx
 from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
-from dfcompiler.listing import place
 from dfcompiler.program import Program
 from dfcompiler.solution import Solution, longest_path, within
 
 WORKERS = 4  # distinct search strategies; fewer miss the one that closes the proof, more share two cores in vain
-COARSE_TICKS = 1000  # of a makespan, for the first look
-COARSE_SECONDS = 1.0
-CANON_SECONDS = 3.0
+SAME_SECONDS = 5.0
 
 
 def solve(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, *, seconds: float, seed: int) -> Solution:
     """The shortest schedule of the nodes of `flow`, starting from a schedule that is known to be legal.
 
-    `flow` has the nodes of the segment and their data dependences. First a look at a coarser clock, whose
-    choice is timed again in cycles: a good schedule rules out most columns. Then the proof in cycles.
-    Then the schedule of that length which a single deterministic search finds, so that equal input gives
-    equal output. The time limit is kept; the result is at least as good as the hint.
+    `flow` has the nodes of the segment and their data dependences. Columns that cannot be in a schedule as
+    short as the hint are left out. Once a length is proven shortest, the schedule of that length which a single
+    search without randomness between threads meets first is returned, so that equal input gives equal output.
+    The time limit is kept; the result is at least as good as the hint.
     """
     deadline = time.perf_counter() + seconds
     floor = longest_path(flow, columns)
-    best = hint if hint.cycles == floor else _coarse(flow, columns, hint, min(COARSE_SECONDS, seconds / 3), seed)
-    if best.cycles == floor:
-        return replace(best, bound=floor, optimal=True)
-    left = max(0.01, deadline - time.perf_counter())
-    kept = within(flow, columns, best.cycles)
-    found = _exact(flow, kept, best, left, seed)
-    left = deadline - time.perf_counter()
+    if hint.cycles == floor:
+        return replace(hint, bound=floor, optimal=True)
+    found = _exact(flow, within(flow, columns, hint.cycles), hint, seconds, seed)
+    left = min(deadline - time.perf_counter(), SAME_SECONDS)
     if not found.optimal or left <= 0:
         return found
-    same = _first(flow, within(flow, columns, found.cycles), hint, found.cycles, min(left, CANON_SECONDS), seed)
+    same = _first(flow, within(flow, columns, found.cycles), hint, found.cycles, left, seed)
     return replace(same, bound=found.bound, optimal=True) if same else found
 
 
@@ -49,28 +43,6 @@ def _parameters(solver: cp_model.CpSolver, seconds: float, seed: int) -> None:
     solver.parameters.random_seed = seed
     solver.parameters.use_overload_checker_in_cumulative = True
     solver.parameters.use_timetable_edge_finding_in_cumulative = True
-
-
-def _coarse(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, seconds: float, seed: int) -> Solution:
-    """The better of the hint and of what a clock with few ticks finds, timed in cycles."""
-    tick = max(1, hint.cycles // COARSE_TICKS)
-    fine = within(flow, columns, hint.cycles)
-    rough = [replace(c, cycles=-(-c.cycles // tick)) for c in fine]
-    original = {id(r): c for r, c in zip(rough, fine, strict=True)}
-    model = Program(flow, rough, -(-hint.cycles // tick) + len(flow))
-    by_column = dict(zip(fine, rough, strict=True))
-    model.start_from(
-        place([by_column[t.column] for t in hint.tasks], flow, rough, {t.column.nodes: t.start for t in hint.tasks})
-    )
-    solver = cp_model.CpSolver()
-    _parameters(solver, seconds, seed)
-    solver.parameters.num_workers = WORKERS
-    if solver.solve(model.model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return hint
-    tasks = model.tasks(solver)
-    first = {original[id(t.column)].nodes: t.start for t in tasks}
-    retimed = place([original[id(t.column)] for t in tasks], flow, columns, first)
-    return min((hint, retimed), key=lambda s: s.cycles)
 
 
 def _exact(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, seconds: float, seed: int) -> Solution:

@@ -2,37 +2,103 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import networkx as nx
 
 from dfcompiler.columns import UNITS, Column, Columns, Segment
-from dfcompiler.diagnostics import Infeasible
+from dfcompiler.diagnostics import Infeasible, first_span
+from dfcompiler.graph import Graph
 from dfcompiler.solution import Solution, Task, by_group, longest_path
+
+Choice: TypeAlias = Mapping[tuple[str, ...], Sequence[Column]]  # a cover: groups, each with the columns to choose from
+
+# How much longer than at its fastest a critical group may take to leave bandwidth to others.
+SLACKS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.4, 1.1)
+LONGEST = 6  # critical groups whose slack is worth trying one by one
+NEAR = 0.9  # of the longest chain: groups on chains of at least this length are critical
 
 
 def greedy(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
     """Each node by itself on its fastest column, as early as its operands and the resources allow."""
-    fastest = {
-        nodes[0]: min(cs, key=lambda c: (c.cycles, c.dram))
-        for nodes, cs in by_group(columns).items()
-        if len(nodes) == 1
+    groups = by_group(columns)
+    return place({(v,): [_fastest(groups[v,])] for v in flow}, flow, columns)
+
+
+def first_schedule(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
+    """The best of several list schedules: with and without fusion, and leaving bandwidth to what runs beside.
+
+    Critical groups take the columns that reserve least within some slack of their fastest, everything else
+    whatever ends first in the gaps. The slack is one for all at first, then improved group by group.
+    """
+    groups = by_group(columns)
+    sweeps = [_sweep(flow, columns, groups, _cover(flow, groups, apart=apart)) for apart in (False, True)]
+    best, cover, slacks = min(sweeps, key=lambda s: s[0].cycles)
+    longest = sorted(slacks, key=lambda g: (-_fastest(groups[g]).cycles, g))[:LONGEST]
+    for g, x in itertools.product(longest, SLACKS):
+        trial = slacks | {g: x}
+        found = place(_choice(groups, cover, trial), flow, columns)
+        if found.cycles < best.cycles:
+            best, slacks = found, trial
+    return min(best, greedy(flow, columns), key=lambda s: s.cycles)
+
+
+Slacks: TypeAlias = dict[tuple[str, ...], float]
+
+
+def _sweep(
+    flow: nx.DiGraph[str], columns: Sequence[Column], groups: Choice, cover: Sequence[tuple[str, ...]]
+) -> tuple[Solution, Sequence[tuple[str, ...]], Slacks]:
+    """The best schedule of a cover with one slack for all critical groups."""
+    critical = _critical(flow, cover, groups)
+    tried = [dict.fromkeys(critical, x) for x in SLACKS]
+    found = [(place(_choice(groups, cover, s), flow, columns), cover, s) for s in tried]
+    return min(found, key=lambda f: f[0].cycles)
+
+
+def _choice(groups: Choice, cover: Sequence[tuple[str, ...]], slacks: Mapping[tuple[str, ...], float]) -> Choice:
+    return {g: _within(groups[g], slacks[g]) if g in slacks else groups[g] for g in cover}
+
+
+def _fastest(columns: Sequence[Column]) -> Column:
+    return min(columns, key=lambda c: (c.cycles, c.dram))
+
+
+def _within(columns: Sequence[Column], slack: float) -> list[Column]:
+    """For each unit the column that reserves least among those not much slower than the unit's fastest."""
+    found = []
+    for unit in dict.fromkeys(c.unit for c in columns):
+        here = [c for c in columns if c.unit == unit]
+        limit = _fastest(here).cycles * (1 + slack)
+        found.append(min((c for c in here if c.cycles <= limit), key=lambda c: (c.dram, c.beside, c.cycles)))
+    return found
+
+
+def _cover(flow: nx.DiGraph[str], groups: Choice, *, apart: bool) -> list[tuple[str, ...]]:
+    """Groups that are faster than their nodes one by one, best saving first; without `apart` no groups of nodes
+    that do not feed each other. Nodes left over stand alone."""
+    fast = {g: _fastest(cs).cycles for g, cs in groups.items()}
+    saving = {
+        g: sum(fast[v,] for v in g) - n for g, n in fast.items() if len(g) > 1 and (apart or flow.has_edge(*g[:2]))
     }
-    return place([fastest[v] for v in flow], flow, columns)
-
-
-def fused(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
-    """As `greedy`, but groups that are faster than their nodes one by one are taken, best saving first."""
-    groups = {nodes: min(cs, key=lambda c: (c.cycles, c.dram)) for nodes, cs in by_group(columns).items()}
-    alone = {nodes[0]: c for nodes, c in groups.items() if len(nodes) == 1}
-    saving = {g: sum(alone[v].cycles for v in g) - c.cycles for g, c in groups.items() if len(g) > 1}
-    taken: list[Column] = []
+    taken: list[tuple[str, ...]] = []
     free = set(flow)
     for g in sorted(saving, key=lambda g: (-saving[g], g)):
-        if saving[g] > 0 and set(g) <= free and _acyclic(flow, [*(t.nodes for t in taken), g]):
-            taken.append(groups[g])
+        if saving[g] > 0 and set(g) <= free and _acyclic(flow, [*taken, g]):
+            taken.append(g)
             free -= set(g)
-    return place([*taken, *(alone[v] for v in flow if v in free)], flow, columns)
+    return [*taken, *((v,) for v in flow if v in free)]
+
+
+def _critical(flow: nx.DiGraph[str], cover: Sequence[tuple[str, ...]], groups: Choice) -> set[tuple[str, ...]]:
+    merged = _merged(flow, cover)
+    cost = {g: _fastest(groups[g]).cycles for g in cover}
+    after = _remaining(merged, cost)
+    before = _remaining(merged.reverse(), cost)
+    longest = max(after.values())
+    return {g for g in cover if after[g] + before[g] - cost[g] >= NEAR * longest}
 
 
 def _acyclic(flow: nx.DiGraph[str], groups: Sequence[tuple[str, ...]]) -> bool:
@@ -51,33 +117,35 @@ def _merged(flow: nx.DiGraph[str], groups: Sequence[tuple[str, ...]]) -> nx.DiGr
 
 
 def place(
-    chosen: Sequence[Column],
+    choice: Choice,
     flow: nx.DiGraph[str],
     columns: Sequence[Column],
     first: Mapping[tuple[str, ...], int] | None = None,
 ) -> Solution:
-    """Start the chosen columns in dependence order, each as early as it fits: those that `first` puts earlier
-    before others, or the longest remaining chain first."""
-    merged = _merged(flow, [c.nodes for c in chosen])
-    of = {c.nodes: c for c in chosen}
-    rank = first or {g: -n for g, n in _remaining(merged, of).items()}
+    """Place a cover in dependence order, each group on the column and in the gap where it ends first: groups that
+    `first` puts earlier before others, or the longest remaining chain first."""
+    merged = _merged(flow, list(choice))
+    fast = {g: _fastest(cs).cycles for g, cs in choice.items()}
+    rank = first or {g: -n for g, n in _remaining(merged, fast).items()}
     done: dict[tuple[str, ...], Task] = {}
     ready = [g for g in merged if not list(merged.predecessors(g))]
     while ready:
         ready.sort(key=lambda g: (rank[g], g))
         g = ready.pop(0)
         earliest = max((done[p].end for p in merged.predecessors(g)), default=0)
-        done[g] = Task(of[g], _fit(of[g], earliest, done.values()))
+        options = [Task(c, _fit(c, earliest, done.values())) for c in choice[g]]
+        done[g] = min(options, key=lambda t: (t.end, t.column.dram))
         ready += [s for s in merged.successors(g) if all(p in done for p in merged.predecessors(s))]
     tasks = tuple(sorted(done.values(), key=lambda t: (t.start, t.column.nodes)))
     cycles = max((t.end for t in tasks), default=0)
     return Solution(tasks, cycles, min(longest_path(flow, columns), cycles), optimal=False)
 
 
-def _remaining(merged: nx.DiGraph[tuple[str, ...]], of: Mapping[tuple[str, ...], Column]) -> dict[tuple[str, ...], int]:
+def _remaining(merged: nx.DiGraph[tuple[str, ...]], cost: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], int]:
+    """The longest chain from each group on, itself included."""
     rest: dict[tuple[str, ...], int] = {}
     for g in reversed(list(nx.topological_sort(merged))):
-        rest[g] = of[g].cycles + max((rest[s] for s in merged.successors(g)), default=0)
+        rest[g] = cost[g] + max((rest[s] for s in merged.successors(g)), default=0)
     return rest
 
 
@@ -105,10 +173,11 @@ def fits(together: Sequence[Column]) -> bool:
     return all(v <= UNITS for v in load.values())
 
 
-def require_columns(columns: Columns, segment: Segment) -> None:
+def require_columns(graph: Graph, columns: Columns, segment: Segment) -> None:
     """Raises Infeasible `no-mapping` for the first node that no unit can run alone, with every unit's reason."""
     covered = {c.nodes[0] for c in columns.of(segment) if len(c.nodes) == 1}
     for v in segment.nodes:
         if v not in covered:
+            node = graph.nodes[v]
             listed = "\n  ".join(f"{r.unit}: {r.why}" for r in columns.refusals if r.nodes == (v,))
-            raise Infeasible("no-mapping", f"no unit can run `{v}`:\n  {listed}")
+            raise Infeasible("no-mapping", f"no unit can run `{v}` ({node.op.name}):\n  {listed}", first_span(node.loc))

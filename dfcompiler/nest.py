@@ -159,7 +159,7 @@ class Nest:
         if o.kind == "local":
             return Traffic(moved, none, none, room, none)
         spread, tile = self._spread(o), self.tiles.elements[o.name] / 8
-        for c, row, size, from_dram in self._transfers(o, keep):
+        for c, row, size, from_dram in self._transfers(o, keep, widest=True):
             moved[row, c] += size * tile
             moved[row + 2, c] += size * tile * spread
             moved[row + 4, c] += size * tile * spread * from_dram
@@ -191,19 +191,24 @@ class Nest:
                 found[DRAM_WRITE] += last * spread * far
         return found
 
-    def _transfers(self, o: NestOperand, keep: Keep | None) -> Iterator[tuple[int, int, Array, Array]]:
+    def _transfers(
+        self, o: NestOperand, keep: Keep | None, *, widest: bool = False
+    ) -> Iterator[tuple[int, int, Array, Array]]:
         """(class of steps, INNER_IN or INNER_OUT, bits of each of a tile's elements that move, how much of that is
-        from or to DRAM)."""
+        from or to DRAM). Of sums that leave unfinished, the first pass's are wide and the last pass's are not; here
+        it is the first that counts as finished, or with `widest` none."""
         within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
         writes = o.kind == "write"
         done, held = self._finished_once(o), self._held(o, within)
         more = self._first_pass(o, held or beyond)
+        spilling = [writes and self._spills(o, moving, within) for moving in self.classes]
+        wide = widest and any(spilling)
         for c, moving in enumerate(self.classes):
-            changes = self._moves(o, moving, held)
+            changes, spills = self._moves(o, moving, held), spilling[c]
             if changes is None:
                 continue
-            spills = writes and self._spills(o, moving, within)
-            one = changes * (o.partial_bits if spills else o.bits) * (more if held else 1.0)
+            bits = max(o.bits, o.partial_bits) if wide else o.partial_bits if spills else o.bits
+            one = changes * bits * (more if held else 1.0)
             fresh = 1.0 if not beyond else more if self._fresh(moving, o, beyond) else 0.0
             for out in (True, False) if spills else (writes,):
                 yield c, INNER_OUT if out else INNER_IN, one, fresh if not done else 1.0
@@ -224,27 +229,30 @@ class Nest:
         Exact but for tiles of which the mask leaves only some rows, and for look-ups, which are taken as whole."""
         elements, band, held = self.tiles.elements[o.name], self.problem.band, self._held(o, keep)
         plain = self.problem.proportional(o.name)
-        edges, whole = np.ones_like(elements), np.ones_like(elements)
+        apart, whole, edges = self._rows_apart(o, held), np.ones_like(elements), np.ones_like(elements)
+        partly = not apart and self._passes_partly(o, held)
+        ends = {band.row, band.col, *(band.others if partly else ())} if band and self.tiles.pairs is not None else set()
         for x in self.problem.loops:
-            if x.name in o.loops:
-                over = self.tiles.trips[x.name] * self.tiles.ways[x.name]
-                alone = x.name == self.thin and not self.thick
-                whole = whole * (self.trips[x.name] * self.tiles.ways[x.name] if alone else over)
-                if not (band and self.tiles.pairs is not None and x.name in (band.row, band.col)):
-                    tiles = x.size / self.tiles.size[x.name]
-                    edges = edges * (tiles if x.name in plain else np.ceil(tiles)) / over
-        if self._rows_apart(o, held) and self.tiles.fill is not None:
+            if x.name not in o.loops:
+                continue
+            over, alone = self.tiles.trips[x.name] * self.tiles.ways[x.name], x.name == self.thin and not self.thick
+            whole = whole * (self.trips[x.name] * self.tiles.ways[x.name] if alone else over)
+            if x.name not in ends:
+                tiles = x.size / self.tiles.size[x.name]
+                edges = edges * (tiles if x.name in plain else np.ceil(tiles)) / over
+        if apart and self.tiles.fill is not None:
             return np.asarray(elements * edges * self.tiles.fill)
-        if len(plain) < len(o.loops) or self._passes_partly(o, held):
+        if partly or len(plain) < len(o.loops):
             return np.asarray(elements * edges)
         return np.minimum(elements, o.total_bytes * 8 / o.bits / whole)
 
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
-        if not self.thick or {self.thick, self.thin} <= o.loops or not {self.thick, self.thin} & o.loops:
+        over = self.thick if self.thick and self.thin in o.loops else self.thin
+        if over not in self.order or over in o.loops:
             return False
-        other = self.order.index(self.thick if self.thin in o.loops else self.thin)
-        return other in self.idle_positions(o) and not (held and held.since <= other)
+        at = self.order.index(over)
+        return at in self.idle_positions(o) and not (held and held.since <= at)
 
     def _rows_apart(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether each row tile takes those columns of an operand that it needs, and not all that any row needs."""

@@ -175,13 +175,13 @@ class Band:
         self._pairs: dict[tuple[int, ...], float] = {}
         self._width: dict[int, float] = {}
 
-    def pairs(self, rows: int, col_tile: int, others: tuple[int, ...]) -> float:
-        """Steps over both loops, where all instances together take `rows` rows and `others` at a time: the mean
-        over the blocks of the others."""
-        key = (rows, col_tile, *others)
+    def pairs(self, rows: int, cols: int, others: tuple[int, ...]) -> float:
+        """Steps over both loops, where all instances together take `rows` rows, `cols` columns and `others` at a
+        time: the mean over the blocks of the others."""
+        key = (rows, cols, *others)
         if key not in self._pairs:
             lo, hi = self._hulls((*others, rows))
-            first, last = np.where(hi > lo, lo // col_tile, 0), np.where(hi > lo, -(-hi // col_tile), 0)
+            first, last = np.where(hi > lo, lo // cols, 0), np.where(hi > lo, -(-hi // cols), 0)
             self._pairs[key] = float(_union(first, last).sum(-1).mean())
         return self._pairs[key]
 

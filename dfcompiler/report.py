@@ -50,9 +50,11 @@ class OpReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One segment: it runs `repeat` times, a layer every `period_s`."""
+    """One segment: it runs `repeat` times, a layer every `period_s`. `serial` layers cannot overlap; others could,
+    and `bound_s` is that of schedules in which they do not (or of all, where `period_s` is shorter than a layer)."""
 
     repeat: int
+    serial: bool
     start_s: float
     latency_s: float
     period_s: float
@@ -149,7 +151,7 @@ def report(
 
 
 def _layer(x: Layer, start: int, per_s: float) -> LayerReport:
-    return LayerReport(x.segment.repeat, start * per_s, x.cycles * per_s, x.period * per_s, x.bound * per_s)
+    return LayerReport(x.segment.repeat, x.serial, start * per_s, x.cycles * per_s, x.period * per_s, x.bound * per_s)
 
 
 def _ops(graph: Graph, chip: Chip) -> Iterator[OpReport]:

@@ -12,21 +12,24 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
+from dfcompiler import paths
 from dfcompiler.columns import UNITS, Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Graph, Place, regions
-from dfcompiler.solution import Solution, Task
+from dfcompiler.solution import Solution, Task, shortest
 from dfcompiler.text.tree import Value
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A segment with its schedule. `period` cycles lie between the starts of two layers, `floor` at least."""
+    """A segment with its schedule. `period` cycles lie between the starts of two layers, `period_floor` at least;
+    `serial` layers cannot overlap, as everything in them hangs on the value that is carried."""
 
     segment: Segment
     solution: Solution
     period: int
     period_floor: int
+    serial: bool = False
 
     @property
     def cycles(self) -> int:
@@ -35,7 +38,7 @@ class Layer:
 
     @property
     def bound(self) -> int:
-        """Cycles that no schedule of the segment can beat."""
+        """Cycles that no schedule can beat whose layers follow one another (see `steady`)."""
         return self.solution.bound + (self.segment.repeat - 1) * self.period_floor
 
 
@@ -53,7 +56,7 @@ class Mapping:
 
     @property
     def bound(self) -> int:
-        """Cycles that no mapping in the same space can beat."""
+        """Cycles that no mapping can beat in the space of the mapper: these columns, segments and layers in turn."""
         return sum(x.bound for x in self.layers)
 
     def starts(self) -> Iterator[tuple[int, Layer]]:
@@ -81,7 +84,7 @@ def mapping_of(graph: Graph) -> Mapping:
 def with_mapping(graph: Graph, by: str, solutions: Sequence[Solution]) -> Graph:
     """The graph with its nodes placed; layers run back to back until `schedule` finds a shorter period."""
     parts = columns_of(graph).segments
-    layers = tuple(Layer(s, x, x.cycles, 0) for s, x in zip(parts, solutions, strict=True))
+    layers = tuple(Layer(s, x, x.cycles, x.bound) for s, x in zip(parts, solutions, strict=True))
     mapping = Mapping(by, layers)
     return replace(graph, mapping=mapping, places=tuple(places(mapping)))
 
@@ -109,19 +112,27 @@ def _settings(task: Task, start: int) -> tuple[tuple[str, Value], ...]:
 
 
 def steady(graph: Graph, layer: Layer) -> Layer:
-    """The layer with the shortest legal period of its schedule, and a bound below any schedule's period."""
-    if layer.segment.repeat == 1:
-        return replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
-    carried = between_layers(graph, layer.segment)
-    if _serial(flow_of(graph, layer.segment), carried):
-        return replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
+    """The layer with the shortest legal period of its schedule.
+
+    Layers follow one another: that is the space in which the mapper's bound holds. Where every node hangs on
+    the value carried from layer to layer there is no other. Where not (parts of a step that do not meet), a
+    schedule that may start again before its end is used, and the bound falls back to the longest chain.
+    """
+    back_to_back = replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
+    flow, carried = flow_of(graph, layer.segment), between_layers(graph, layer.segment)
+    chains = _chains(flow, carried)
+    if layer.segment.repeat == 1 or set(flow) in chains:
+        return replace(back_to_back, serial=True)
     tasks = layer.solution.tasks
     of = {v: t for t in tasks for v in t.column.nodes}
-    low = max((of[u].end - of[v].start for u, v in carried), default=0)
-    low = max(low, _load(tasks))
-    ends = {a.end - b.start for a in tasks for b in tasks} | {low}
-    period = next((p for p in sorted(ends) if p >= low and _repeats(tasks, p)), layer.solution.cycles)
-    return replace(layer, period=period, period_floor=0)
+    low = max(_load(tasks), max((of[u].end - of[v].start for u, v in carried), default=0))
+    ends = sorted({a.end - b.start for a in tasks for b in tasks} | {low})
+    period = next((p for p in ends if p >= low and _repeats(tasks, p)), layer.solution.cycles)
+    if period >= layer.solution.cycles:
+        return back_to_back
+    cost = paths.costs(flow, shortest(columns_of(graph).of(layer.segment)))
+    floor = max((int(paths.longest(flow.subgraph(c), cost)) for c in chains), default=0)
+    return replace(layer, period=period, period_floor=floor)
 
 
 def between_layers(graph: Graph, segment: Segment) -> list[tuple[str, str]]:
@@ -137,15 +148,14 @@ def between_layers(graph: Graph, segment: Segment) -> list[tuple[str, str]]:
     ]
 
 
-def _serial(flow: nx.DiGraph[str], carried: Sequence[tuple[str, str]]) -> bool:
-    """Whether every node needs the last layer's value and is needed by the next one's: layers cannot overlap."""
-    for out in {u for u, _ in carried}:
+def _chains(flow: nx.DiGraph[str], carried: Sequence[tuple[str, str]]) -> list[set[str]]:
+    """For each carried value the nodes that need the last layer's and are needed for the next one's."""
+    found = []
+    for out in dict.fromkeys(u for u, _ in carried):
         first = {v for u, v in carried if u == out}
         before = nx.ancestors(flow, out) | {out}
-        after = set(first).union(*(nx.descendants(flow, v) for v in first))
-        if before == after == set(flow):
-            return True
-    return False
+        found.append(before & first.union(*(nx.descendants(flow, v) for v in first)))
+    return found
 
 
 def _load(tasks: Sequence[Task]) -> int:

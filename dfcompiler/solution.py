@@ -36,16 +36,17 @@ class Solution:
 
 def longest_path(flow: nx.DiGraph[str], columns: Iterable[Column]) -> int:
     """Cycles of the longest chain of dependent nodes on their fastest columns: a bound that needs no solver."""
-    return int(paths.longest(flow, paths.costs(flow, _shortest(columns))))
+    return int(paths.longest(flow, paths.costs(flow, shortest(columns))))
 
 
-def _shortest(columns: Iterable[Column]) -> dict[tuple[str, ...], float]:
+def shortest(columns: Iterable[Column]) -> dict[tuple[str, ...], float]:
+    """Cycles of the fastest column of every group."""
     return {g: min(c.cycles for c in cs) for g, cs in by_group(columns).items()}
 
 
 def within(flow: nx.DiGraph[str], columns: Sequence[Column], limit: int) -> list[Column]:
     """The columns that a schedule of at most `limit` cycles can use: those whose longest chain fits into it."""
-    rest = paths.beside(flow, paths.costs(flow, _shortest(columns)), by_group(columns))
+    rest = paths.beside(flow, paths.costs(flow, shortest(columns)), by_group(columns))
     return [c for c in columns if rest[c.nodes] + c.cycles <= limit]
 
 

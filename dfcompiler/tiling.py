@@ -39,8 +39,8 @@ from dfcompiler.problem import NestLoop, Problem
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 1024  # tilings priced in one call: arrays of this length stay in a core's cache
-FIRST = 64  # the most promising ones go first: what they reach rules out most of the rest
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)  # of the DRAM's bandwidth that a column may reserve
+FIRST = 256  # the most promising ones go first: what they reach rules out most of the rest
+SHARES = (1.0, 0.5, 0.25)  # of the DRAM's bandwidth that a column may reserve
 
 
 @dataclass(frozen=True)
@@ -255,12 +255,10 @@ def _masked(
         return None, None
     none = np.ones(count)
     row, split = (a.get(band.row or "", none) for a in (size, ways))
-    others = [size[x] * ways[x] for x in band.others]
-    keys, back = np.unique(
-        np.stack([size[band.col], row, split, *others], 1).astype(np.int64), axis=0, return_inverse=True
-    )
+    together = [size[x] * ways[x] for x in (band.col, *band.others)]
+    keys, back = np.unique(np.stack([row, split, *together], 1).astype(np.int64), axis=0, return_inverse=True)
     pairs, full = np.ones(len(keys)), np.ones(len(keys))
-    for i, (c, r, w, *rest) in enumerate(keys.tolist()):
+    for i, (r, w, c, *rest) in enumerate(keys.tolist()):
         pairs[i] = band.pairs(r * w, c, tuple(rest))
         seen = band.width(r * w) if unit.levels[-1].multicast else band.width(r) / w
         full[i] = seen / (pairs[i] * c)

@@ -15,5 +15,5 @@ class MapGreedy(Pass, name="map-greedy"):
     def run(self, graph: Graph, ctx: Context) -> Graph:
         columns = columns_of(graph)
         for segment in columns.segments:
-            require_columns(columns, segment)
+            require_columns(graph, columns, segment)
         return with_mapping(graph, self.name, [greedy(flow_of(graph, s), columns.of(s)) for s in columns.segments])

@@ -7,14 +7,14 @@ import time
 from dfcompiler.columns import flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.ilp import solve
-from dfcompiler.listing import fused, greedy, require_columns
+from dfcompiler.listing import first_schedule, require_columns
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.schedule import columns_of, with_mapping
 from dfcompiler.solution import Solution
 
 
 class MapIlp(Pass, name="map-ilp"):
-    """Minimise the time of each segment by CP-SAT, starting from the better of two list schedules. The time
+    """Minimise the time of each segment by CP-SAT, starting from the best of several list schedules. The time
     limit is for all segments together; what is not proven by then is returned with its gap."""
 
     time_limit_s: float | None = None
@@ -30,8 +30,8 @@ class MapIlp(Pass, name="map-ilp"):
         solutions: list[Solution] = []
         for segment in columns.segments:
             flow, mine = flow_of(graph, segment), columns.of(segment)
-            require_columns(columns, segment)
-            hint = min((greedy(flow, mine), fused(flow, mine)), key=lambda s: s.cycles)
+            require_columns(graph, columns, segment)
+            hint = first_schedule(flow, mine)
             left = max(0.01, deadline - time.perf_counter())
             solutions.append(solve(flow, mine, hint, seconds=left, seed=ctx.seed))
         return with_mapping(graph, self.name, solutions)

@@ -9,30 +9,19 @@ without points is skipped. A step takes the longest of the tile before it and of
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil, prod
 from typing import Any
 
 import numpy as np
-import pytest
 
-from dfcompiler import nest as nests
-from dfcompiler import registry
-from dfcompiler.compose import Group, group
-from dfcompiler.diagnostics import Source
-from dfcompiler.dtypes import DtypeMap, parse_dtypes
-from dfcompiler.graph import Graph, Node
-from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Level, Unit
-from dfcompiler.hardware.template import Contraction, Ports, Tile
-from dfcompiler.models import library
-from dfcompiler.nest import DRAM_READ, DRAM_WRITE, INNER, OUTER, Keep, Nest, Traffic
+from dfcompiler.hardware.template import Contraction, Tile
+from dfcompiler.nest import INNER, OUTER, Keep
 from dfcompiler.opshape import walk
-from dfcompiler.problem import NestOperand, Problem, problem
+from dfcompiler.problem import NestOperand, Problem
 from dfcompiler.text import tree as t
-from dfcompiler.tiling import _tiles
 
 Key = tuple[int, ...]
 
@@ -90,9 +79,13 @@ class Points:
                 used = {x.name for r in clause for e in (r.a, r.b) for x in walk(e) if isinstance(x, t.Ref)} - names
                 if used <= set(s.indices):
                     sides = [(r.op, *(evaluate(e, env, g.sizes, attrs) for e in (r.a, r.b))) for r in clause]
-                    exists &= np.logical_or.reduce([np.broadcast_to(COMPARE[o](a, b), exists.shape) for o, a, b in sides])
+                    exists &= np.logical_or.reduce(
+                        [np.broadcast_to(COMPARE[o](a, b), exists.shape) for o, a, b in sides]
+                    )
             env = {i: a[exists] for i, a in env.items()}
-            self.statements.append({x.name: _flat(x.indices, env, g.sizes) for x in p.loops if set(x.indices) <= set(env)})
+            self.statements.append(
+                {x.name: _flat(x.indices, env, g.sizes) for x in p.loops if set(x.indices) <= set(env)}
+            )
             for a in s.targets:
                 self._touch(a, True, number, env, attrs)
             for e in (s.expr, *(x for a in s.targets for x in a.subs)):
@@ -240,7 +233,9 @@ class Executor:
             to[term.kind] = to.get(term.kind, 0.0) + size(term.indices) / once
         work = lambda ms, vs: Tile(ms, vs, p.a_bits, p.b_bits, p.acc_bits)  # noqa: E731
         own = float(template.cycles(work(matrix, mine), self.unit.ports))
-        beside = float(self.helper.template.cycles(work((), other), self.helper.ports)) if other and self.helper else 0.0
+        beside = (
+            float(self.helper.template.cycles(work((), other), self.helper.ports)) if other and self.helper else 0.0
+        )
         return max(own, beside)
 
     def run(self, shares: Sequence[float]) -> Run:
@@ -319,7 +314,10 @@ class Executor:
     def _writes(self, o: NestOperand, moves: list[Moves]) -> None:
         names, elements = self._elements(o)
         keep = self.keep.get(o.name)
-        stays = lambda a, b, where: keep and keep.where == where and self._scope(a, keep.since) == self._scope(b, keep.since)  # noqa: E731
+
+        def stays(a: int, b: int, where: str) -> bool:
+            return bool(keep and keep.where == where and self._scope(a, keep.since) == self._scope(b, keep.since))
+
         for members in self._groups(o):
             visits = [(i, key) for i, key, _ in self._visits(o, members)]
             size = {k: len(elements.get(k, ())) for k in {key for _, key in visits}}
@@ -329,7 +327,12 @@ class Executor:
             for (i, key), follows in itertools.zip_longest(visits, visits[1:]):
                 when, then = (follows[0], follows[1]) if follows else (len(self.steps), None)
                 back = before.get(i)
-                if back is not None and not (i and visits[visits.index((i, key)) - 1][1] == key) and o.partial_bits and not stays(back, i, INNER):
+                if (
+                    back is not None
+                    and not (i and visits[visits.index((i, key)) - 1][1] == key)
+                    and o.partial_bits
+                    and not stays(back, i, INNER)
+                ):
                     count = size[key] * o.partial_bits / 8
                     moves[i].load(members, count, 0.0 if stays(back, i, OUTER) else count)
                 if then == key:
@@ -364,5 +367,3 @@ class Executor:
 def _port(read: float, write: float, below: Level, above: Level) -> float:
     one, two = read / below.source_bytes_per_cycle, write / below.sink_bytes_per_cycle
     return one + two if above.half_duplex else max(one, two)
-
-

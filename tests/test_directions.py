@@ -15,8 +15,8 @@ ENGINE = ROOT / "dfcompiler"
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
 diagnostics content registry text dtypes opshape masks work stream facts semantics graph calls execution compose verify
-steps models lowering graphtext hardware pipeline problem nest tiling paths columns solution listing program ilp schedule cost
-report api rtl outputs cli __main__
+steps models lowering graphtext hardware pipeline problem nest tiling paths columns solution listing program ilp
+schedule cost report api rtl outputs cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

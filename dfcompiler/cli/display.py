@@ -17,6 +17,7 @@ from rich.text import Text
 from dfcompiler.hardware.settings import DIMENSIONS
 
 PIPE_WIDTH = 160  # where there is no terminal and COLUMNS says nothing
+WRAPPED = 24  # characters of a wrapped column at least, before others give way
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
@@ -43,7 +44,8 @@ def digits(value: float, count: int = 4) -> str:
     """`count` significant digits, never in exponents: 9.776, 97.76, 1,637."""
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
-    after = max(0, count - 1 - math.floor(math.log10(abs(value))))
+    rounded = float(f"{abs(value):.{count - 1}e}")
+    after = max(0, count - 1 - math.floor(math.log10(rounded)))
     return f"{value:,.{min(after, 12)}f}"
 
 
@@ -76,8 +78,11 @@ def _trimmed(text: str, value: float) -> str:
 
 def percent(share: float) -> str:
     """`8.1 %`; never rounded to 100 or 0 where it is not."""
-    text = f"{100 * share:.1f}"
-    return f"{text.removesuffix('.0') if share in (0.0, 1.0) else text} %"
+    if share in (0.0, 1.0):
+        return f"{100 * share:.0f} %"
+    if 0 < share < 0.0005 or 0.9995 <= share < 1:
+        return "<0.1 %" if share < 0.5 else ">99.9 %"
+    return f"{100 * share:.1f} %"
 
 
 def capacity(size: float) -> str:
@@ -151,10 +156,8 @@ def _print(out: Console, drawn: Table | Text) -> None:
 
 
 def _fits(out: Console, drawn: Table, columns: Sequence[Column]) -> bool:
-    wide = Measurement.get(out, out.options.update(width=100_000), drawn).maximum
-    return wide <= out.width or (
-        any(c.wrap for c in columns) and Measurement.get(out, out.options, drawn).minimum <= out.width
-    )
+    size = Measurement.get(out, out.options.update(width=100_000), drawn)
+    return size.maximum <= out.width or (any(c.wrap for c in columns) and size.minimum <= out.width)
 
 
 def _table(
@@ -176,6 +179,7 @@ def _table(
             style=c.style,
             no_wrap=not c.wrap,
             overflow="fold" if c.wrap else "ellipsis",
+            min_width=min(WRAPPED, max((len(r[i]) for r in rows), default=0)) if c.wrap else None,
         )
     for number, row in enumerate(rows):
         if number in rules and number:

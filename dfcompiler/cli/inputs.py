@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dfcompiler.cli.arguments import DEFAULTS, PHASES, real
@@ -68,9 +68,7 @@ def dims_of(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     for text in texts:
         name, sign, values = text.partition("=")
         if not sign or not name:
-            raise Diag(
-                "usage", f"`{text}` is no size", hint="write DIM=SIZE, DIM=SIZE,SIZE for a pack, DIM= for an empty one"
-            )
+            raise Diag("usage", f"`{text}` is no size", hint="write DIM=SIZE; a pack takes t=1,2048, or t= for none")
         if name in found:
             raise Diag("duplicate-option", f"`{name}` is given twice")
         found[name] = tuple(real(v) for v in values.split(",")) if values else ()
@@ -106,8 +104,3 @@ def cannot_write(out: Path, error: OSError) -> Diag:
         f"`{error.filename or out}` cannot be written: {error.strerror or error}",
         hint="choose another folder with -o",
     )
-
-
-def shown_pairs(pairs: Mapping[str, object]) -> str:
-    """`n=64 k=64`."""
-    return " ".join(f"{k}={v}" for k, v in pairs.items())

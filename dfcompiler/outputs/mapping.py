@@ -112,16 +112,18 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
 
 def _proof(layer: Layer) -> str:
     """In words, how far the segment's schedule is proven."""
-    solution, runs = layer.solution, layer.segment.repeat
+    solution = layer.solution
     if solution.cycles > solution.bound:
         gap = 1 - solution.bound / solution.cycles
         return f"no schedule of these columns takes less than {solution.bound} cycles: at most {gap:.2%} to gain"
     one = "no schedule of these columns is shorter"
-    if runs == 1:
+    if layer.segment.repeat == 1:
         return one
-    if layer.period_floor >= layer.period:
+    if layer.serial:
         return f"{one}, and runs cannot overlap: every op needs the last run's result and is needed by the next run"
-    return f"{one}; the period of {layer.period} cycles is the shortest of this schedule, not proven over all schedules"
+    if layer.period_floor >= layer.period:
+        return f"{one}; runs follow one another, and schedules in which they overlap are not in the map space"
+    return f"{one}; runs overlap, and no period is shorter than {layer.period_floor} cycles"
 
 
 def _task(task: Task, number: int) -> dict[str, Any]:
