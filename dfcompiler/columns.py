@@ -26,7 +26,6 @@ from dfcompiler.tiling import Search, Tiling, search, unable
 UNITS = 16  # a shared resource is reserved in sixteenths
 
 Key: TypeAlias = tuple[object, ...]
-Nodes: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)

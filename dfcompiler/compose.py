@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from dfcompiler.graph import Graph, Node, TensorType
+from dfcompiler.graph import Graph, Node, TensorType, regions
 from dfcompiler.opshape import Operand, OpShape, Statement
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
@@ -247,8 +247,6 @@ def _index_names(shape: OpShape) -> list[str]:
 
 def _needed_outside(graph: Graph, nodes: Sequence[Node]) -> set[str]:
     """Results of the nodes that others read, that leave the graph, or that a region yields."""
-    from dfcompiler.graph import regions
-
     mine = {n.name for n in nodes}
     used = {a for n in graph.nodes.values() if n.name not in mine for a in n.args}
     carried = {c.yielded for r in regions(graph.body) for c in r.carries} | {

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.masks import clause_indices
-from dfcompiler.opshape import OpShape, Statement, accesses, walk
+from dfcompiler.opshape import OpShape, Statement, accesses
 from dfcompiler.stream import Blocked, finished, streamable
 from dfcompiler.text import tree as t
 from dfcompiler.work import Work, index_set, work
@@ -237,11 +237,3 @@ def _values(e: t.Expr, attrs: set[str]) -> set[str]:
 def _label(names: list[str]) -> str:
     """`t0 t1 t2` of one pack is `t`; others are joined."""
     return "".join(dict.fromkeys(re.sub(r"\d+$", "", n) for n in names))
-
-
-def local_names(shape: OpShape) -> set[str]:
-    """Tensors that exist inside the op only."""
-    outer = {o.name for o in shape.operands}
-    return {a.name for s in shape.body for a in s.targets if a.name not in outer} | {
-        x.name for s in shape.body for x in walk(s.expr) if isinstance(x, t.Access) and s.scan and x.name == s.scan[1]
-    }

@@ -11,6 +11,7 @@ import networkx as nx
 from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
+from dfcompiler.listing import settled
 from dfcompiler.program import Program
 from dfcompiler.solution import Solution, longest_path, within
 
@@ -23,7 +24,8 @@ def solve(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, *, s
 
     `flow` has the nodes of the segment and their data dependences. Columns that cannot be in a schedule as
     short as the hint are left out. Once a length is proven shortest, the schedule of that length which a single
-    search without randomness between threads meets first is returned, so that equal input gives equal output.
+    search without randomness between threads meets first is taken, so that equal input gives equal output, and
+    what has time to spare in it is moved forward.
     The time limit is kept; the result is at least as good as the hint.
     """
     deadline = time.perf_counter() + seconds
@@ -35,7 +37,7 @@ def solve(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, *, s
     if not found.optimal or left <= 0:
         return found
     same = _first(flow, within(flow, columns, found.cycles), hint, found.cycles, left, seed)
-    return replace(same, bound=found.bound, optimal=True) if same else found
+    return replace(settled(flow, columns, same), bound=found.bound, optimal=True) if same else found
 
 
 def _parameters(solver: cp_model.CpSolver, seconds: float, seed: int) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeAlias
 
 from dfcompiler.calls import Names, at_call, result_types
 from dfcompiler.diagnostics import At, Called, Diag, Loc, Note, Span, nearest
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.graph import AttrValue, Carry, Item, Node, Region, Tensor, TensorType
-from dfcompiler.models import Model, holds, number
+from dfcompiler.models import Model, Number, holds, number
 from dfcompiler.opshape import bind, extents
 from dfcompiler.steps import Part
 from dfcompiler.text import tree as t
 from dfcompiler.text.show import show_expr
 
-Scope = dict[str, Tensor]
+Scope: TypeAlias = dict[str, Tensor]
+Params: TypeAlias = Mapping[str, Number]
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Lowering:
     outputs: list[str] = field(default_factory=list)
 
     def body(
-        self, stmts: Sequence[t.MStmt], scopes: list[Scope], params: dict[str, Any], via: tuple[Span, ...]
+        self, stmts: Sequence[t.MStmt], scopes: list[Scope], params: Params, via: tuple[Span, ...]
     ) -> tuple[Item, ...]:
         items: list[Item] = []
         for s in stmts:
@@ -47,15 +48,13 @@ class Lowering:
                     items += self.repeat(s, scopes, params, via)
                 case t.Each():
                     items += self.each(s, scopes, params, via)
-                case t.Cond(rel, inner) if holds(rel, lambda e: self.value(e, params, None)):
+                case t.Cond(rel, inner) if holds(rel, lambda e: self.number(e, params, None)):
                     items += self.body(inner, scopes, params, via)
                 case t.Outputs(names):
                     self.outputs += [self.find(n, scope, s.span).name for n in names for scope in scopes]
         return tuple(items)
 
-    def declare(
-        self, s: t.TensorDecl, scopes: list[Scope], params: Mapping[str, Any], via: tuple[Span, ...]
-    ) -> list[Tensor]:
+    def declare(self, s: t.TensorDecl, scopes: list[Scope], params: Params, via: tuple[Span, ...]) -> list[Tensor]:
         if s.kind == "weight":
             tensor = self.tensor(s, None, params, via)
             for scope in scopes:
@@ -66,7 +65,7 @@ class Lowering:
             scope[s.name] = tensor
         return made
 
-    def tensor(self, s: t.TensorDecl, part: Part | None, params: Mapping[str, Any], via: tuple[Span, ...]) -> Tensor:
+    def tensor(self, s: t.TensorDecl, part: Part | None, params: Params, via: tuple[Span, ...]) -> Tensor:
         shape = tuple(x for d in s.type.dims for x in self.extent(d, part, params))
         if any(x < 1 for x in shape):
             raise Diag(
@@ -78,7 +77,7 @@ class Lowering:
         type_ = TensorType(self.dtypes.of(s.type.role), shape, within, bool(s.type.within and s.type.within.distinct))
         return Tensor(self.fresh(s.name, part), type_, s.kind, _loc(s.span, via))
 
-    def extent(self, d: t.Dim, part: Part | None, params: Mapping[str, Any]) -> tuple[int, ...]:
+    def extent(self, d: t.Dim, part: Part | None, params: Params) -> tuple[int, ...]:
         """`N`, the tokens of a part, is `[B, S]`: sequences and new tokens of each."""
         if part and d == t.Ref("N"):
             return (part.batch, part.fresh)
@@ -86,14 +85,15 @@ class Lowering:
             raise Diag("bad-expression", "a tensor of a model has plain sizes", d.span)
         return (self.whole(d, params, part),)
 
-    def whole(self, e: t.Expr, params: Mapping[str, Any], part: Part | None) -> int:
-        value = self.value(e, params, part)
+    def whole(self, e: t.Expr, params: Params, part: Part | None) -> int:
+        value = self.number(e, params, part)
         if value != value or value in (float("inf"), -float("inf")) or value != int(value):
             message = f"`{show_expr(e)}` is {value:g}, which is no whole number"
             raise Diag("bad-config", message, getattr(e, "span", None))
         return int(value)
 
-    def value(self, e: t.Expr, params: Mapping[str, Any], part: Part | None) -> Any:
+    def value(self, e: t.Expr, params: Params, part: Part | None) -> AttrValue:
+        """A parameter, what the part of the step is (also a vector), or arithmetic on these."""
         match e:
             case t.Ref(name) if name in params:
                 return params[name]
@@ -107,9 +107,18 @@ class Lowering:
                     hint=nearest(name, [*params, *(part.names() if part else [])]),
                 )
             case _:
-                return number(e, lambda x: self.value(x, params, part))
+                return number(e, lambda x: self.number(x, params, part))
 
-    def node(self, s: t.NodeStmt, scope: Scope, part: Part, params: Mapping[str, Any], via: tuple[Span, ...]) -> Node:
+    def number(self, e: t.Expr, params: Params, part: Part | None) -> Number:
+        """As `value`, where only a number makes sense."""
+        value = self.value(e, params, part)
+        if isinstance(value, tuple):
+            raise Diag(
+                "bad-expression", "a vector over sequences cannot be used in arithmetic", getattr(e, "span", None)
+            )
+        return value
+
+    def node(self, s: t.NodeStmt, scope: Scope, part: Part, params: Params, via: tuple[Span, ...]) -> Node:
         decl = self.model.library.ops.get(s.op)
         if decl is None:
             known = [*self.model.library.ops, *self.model.library.blocks]
@@ -129,14 +138,12 @@ class Lowering:
         scope |= dict(zip(s.outs, results, strict=True))
         return Node(decl, tuple(a.name for a in args), results, attrs, loc)
 
-    def call(
-        self, s: t.NodeStmt, scopes: list[Scope], params: Mapping[str, Any], via: tuple[Span, ...]
-    ) -> tuple[Item, ...]:
+    def call(self, s: t.NodeStmt, scopes: list[Scope], params: Params, via: tuple[Span, ...]) -> tuple[Item, ...]:
         block = self.model.library.blocks[s.op]
         if len(s.outs) != 1 or len(via) > 32:
             message = f"`{s.op}` gives one result" if len(s.outs) != 1 else f"`{s.op}` calls itself"
             raise Diag("bad-block", message, s.span)
-        inner_params = {**params, **{o.name: self.value(o.value, params, None) for o in s.opts}}
+        inner_params = {**params, **{o.name: self.number(o.value, params, None) for o in s.opts}}
         names = [p for p in block.params if p not in {o.name for o in s.opts}]
         if len(names) != len(s.args):
             raise Diag(
@@ -152,16 +159,14 @@ class Lowering:
             scope[s.outs[0]] = self.find(block.result, done, block.span)
         return items
 
-    def each(self, s: t.Each, scopes: list[Scope], params: dict[str, Any], via: tuple[Span, ...]) -> tuple[Item, ...]:
+    def each(self, s: t.Each, scopes: list[Scope], params: Params, via: tuple[Span, ...]) -> tuple[Item, ...]:
         inner = [dict(scope) for scope in scopes]
         items = self.body(s.body, inner, params, via)
         for scope, done in zip(scopes, inner, strict=True):
             scope[s.out] = self.find(s.out, done, s.span)
         return items
 
-    def repeat(
-        self, s: t.Repeat, scopes: list[Scope], params: dict[str, Any], via: tuple[Span, ...]
-    ) -> tuple[Item, ...]:
+    def repeat(self, s: t.Repeat, scopes: list[Scope], params: Params, via: tuple[Span, ...]) -> tuple[Item, ...]:
         count = self.whole(s.count, params, None)
         if count < 1:
             return ()
@@ -204,7 +209,7 @@ class Lowering:
         return self.names.fresh(f"{name}_{part.name}" if part and len(self.parts) > 1 else name)
 
 
-def _attribute(value: Any) -> AttrValue:
+def _attribute(value: AttrValue) -> AttrValue:
     """Vectors whose entries agree are one number."""
     if isinstance(value, tuple):
         return value[0] if len(set(value)) == 1 else value

@@ -58,11 +58,15 @@ def attributes(shape: OpShape, sizes: Mapping[str, int], given: Mapping[str, obj
     return values
 
 
+def _rsqrt(x: Floats) -> Floats:
+    return np.asarray(1.0 / np.sqrt(x))
+
+
 FUNCTIONS: Mapping[str, Callable[..., Floats]] = {
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,
-    "rsqrt": lambda x: 1.0 / np.sqrt(x),
+    "rsqrt": _rsqrt,
     "sin": np.sin,
     "cos": np.cos,
     "tanh": np.tanh,

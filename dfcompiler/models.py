@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
@@ -24,7 +24,8 @@ from dfcompiler.text.parse import parse_items, read_source
 
 LARGEST = 1 << 40  # no field of a real configuration is larger; products of a few stay within int64 ranges
 
-Number = int | float
+Number: TypeAlias = int | float
+Resolve: TypeAlias = Callable[[t.Expr], Number]  # the value of an expression's part
 
 
 @dataclass(frozen=True)
@@ -261,13 +262,13 @@ def _refs(e: t.Expr) -> list[str]:
             return []
 
 
-def number(e: t.Expr, value: Any) -> Number:
+def number(e: t.Expr, value: Resolve) -> Number:
     """Evaluate arithmetic of a model's text; `value(expr)` resolves what is below."""
     match e:
         case t.Num(v):
             return v
         case t.Neg(a):
-            return -value(a)  # type: ignore[no-any-return]
+            return -value(a)
         case t.Bin(op, a, b):
             x, y = value(a), value(b)
             if op in ("/", "//", "%") and y == 0:
@@ -287,7 +288,7 @@ def number(e: t.Expr, value: Any) -> Number:
             raise Diag("bad-expression", "this is no arithmetic on parameters", getattr(e, "span", None))
 
 
-def holds(rel: t.Rel, value: Any) -> bool:
+def holds(rel: t.Rel, value: Resolve) -> bool:
     """Whether a relation between parameters is true."""
     a, b = value(rel.a), value(rel.b)
     return bool({"<=": a <= b, ">=": a >= b, "==": a == b, "<": a < b, ">": a > b}[rel.op])

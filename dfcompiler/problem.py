@@ -6,7 +6,7 @@ lies whole inside a tile. Operands say how many bytes a tile touches and on whic
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -21,6 +21,7 @@ from dfcompiler.facts import Array, Facts, facts
 from dfcompiler.masks import Intervals, Mask, attributes
 from dfcompiler.opshape import children
 from dfcompiler.text import tree as t
+from dfcompiler.text.tree import Expr, Ref
 from dfcompiler.work import Contraction
 
 Floats = npt.NDArray[np.float64]
@@ -261,10 +262,8 @@ def touched_elements(group: Group, known: Facts, mask: Mask, operand: str) -> di
 
 
 def _pattern_elements(
-    group: Group, known: Facts, mask: Mask, operand: str, subs: Any, full: Mapping[str, Array]
+    group: Group, known: Facts, mask: Mask, operand: str, subs: tuple[Expr, ...], full: Mapping[str, Array]
 ) -> float:
-    from dfcompiler.text.tree import Ref
-
     names = [s.name for s in subs if isinstance(s, Ref)]
     if len(names) == len(subs):
         users = [s.indices for s in group.shape.body if set(names) <= set(s.indices)]
@@ -317,7 +316,7 @@ def _seen(e: t.Expr, tensors: Collection[str]) -> set[str]:
     return {i for c in children(e) for i in _seen(c, tensors)}
 
 
-def _product(values: Any) -> Array:
+def _product(values: Iterable[Array]) -> Array:
     total: Array = 1.0
     for v in values:
         total = total * v

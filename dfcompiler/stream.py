@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from dfcompiler.diagnostics import Span
-from dfcompiler.opshape import OpShape, Statement
+from dfcompiler.opshape import OpShape
 from dfcompiler.text import tree as t
 from dfcompiler.work import index_set
 
@@ -103,8 +103,3 @@ def finished(shape: OpShape, index: str) -> bool:
     last = max((i for i, s in enumerate(shape.body) if index in s.over), default=-1)
     users = [i for i, s in enumerate(shape.body) if index in s.indices]
     return all(i <= last for i in users) and sum(index in s.over for s in shape.body) == 1
-
-
-def statements_with(shape: OpShape, index: str) -> list[Statement]:
-    """Statements in whose index space `index` is."""
-    return [s for s in shape.body if index in s.indices or index in index_set(shape, s.expr)]

@@ -226,7 +226,7 @@ def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[s
             inside = [x for x in loops if set(x.indices) & set(indices)]
             rest = prod(problem.group.sizes[i] for i in indices if not any(i in x.indices for x in inside))
             for x in inside[:1]:
-                found[x.name] = max(found[x.name], max(1, grain.get(role, 1) // max(1, rest)))
+                found[x.name] = max(found[x.name], grain.get(role, 1) // max(1, rest))
     return found
 
 
