@@ -5,16 +5,40 @@ WORKERS = 2
 FUZZ_EXAMPLES = 2000
 export PYTHON
 
-.PHONY: help ready demo test lint unit format fuzz bench validate clean
+.PHONY: help ready demo test lint unit format fuzz bench validate docs clean
 
 help:
-	@echo 'make demo | test | lint | unit | format | fuzz | bench | validate | clean'
+	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once'
+	@echo 'make test       ruff, mypy and all tests; `make lint` and `make unit` are its two halves'
+	@echo 'make fuzz       the property tests with $(FUZZ_EXAMPLES) examples each'
+	@echo 'make bench      measure; make validate: compare with measurements of others'
+	@echo 'make docs       run the commands of README.md again and draw its picture'
+	@echo 'make format     let ruff lay out the code'
+	@echo 'make ready      only the environment .venv, which all of these make first'
+	@echo 'make clean      remove .venv and everything else that was made'
 
 ready:
 	@sh .ci/bootstrap
 
 demo: ready
-	$(DFC) compile llama3-8b --on ador --phase prefill --batch 1 --seq 2048 -o out/demo
+	$(DFC) compile llama3-8b --on ador --phase prefill --batch 1 --seq 2048 -o out/demo/prefill
+	@echo
+	$(DFC) compile llama3-8b --on ador --phase decode --batch 16 --context 2048 -o out/demo/decode
+	@echo
+	$(DFC) compile llama3-8b --on ador --phase mixed -o out/demo/mixed
+	@echo
+	@echo 'Written to out/demo/prefill, out/demo/decode and out/demo/mixed:'
+	@echo '  mapping.json   every op with its unit, tile sizes, times and bytes'
+	@echo '  graph.dfir     the graph as text, with what was fused and where it runs'
+	@echo '  trace.json     the schedule; load it into https://ui.perfetto.dev'
+	@echo '  rtl/           the parameters of the chip and of this schedule for SystemVerilog, Verilog and C'
+	@echo 'Next:'
+	@echo '  . .venv/bin/activate'
+	@echo '  dfc show out/demo/mixed                  the last table again'
+	@echo '  dfc show ador                            what the chip is made of'
+	@echo '  dfc compile llama3-8b --on ador --phase mixed --without mt       the same without its MAC trees'
+	@echo '  dfc compile path/to/config.json --on ador                        a model of your own'
+	@echo '  dfc --help'
 
 test: lint unit
 
@@ -29,9 +53,9 @@ format: ready
 	$(PY) -m ruff format
 	$(PY) -m ruff check --fix
 
-# Property tests with many more examples than `make test` draws.
+# Property tests with many more examples than `make test` draws; tests/conftest.py reads the variable.
 fuzz: ready
-	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n $(WORKERS) -k 'fuzz or property'
+	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n $(WORKERS) -m hypothesis
 
 # Each script in benchmarks/ says what it reports; together they write benchmarks/RESULTS.md.
 bench: ready
@@ -39,6 +63,10 @@ bench: ready
 
 validate: ready
 	for script in benchmarks/validate_*.py; do $(PY) "$$script" || exit 1; done
+
+# README.md shows outputs of commands; a test fails where they are no longer true.
+docs: ready
+	$(PY) docs/refresh.py
 
 clean:
 	rm -rf .venv build dist out ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -76,6 +76,11 @@ FUNCTIONS: Mapping[str, Callable[..., Floats]] = {
 }
 
 
+def applied(fn: str, *args: Floats | float) -> Floats:
+    """A scalar function of `FUNCTIONS` on arrays."""
+    return np.asarray(FUNCTIONS[fn](*args))
+
+
 def scalar(
     e: t.Expr, sizes: Mapping[str, int], attrs: Mapping[str, Floats], env: Mapping[str, npt.NDArray[np.generic]]
 ) -> Floats:
@@ -97,7 +102,7 @@ def scalar(
         case t.Neg(a):
             return -go(a)
         case t.Call(fn, args) if fn in FUNCTIONS:
-            return np.asarray(FUNCTIONS[fn](*(go(a) for a in args)))
+            return applied(fn, *(go(a) for a in args))
         case t.Bin(op, a, b):
             return arithmetic(op, go(a), go(b))
         case _:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any, TypeAlias
 
 from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
-from dfcompiler.masks import FUNCTIONS
+from dfcompiler.masks import FUNCTIONS, applied
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items, read_source
 
@@ -262,6 +263,16 @@ def _refs(e: t.Expr) -> list[str]:
             return []
 
 
+_ARITHMETIC: Mapping[str, Callable[[Number, Number], Number]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+
+
 def number(e: t.Expr, value: Resolve) -> Number:
     """Evaluate arithmetic of a model's text; `value(expr)` resolves what is below."""
     match e:
@@ -273,17 +284,9 @@ def number(e: t.Expr, value: Resolve) -> Number:
             x, y = value(a), value(b)
             if op in ("/", "//", "%") and y == 0:
                 raise Diag("bad-config", "division by zero", e.span)
-            result: Number = {
-                "+": lambda: x + y,
-                "-": lambda: x - y,
-                "*": lambda: x * y,
-                "/": lambda: x / y,
-                "//": lambda: x // y,
-                "%": lambda: x % y,
-            }[op]()
-            return result
+            return _ARITHMETIC[op](x, y)
         case t.Call(fn, args) if fn in FUNCTIONS:
-            return float(FUNCTIONS[fn](*(value(a) for a in args)))
+            return float(applied(fn, *(value(a) for a in args)))
         case _:
             raise Diag("bad-expression", "this is no arithmetic on parameters", getattr(e, "span", None))
 

@@ -126,17 +126,21 @@ class Nest:
             spots = self.idle_positions(o) if o.kind != "local" else []
             each.append([None, *(Keep(o.name, w, p) for p in spots for w in levels)])
         parts = [{k: self.part(o, k) for k in keeps} for o, keeps in zip(self.problem.operands, each, strict=True)]
+        always = self.nothing  # operands without a choice are added up once
+        for part in (next(iter(p.values())) for p in parts if len(p) == 1):
+            always = always + part
+        choices = [p for p in parts if len(p) > 1]
 
         def extend(depth: int, keeps: tuple[Keep, ...], so_far: Traffic) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
             if not np.any((so_far.room <= capacity) & (so_far.room_above <= above)):
                 return
-            if depth == len(parts):
+            if depth == len(choices):
                 yield keeps, so_far
                 return
-            for keep, part in parts[depth].items():
+            for keep, part in choices[depth].items():
                 yield from extend(depth + 1, (*keeps, keep) if keep else keeps, so_far + part)
 
-        yield from extend(0, (), self.nothing)
+        yield from extend(0, (), always)
 
     @cached_property
     def nothing(self) -> Traffic:
@@ -168,7 +172,7 @@ class Nest:
         return Traffic(moved, last, last * spread, room, region)
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
-        """Bytes of all steps and all instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
+        """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
         found, all_ways = np.zeros((6, *self.tiles.compute.shape)), np.ones_like(self.tiles.compute)
         for ways in self.tiles.ways.values():
             all_ways = all_ways * ways
@@ -231,7 +235,8 @@ class Nest:
         plain = self.problem.proportional(o.name)
         apart, whole, edges = self._rows_apart(o, held), np.ones_like(elements), np.ones_like(elements)
         partly = not apart and self._passes_partly(o, held)
-        ends = {band.row, band.col, *(band.others if partly else ())} if band and self.tiles.pairs is not None else set()
+        masked = band is not None and self.tiles.pairs is not None
+        ends = {band.row, band.col, *(band.others if partly else ())} if band and masked else set()
         for x in self.problem.loops:
             if x.name not in o.loops:
                 continue

@@ -10,16 +10,14 @@ beat what was found, so the result is optimal in this space; `candidates` counts
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, prod
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
-from dfcompiler.hardware.template import Contraction, Tile
 from dfcompiler.nest import (
     ABOVE_READ,
     ABOVE_WRITE,
@@ -34,7 +32,8 @@ from dfcompiler.nest import (
     Tiles,
     Traffic,
 )
-from dfcompiler.problem import NestLoop, Problem
+from dfcompiler.problem import Problem
+from dfcompiler.tiles import by_pattern, enumerate_tiles, lower_bounds, select, smallest_room
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,23 +70,36 @@ class Search:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A tiling by where it stands in the search; whole tiles' bytes decide between equal times."""
+
+    cycles: float
+    dram_bytes: float
+    compute: float
+    nest: Nest
+    keeps: tuple[Keep, ...]
+    at: int
+    room: tuple[float, float]
+
+    @property
+    def merit(self) -> tuple[float, float, float]:
+        return self.cycles, self.dram_bytes, self.compute
+
+
 @dataclass
 class _Best:
-    """The best tiling so far for each share, by (cycles, DRAM bytes, compute cycles)."""
+    """The best so far for each share, by (cycles, DRAM bytes, compute cycles)."""
 
-    found: dict[float, Tiling] = field(default_factory=dict)
+    found: dict[float, _Found] = field(default_factory=dict)
 
     def bound(self, share: float) -> float:
         return self.found[share].cycles if share in self.found else float("inf")
 
-    def offer(self, tiling: Tiling) -> None:
-        held = self.found.get(tiling.share)
-        if held is None or _merit(tiling) < _merit(held):
-            self.found[tiling.share] = tiling
-
-
-def _merit(t: Tiling) -> tuple[float, float, float]:
-    return t.cycles, t.dram_bytes, t.compute_cycles
+    def offer(self, share: float, found: _Found) -> None:
+        held = self.found.get(share)
+        if held is None or found.merit < held.merit:
+            self.found[share] = found
 
 
 def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float] = SHARES) -> Search:
@@ -99,17 +111,17 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
     if why:
         return Search((), 0, why)
     best, candidates = _Best(), 0
-    tiles = _enumerate(problem, unit, helper)
-    room = _smallest_room(problem, tiles)
+    tiles = enumerate_tiles(problem, unit, helper)
+    room = smallest_room(problem, tiles)
     capacity = unit.levels[-1].capacity_bytes
     if not np.any(room <= capacity):
         missing = (
             f"the smallest tile needs {room.min():,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
         )
         return Search((), len(room), missing)
-    tiles = _select(tiles, room <= capacity)
-    for live, piece in _patterns(problem, tiles):
-        bounds = dict(zip(shares, _bounds(problem, unit, piece, shares), strict=True))
+    tiles = select(tiles, room <= capacity)
+    for live, piece in by_pattern(problem, tiles):
+        bounds = dict(zip(shares, lower_bounds(problem, unit, piece, shares), strict=True))
         candidates += len(piece.compute) * prod(range(1, len(live) + 1))
         order = np.argsort(bounds[shares[0]], kind="stable")
         for start, stop in itertools.pairwise([0, *range(FIRST, len(order), BLOCK), len(order)]):
@@ -118,17 +130,17 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
             if not open_:
                 continue
             block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
-            _price(problem, unit, _select(piece, block), live, open_, best)
+            _price(problem, unit, select(piece, block), live, open_, best)
     if not best.found:
         tightest = min(
-            float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in _patterns(problem, tiles)
+            float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in by_pattern(problem, tiles)
         )
         return Search(
             (),
             candidates,
             f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B",
         )
-    return Search(tuple(best.found.values()), candidates)
+    return Search(tuple(_tiling(f, share) for share, f in best.found.items()), candidates)
 
 
 def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
@@ -145,189 +157,6 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     if helper is None or not all(helper.template.runs(k) for k in rest):
         return f"`{unit.name}` cannot run {', '.join(rest)}, and no vector unit beside it can"
     return ""
-
-
-# ---- candidates --------------------------------------------------------------------------------
-
-
-def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
-    """Tile sizes with distinct trip counts, rounded up to multiples of `granule` (or the whole); ascending."""
-    trips = np.unique(-(-size // np.arange(1, int(size**0.5) + 2)))
-    every = np.unique(np.concatenate([trips, -(-size // trips), [size]]))
-    aligned = np.minimum(-(-every // granule) * granule, size)
-    return np.unique(aligned)
-
-
-def splits(sizes: Sequence[int], instances: int) -> list[tuple[int, ...]]:
-    """Ways to split loops over instances: products up to `instances` that nothing in the list improves on."""
-    steps = sorted(
-        {
-            1,
-            instances,
-            *(1 << i for i in range(instances.bit_length())),
-            *(d for d in range(1, instances + 1) if instances % d == 0),
-        }
-    )
-    legal = [
-        c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances
-    ]
-    full = max((prod(c) for c in legal), default=1)
-    return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
-
-
-def _enumerate(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
-    """Every split and tile size."""
-    loops = problem.loops
-    parallel = [x for x in loops if not x.reduced]
-    granules = _granules(problem, unit, loops)
-    columns: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
-    over: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
-    for chosen in splits([x.size for x in parallel], unit.instances):
-        ways = dict(zip((x.name for x in parallel), chosen, strict=True))
-        each = [tile_sizes(ceil(x.size / ways.get(x.name, 1)), granules[x.name]) for x in loops]
-        for x, g in zip(loops, np.meshgrid(*each, indexing="ij"), strict=True):
-            columns[x.name].append(g.ravel())
-            over[x.name].append(np.full(g.size, ways.get(x.name, 1)))
-    size = {n: np.concatenate(c).astype(np.float64) for n, c in columns.items()}
-    return _tiles(problem, unit, helper, size, {n: np.concatenate(c).astype(np.float64) for n, c in over.items()})
-
-
-def _patterns(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], Tiles]]:
-    """Tilings by which loops run more than once: the order of the others does not matter. Few loops first."""
-    names = [x.name for x in problem.loops]
-    code = sum(
-        ((tiles.trips[n] > 1).astype(np.int64) << i for i, n in enumerate(names)),
-        np.zeros(len(tiles.compute), np.int64),
-    )
-    for pattern in sorted(np.unique(code), key=lambda c: (int(c).bit_count(), c)):
-        yield tuple(n for i, n in enumerate(names) if pattern >> i & 1), _select(tiles, code == pattern)
-
-
-def _bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[float]) -> list[Floats]:
-    """Cycles, for each share, that no order and no residency can beat: the first load, all tiles and the last
-    store in turn; or compulsory traffic at the DRAM's bandwidth and one tile that nothing hides."""
-    nest = Nest(problem, unit, tiles, ())
-    top, waits = unit.levels[1], float(unit.template.fill_cycles()) + sum(x.latency_cycles for x in unit.levels)
-    rate = max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * (1 if unit.levels[0].half_duplex else 2)
-    rest = (_steps(problem, tiles) - 1) * tiles.compute
-    turns = [c + rest for c in nest.cycles(nest.traffic(), shares)]
-    return [
-        np.maximum(t, problem.total_bytes / (rate * s) + tiles.compute + waits)
-        for t, s in zip(turns, shares, strict=True)
-    ]
-
-
-def _granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:
-    """Per loop the tile granularity that leaves no lane idle: that of the roles its indices play."""
-    grain = unit.template.granule()
-    found = dict.fromkeys((x.name for x in loops), 1)
-    for c in problem.contractions:
-        for role, indices in (("m", c.m), ("n", c.n), ("k", c.k)):
-            inside = [x for x in loops if set(x.indices) & set(indices)]
-            rest = prod(problem.group.sizes[i] for i in indices if not any(i in x.indices for x in inside))
-            for x in inside[:1]:
-                found[x.name] = max(found[x.name], grain.get(role, 1) // max(1, rest))
-    return found
-
-
-def _tiles(
-    problem: Problem, unit: Unit, helper: Unit | None, size: dict[str, Floats], ways: dict[str, Floats]
-) -> Tiles:
-    shard = {x.name: np.ceil(x.size / ways[x.name]) for x in problem.loops}
-    trips = {n: np.ceil(shard[n] / size[n]) for n in size}
-    count = len(next(iter(size.values()))) if size else 1
-    pairs, full = _masked(problem, unit, size, ways, count)
-    own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count)))
-    elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
-    return Tiles(size, ways, trips, _long(np.maximum(own, beside), count), _long(beside, count), pairs, full, elements)
-
-
-def _long(a: Array, count: int) -> Floats:
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(a, dtype=np.float64), (count,)))
-
-
-def _masked(
-    problem: Problem, unit: Unit, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int
-) -> tuple[Floats, Floats] | tuple[None, None]:
-    """Non-empty tiles of the masked pair of loops, and how full they are; equal pairs are counted once."""
-    band = problem.band
-    if band is None or band.col not in size:
-        return None, None
-    none = np.ones(count)
-    row, split = (a.get(band.row or "", none) for a in (size, ways))
-    together = [size[x] * ways[x] for x in (band.col, *band.others)]
-    keys, back = np.unique(np.stack([row, split, *together], 1).astype(np.int64), axis=0, return_inverse=True)
-    pairs, full = np.ones(len(keys)), np.ones(len(keys))
-    for i, (r, w, c, *rest) in enumerate(keys.tolist()):
-        pairs[i] = band.pairs(r * w, c, tuple(rest))
-        seen = band.width(r * w) if unit.levels[-1].multicast else band.width(r) / w
-        full[i] = seen / (pairs[i] * c)
-    return pairs[back.ravel()], full[back.ravel()]
-
-
-def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
-    """Cycles of one tile on the unit, and on the vector unit beside it."""
-    size = tiles.size
-    matrix = tuple(
-        Contraction(
-            problem.role(c.batch, size), problem.role(c.m, size), problem.role(c.n, size), problem.role(c.k, size)
-        )
-        for c in problem.contractions
-    )
-    mine: dict[str, Floats] = {}
-    other: dict[str, Floats] = {}
-    for term in problem.facts.work.terms:
-        amount = np.asarray(problem.role(term.indices, size), dtype=np.float64)
-        for x in problem.loops:
-            if x.reduced and not set(x.indices) & set(term.indices):
-                amount = amount / tiles.trips[x.name]  # once per sum, not per tile of it
-        to = mine if unit.template.runs(term.kind) and (term.kind != "mac" or unit.template.runs("add")) else other
-        to[term.kind] = to.get(term.kind, np.zeros(1)) + amount
-    own = unit.template.cycles(Tile(matrix, mine, problem.a_bits, problem.b_bits, problem.acc_bits), unit.ports)
-    beside: Floats = np.zeros(1)
-    if other and helper:
-        beside = np.asarray(
-            helper.template.cycles(Tile((), other, problem.a_bits, problem.b_bits, problem.acc_bits), helper.ports)
-        )
-    return np.asarray(own, dtype=np.float64), np.asarray(beside, dtype=np.float64)
-
-
-def _select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
-    def pick(a: Floats) -> Floats:
-        return np.asarray(a[which])
-
-    return Tiles(
-        {n: pick(a) for n, a in tiles.size.items()},
-        {n: pick(a) for n, a in tiles.ways.items()},
-        {n: pick(a) for n, a in tiles.trips.items()},
-        pick(tiles.compute),
-        pick(tiles.helper),
-        None if tiles.pairs is None else pick(tiles.pairs),
-        None if tiles.fill is None else pick(tiles.fill),
-        {n: pick(a) for n, a in tiles.elements.items()},
-    )
-
-
-def _smallest_room(problem: Problem, tiles: Tiles) -> Floats:
-    """Bytes that a tiling needs at the least: one buffer of every operand."""
-    room = np.zeros_like(tiles.compute)
-    for o in problem.operands:
-        room = room + tiles.elements[o.name] * o.bits / 8
-    return room
-
-
-def _steps(problem: Problem, tiles: Tiles) -> Floats:
-    """Tiles that one instance runs."""
-    band = problem.band
-    masked = {band.col, band.row} if band and tiles.pairs is not None else set()
-    steps = np.ones_like(tiles.compute) if tiles.pairs is None else tiles.pairs.copy()
-    for name, trips in tiles.trips.items():
-        if name not in masked:
-            steps = steps * trips
-    return np.asarray(steps)
-
-
-# ---- prices ------------------------------------------------------------------------------------
 
 
 def _price(
@@ -352,16 +181,19 @@ def _keep_best(
     if not low <= best.bound(share):
         return
     ties = np.flatnonzero(cycles <= low)
-    moved = Nest(nest.problem, nest.unit, _select(nest.tiles, ties), nest.order).bytes(keeps)
-    dram = moved[DRAM_READ] + moved[DRAM_WRITE]
+    dram = (nest.counts[:, ties] * traffic.moved[DRAM_READ:][:, :, ties].sum(0)).sum(0) + traffic.last_all[ties]
     first = int(np.lexsort((nest.tiles.compute[ties], dram))[0])
-    best.offer(_tiling(nest, traffic, keeps, share, int(ties[first]), float(low), moved[:, first]))
+    at = int(ties[first])
+    room = float(traffic.room[at]), float(traffic.room_above[at])
+    best.offer(share, _Found(float(low), float(dram[first]), float(nest.tiles.compute[at]), nest, keeps, at, room))
 
 
-def _tiling(
-    nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, at: int, cycles: float, moved: Floats
-) -> Tiling:
+def _tiling(found: _Found, share: float) -> Tiling:
+    """The tiling with the bytes that really move, ragged edges and masks counted."""
+    nest, at = found.nest, found.at
     tiles, unit = nest.tiles, nest.unit
+    one = Nest(nest.problem, unit, select(tiles, np.asarray([at])), nest.order)
+    moved = one.bytes(found.keeps)[:, 0]
     steps = float(nest.counts[:, at].sum())
     names = [x.part for x in unit.levels]
     read, write = float(moved[DRAM_READ]), float(moved[DRAM_WRITE])
@@ -370,16 +202,20 @@ def _tiling(
     top = unit.levels[1]
     return Tiling(
         share,
-        cycles,
+        found.cycles,
         steps * float(tiles.compute[at]),
         steps * float(tiles.helper[at]),
-        (read + write) / min(top.source_bytes_per_cycle, top.sink_bytes_per_cycle),
+        _busy(read / top.source_bytes_per_cycle, write / top.sink_bytes_per_cycle, unit),
         read + write,
         level_bytes,
         {n: int(a[at]) for n, a in tiles.size.items()},
         {n: int(a[at]) for n, a in tiles.ways.items() if a[at] > 1},
         nest.order,
-        keeps,
-        float(traffic.room[at]),
-        float(traffic.room_above[at]),
+        found.keeps,
+        *found.room,
     )
+
+
+def _busy(reading: float, writing: float, unit: Unit) -> float:
+    """Cycles in which the DRAM is busy: reads and writes in turn, or side by side where it is full duplex."""
+    return reading + writing if unit.levels[0].half_duplex else max(reading, writing)

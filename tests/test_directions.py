@@ -15,7 +15,7 @@ ENGINE = ROOT / "dfcompiler"
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
 diagnostics content registry text dtypes opshape masks work stream facts semantics graph calls execution compose verify
-steps models lowering graphtext hardware pipeline problem nest tiling paths columns solution listing program ilp
+steps models lowering graphtext hardware pipeline problem nest tiles tiling paths columns solution listing program ilp
 schedule cost report api rtl outputs cli __main__
 """.split()
 

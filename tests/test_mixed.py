@@ -15,7 +15,7 @@ MIXED = phase("mixed", 16, 2048, 2048)
 
 
 @cache
-def compiled(what: Step, without: tuple[str, ...] = (), pipeline: str = "default") -> Compiled:
+def compiled(what: Step, *without: str, pipeline: str = "default") -> Compiled:
     chip = load_chip("ador", without=without)
     return compile_model(load_model("llama3-8b"), chip, what, pipeline=pipeline, time_limit_s=60)
 
@@ -45,12 +45,13 @@ def test_the_decode_is_hidden_under_the_prefill() -> None:
 
 @pytest.mark.parametrize("unit", ["sa", "mt"])
 def test_the_step_costs_more_without_either_unit(unit: str) -> None:
-    without = compiled(MIXED, (unit,), "greedy" if unit == "sa" else "default")
+    # Without the arrays the proof takes minutes; the baseline's bound is as good for the comparison.
+    without = compiled(MIXED, unit, pipeline="greedy") if unit == "sa" else compiled(MIXED, unit)
     assert without.report.latency_s >= without.report.bound_s
     # What no schedule without the unit can beat is worse than what there is with it.
     assert without.report.bound_s > compiled(MIXED).report.latency_s
 
 
 def test_without_a_mac_tree_the_same_pipeline_compiles() -> None:
-    units = {op.unit for op in compiled(MIXED, ("mt",)).report.ops}
+    units = {op.unit for op in compiled(MIXED, "mt").report.ops}
     assert units <= {"sa", "vu"}

@@ -33,7 +33,7 @@ from dfcompiler.hardware.template import Ports
 from dfcompiler.models import library
 from dfcompiler.nest import DRAM_READ, DRAM_WRITE, INNER, OUTER, Keep, Nest, Traffic
 from dfcompiler.problem import Problem, problem
-from dfcompiler.tiling import _tiles, splits
+from dfcompiler.tiles import splits, tiles_of
 
 SHARES = (1.0, 0.25)
 MASKED = ("causal", "window", "ragged", "fresh", "mla")
@@ -302,7 +302,7 @@ def trial(seed: int, name: str) -> Trial:
     live = [x.name for x in p.loops if ceil(ceil(x.size / ways[x.name]) / size[x.name]) > 1]
     rng.shuffle(live)
     one = lambda d: {n: np.array([float(v)]) for n, v in d.items()}  # noqa: E731
-    nest = Nest(p, unit, _tiles(p, unit, beside, one(size), one(ways)), live)
+    nest = Nest(p, unit, tiles_of(p, unit, beside, one(size), one(ways)), live)
     places = [INNER] if len(unit.levels) == 2 else [INNER, OUTER]
     keeps, traffic = rng.choice(list(nest.options(places, np.inf, np.inf)))
     if name == "gather":

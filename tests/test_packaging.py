@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = ("ir", "templates", "passes")
+MODEL = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "hidden_size": 64,
+    "head_dim": 16,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+}
 SOURCES = ("dfcompiler", *CONTENT, "pyproject.toml", "setup.py", "LICENSE", "README.md")
 JUNK = shutil.ignore_patterns("__pycache__", "*.pyc", "_content")
 
@@ -51,9 +62,13 @@ def elsewhere(tmp_path: Path) -> Path:
     """A user's folder whose own `ir/`, `passes/` and `templates/` must not be read."""
     for kind in CONTENT:
         (tmp_path / kind).mkdir()
-        (tmp_path / kind / "trap.py").write_text("raise SystemExit('a file of the current folder was imported')\n")
-    (tmp_path / "templates/chips").mkdir()
-    (tmp_path / "templates/chips/trap.chip").write_text("not a chip at all")
+        for name in ("trap.py", "__init__.py"):
+            (tmp_path / kind / name).write_text("raise SystemExit('a file of the current folder was imported')\n")
+    traps = ("ir/grammar.lark", "ir/ops/dense.dfir", "ir/models/qwen3.dfm", "ir/configs/qwen3-8b.json")
+    for name in (*traps, "templates/chips/tpu128.chip", "templates/chips/trap.chip", "templates/rtl/package.sv.j2"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("nothing that can be read: {{ trap")
     return tmp_path
 
 
@@ -90,3 +105,22 @@ def test_the_command_lists_chips_of_the_wheel(site: Path, elsewhere: Path, how: 
     start = [str(site / "bin/dfc")] if how == "script" else [sys.executable, "-m", "dfcompiler"]
     listed = run(site, elsewhere, *start, "list", "chips")
     assert "ador" in listed and "trap" not in listed
+
+
+def test_a_shipped_model_compiles_from_the_wheel(site: Path, elsewhere: Path) -> None:
+    step = ("--phase", "decode", "--batch", "1", "--context", "128")
+    said = json.loads(
+        run(site, elsewhere, str(site / "bin/dfc"), "compile", "qwen3-8b", "--on", "tpu128", *step, "--json")
+    )
+    assert (said["model"], said["chip"]) == ("qwen3-8b", "tpu128")
+    assert said["roofline_s"] <= said["bound_s"] * (1 + 1e-9) <= said["latency_s"] * (1 + 2e-9)
+    assert {op["unit"] for op in said["ops"]} <= {"sa", "vu"}
+    assert sum(op["repeat"] == 36 for op in said["ops"]) >= 10
+
+
+def test_a_model_of_the_user_compiles_with_all_outputs_from_the_wheel(site: Path, elsewhere: Path) -> None:
+    (elsewhere / "config.json").write_text(json.dumps(MODEL))
+    run(site, elsewhere, str(site / "bin/dfc"), "compile", "config.json", "--on", "ador", "--seq", "16", "-o", "out")
+    written = files(elsewhere / "out")
+    assert {"mapping.json", "graph.dfir", "trace.json", "rtl/params.json", "rtl/ador_pkg.sv"} <= written
+    assert "qwen3" in json.dumps(json.loads((elsewhere / "out/mapping.json").read_text()))

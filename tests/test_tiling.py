@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from test_nest import CASES, MASKED, joined, machine
 
+from dfcompiler import tiles as tiles_module
 from dfcompiler import tiling
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Source
@@ -25,7 +26,8 @@ from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
 from dfcompiler.nest import DRAM_READ, DRAM_WRITE, INNER, OUTER, Keep, Nest, Tiles, Traffic
 from dfcompiler.problem import Problem, problem
-from dfcompiler.tiling import Tiling, search, splits, tile_sizes
+from dfcompiler.tiles import splits, tile_sizes
+from dfcompiler.tiling import Tiling, search
 
 SHARES = (1.0, 0.5, 0.125)
 
@@ -65,13 +67,13 @@ def priced(nest: Nest, keeps: Sequence[Keep]) -> Traffic:
 
 def one_tiling(p: Problem, unit: Unit, helper: Unit | None, size: dict[str, int], ways: dict[str, int]) -> Tiles:
     as_arrays = [{n: np.array([float(v)]) for n, v in d.items()} for d in (size, ways)]
-    return tiling._tiles(p, unit, helper, *as_arrays)
+    return tiles_module.tiles_of(p, unit, helper, *as_arrays)
 
 
 def tilings(p: Problem, unit: Unit) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
     """Every split over instances with every tile size."""
     parallel = [x for x in p.loops if not x.reduced]
-    grain = tiling._granules(p, unit, p.loops)
+    grain = tiles_module.granules(p, unit, p.loops)
     for chosen in splits([x.size for x in parallel], unit.instances):
         ways = {x.name: 1 for x in p.loops} | dict(zip((x.name for x in parallel), chosen, strict=True))
         each = [tile_sizes(ceil(x.size / ways[x.name]), grain[x.name]).tolist() for x in p.loops]
@@ -169,9 +171,9 @@ def test_splits_use_more_than_half_of_what_can_be_used(sizes: tuple[int, ...], i
 def test_bounds_never_exceed_prices(name: str) -> None:
     for seed in range(4):
         p, unit, helper = drawn(name, 100 + seed)
-        tiles = tiling._enumerate(p, unit, helper)
-        for live, piece in tiling._patterns(p, tiles):
-            bounds = tiling._bounds(p, unit, piece, SHARES)
+        tiles = tiles_module.enumerate_tiles(p, unit, helper)
+        for live, piece in tiles_module.by_pattern(p, tiles):
+            bounds = tiles_module.lower_bounds(p, unit, piece, SHARES)
             order = random.Random(seed).sample(live, len(live))
             nest = Nest(p, unit, piece, order)
             levels = [INNER] if len(unit.levels) == 2 else [INNER, OUTER]
@@ -189,7 +191,7 @@ def test_a_batch_is_a_loop_of_single_ones(name: str) -> None:
         columns = [
             {x.name: np.array([float(d[x.name]) for d in ds]) for x in p.loops} for ds in zip(*every, strict=True)
         ]
-        batch = tiling._tiles(p, unit, helper, *columns)
+        batch = tiles_module.tiles_of(p, unit, helper, *columns)
         for i, (size, ways) in enumerate(every):
             alone = one_tiling(p, unit, helper, size, ways)
             for order in itertools.islice(itertools.permutations(x.name for x in p.loops), 3):

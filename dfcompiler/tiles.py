@@ -1,0 +1,201 @@
+"""Candidate tilings of a loop nest on a unit: splits over instances, tile sizes, what a tile costs, and bounds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, prod
+
+import numpy as np
+import numpy.typing as npt
+
+from dfcompiler.facts import Array
+from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.template import Contraction, Tile
+from dfcompiler.nest import (
+    Nest,
+    Tiles,
+)
+from dfcompiler.problem import NestLoop, Problem
+
+Floats = npt.NDArray[np.float64]
+
+
+def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
+    """Tile sizes with distinct trip counts, rounded up to multiples of `granule` (or the whole); ascending."""
+    trips = np.unique(-(-size // np.arange(1, int(size**0.5) + 2)))
+    every = np.unique(np.concatenate([trips, -(-size // trips), [size]]))
+    aligned = np.minimum(-(-every // granule) * granule, size)
+    return np.unique(aligned)
+
+
+def splits(sizes: Sequence[int], instances: int) -> list[tuple[int, ...]]:
+    """Ways to split loops over instances: products up to `instances` that nothing in the list improves on."""
+    steps = sorted(
+        {
+            1,
+            instances,
+            *(1 << i for i in range(instances.bit_length())),
+            *(d for d in range(1, instances + 1) if instances % d == 0),
+        }
+    )
+    legal = [
+        c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances
+    ]
+    full = max((prod(c) for c in legal), default=1)
+    return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
+
+
+def enumerate_tiles(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
+    """Every split and tile size."""
+    loops = problem.loops
+    parallel = [x for x in loops if not x.reduced]
+    grain = granules(problem, unit, loops)
+    columns: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
+    over: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
+    for chosen in splits([x.size for x in parallel], unit.instances):
+        ways = dict(zip((x.name for x in parallel), chosen, strict=True))
+        each = [tile_sizes(ceil(x.size / ways.get(x.name, 1)), grain[x.name]) for x in loops]
+        for x, g in zip(loops, np.meshgrid(*each, indexing="ij"), strict=True):
+            columns[x.name].append(g.ravel())
+            over[x.name].append(np.full(g.size, ways.get(x.name, 1)))
+    size = {n: np.concatenate(c).astype(np.float64) for n, c in columns.items()}
+    return tiles_of(problem, unit, helper, size, {n: np.concatenate(c).astype(np.float64) for n, c in over.items()})
+
+
+def by_pattern(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], Tiles]]:
+    """Tilings by which loops run more than once: the order of the others does not matter. Few loops first."""
+    names = [x.name for x in problem.loops]
+    code = sum(
+        ((tiles.trips[n] > 1).astype(np.int64) << i for i, n in enumerate(names)),
+        np.zeros(len(tiles.compute), np.int64),
+    )
+    for pattern in sorted(np.unique(code), key=lambda c: (int(c).bit_count(), c)):
+        yield tuple(n for i, n in enumerate(names) if pattern >> i & 1), select(tiles, code == pattern)
+
+
+def lower_bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[float]) -> list[Floats]:
+    """Cycles, for each share, that no order and no residency can beat: the first load, all tiles and the last
+    store in turn; or compulsory traffic at the DRAM's bandwidth and one tile that nothing hides."""
+    nest = Nest(problem, unit, tiles, ())
+    top, waits = unit.levels[1], float(unit.template.fill_cycles()) + sum(x.latency_cycles for x in unit.levels)
+    rate = max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * (1 if unit.levels[0].half_duplex else 2)
+    rest = (steps_of(problem, tiles) - 1) * tiles.compute
+    turns = [c + rest for c in nest.cycles(nest.traffic(), shares)]
+    return [
+        np.maximum(t, problem.total_bytes / (rate * s) + tiles.compute + waits)
+        for t, s in zip(turns, shares, strict=True)
+    ]
+
+
+def granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:
+    """Per loop the tile granularity that leaves no lane idle: that of the roles its indices play."""
+    grain = unit.template.granule()
+    found = dict.fromkeys((x.name for x in loops), 1)
+    for c in problem.contractions:
+        for role, indices in (("m", c.m), ("n", c.n), ("k", c.k)):
+            inside = [x for x in loops if set(x.indices) & set(indices)]
+            rest = prod(problem.group.sizes[i] for i in indices if not any(i in x.indices for x in inside))
+            for x in inside[:1]:
+                found[x.name] = max(found[x.name], grain.get(role, 1) // max(1, rest))
+    return found
+
+
+def tiles_of(
+    problem: Problem, unit: Unit, helper: Unit | None, size: dict[str, Floats], ways: dict[str, Floats]
+) -> Tiles:
+    """Tilings of these sizes and splits, with what a tile costs in cycles and touches in elements."""
+    shard = {x.name: np.ceil(x.size / ways[x.name]) for x in problem.loops}
+    trips = {n: np.ceil(shard[n] / size[n]) for n in size}
+    count = len(next(iter(size.values()))) if size else 1
+    pairs, full = _masked(problem, unit, size, ways, count)
+    own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count)))
+    elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
+    return Tiles(size, ways, trips, _long(np.maximum(own, beside), count), _long(beside, count), pairs, full, elements)
+
+
+def _long(a: Array, count: int) -> Floats:
+    return np.ascontiguousarray(np.broadcast_to(np.asarray(a, dtype=np.float64), (count,)))
+
+
+def _masked(
+    problem: Problem, unit: Unit, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int
+) -> tuple[Floats, Floats] | tuple[None, None]:
+    """Non-empty tiles of the masked pair of loops, and how full they are; equal pairs are counted once."""
+    band = problem.band
+    if band is None or band.col not in size:
+        return None, None
+    none = np.ones(count)
+    row, split = (a.get(band.row or "", none) for a in (size, ways))
+    together = [size[x] * ways[x] for x in (band.col, *band.others)]
+    keys, back = np.unique(np.stack([row, split, *together], 1).astype(np.int64), axis=0, return_inverse=True)
+    pairs, full = np.ones(len(keys)), np.ones(len(keys))
+    for i, (r, w, c, *rest) in enumerate(keys.tolist()):
+        pairs[i] = band.pairs(r * w, c, tuple(rest))
+        seen = band.width(r * w) if unit.levels[-1].multicast else band.width(r) / w
+        full[i] = seen / (pairs[i] * c)
+    return pairs[back.ravel()], full[back.ravel()]
+
+
+def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
+    """Cycles of one tile on the unit, and on the vector unit beside it."""
+    size = tiles.size
+    matrix = tuple(
+        Contraction(
+            problem.role(c.batch, size), problem.role(c.m, size), problem.role(c.n, size), problem.role(c.k, size)
+        )
+        for c in problem.contractions
+    )
+    mine: dict[str, Floats] = {}
+    other: dict[str, Floats] = {}
+    for term in problem.facts.work.terms:
+        amount = np.asarray(problem.role(term.indices, size), dtype=np.float64)
+        for x in problem.loops:
+            if x.reduced and not set(x.indices) & set(term.indices):
+                amount = amount / tiles.trips[x.name]  # once per sum, not per tile of it
+        to = mine if unit.template.runs(term.kind) and (term.kind != "mac" or unit.template.runs("add")) else other
+        to[term.kind] = to.get(term.kind, np.zeros(1)) + amount
+    own = unit.template.cycles(Tile(matrix, mine, problem.a_bits, problem.b_bits, problem.acc_bits), unit.ports)
+    beside: Floats = np.zeros(1)
+    if other and helper:
+        beside = np.asarray(
+            helper.template.cycles(Tile((), other, problem.a_bits, problem.b_bits, problem.acc_bits), helper.ports)
+        )
+    return np.asarray(own, dtype=np.float64), np.asarray(beside, dtype=np.float64)
+
+
+def select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
+    """Some of the tilings, by a mask or by positions."""
+
+    def pick(a: Floats) -> Floats:
+        return np.asarray(a[which])
+
+    return Tiles(
+        {n: pick(a) for n, a in tiles.size.items()},
+        {n: pick(a) for n, a in tiles.ways.items()},
+        {n: pick(a) for n, a in tiles.trips.items()},
+        pick(tiles.compute),
+        pick(tiles.helper),
+        None if tiles.pairs is None else pick(tiles.pairs),
+        None if tiles.fill is None else pick(tiles.fill),
+        {n: pick(a) for n, a in tiles.elements.items()},
+    )
+
+
+def smallest_room(problem: Problem, tiles: Tiles) -> Floats:
+    """Bytes that a tiling needs at the least: one buffer of every operand."""
+    room = np.zeros_like(tiles.compute)
+    for o in problem.operands:
+        room = room + tiles.elements[o.name] * o.bits / 8
+    return room
+
+
+def steps_of(problem: Problem, tiles: Tiles) -> Floats:
+    """Tiles that one instance runs."""
+    band = problem.band
+    masked = {band.col, band.row} if band and tiles.pairs is not None else set()
+    steps = np.ones_like(tiles.compute) if tiles.pairs is None else tiles.pairs.copy()
+    for name, trips in tiles.trips.items():
+        if name not in masked:
+            steps = steps * trips
+    return np.asarray(steps)

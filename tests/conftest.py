@@ -1,0 +1,22 @@
+"""What all tests share: how many examples the property tests draw, and how.
+
+`make test` draws 100 of each (where a test does not say otherwise), `make fuzz` as many as `DFC_FUZZ` says. On a
+CI machine (`CI=true`) they are the same in every run, unless more are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+EXAMPLES = os.environ.get("DFC_FUZZ", "")
+
+settings.register_profile(
+    "dfc",
+    deadline=None,
+    max_examples=int(EXAMPLES or "100"),
+    derandomize=os.environ.get("CI") == "true" and not EXAMPLES,
+    print_blob=True,
+)
+settings.load_profile("dfc")
