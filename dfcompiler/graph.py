@@ -6,7 +6,7 @@ change. `Offer` says that nodes may run as one op, `Place` what the mapper chose
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -177,6 +177,10 @@ class Graph:
         """The graph with further alternatives, none twice."""
         return replace(self, offers=tuple(dict.fromkeys((*self.offers, *offers))))
 
+    def map_nodes(self, change: Callable[[Node], Node]) -> Graph:
+        """The graph with every node replaced by `change(node)`: what most passes of a user need."""
+        return replace(self, body=_map(self.body, change))
+
 
 def regions(body: tuple[Item, ...]) -> Iterator[Region]:
     """Every region, outer before inner."""
@@ -213,3 +217,16 @@ def _repeats(body: tuple[Item, ...], times: int) -> Iterator[tuple[str, int]]:
             yield item.name, times
         elif isinstance(item, Region):
             yield from _repeats(item.body, times * item.count)
+
+
+def _map(body: tuple[Item, ...], change: Callable[[Node], Node]) -> tuple[Item, ...]:
+    def one(item: Item) -> Item:
+        match item:
+            case Node():
+                return change(item)
+            case Region():
+                return replace(item, body=_map(item.body, change))
+            case _:
+                return item
+
+    return tuple(one(i) for i in body)

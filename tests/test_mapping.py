@@ -63,7 +63,7 @@ def chip(name: str) -> Chip:
 
 
 def mapped(model: Model, on: Chip, what: Step, pipeline: str = "default", **options: Any) -> Graph:
-    return compile_model(model, on, what, pipeline=pipeline, **options).graph
+    return compile_model(model, on, what, pipeline=pipeline, **({"time_limit_s": 1.0} | options)).graph
 
 
 # ---- the checker -------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_schedules_are_legal(tiny: Model, what: str, on: str, pipeline: str) -> 
 @pytest.mark.parametrize("on", ["ador", "tpu128"])
 @pytest.mark.parametrize("name", ["llama3-8b", "qwen3-8b"])
 def test_decoding_a_whole_model_is_legal(name: str, on: str) -> None:
-    assert check(mapped(load_model(name), chip(on), phase("decode", 4, 1, 600), time_limit_s=8)) > 0
+    assert check(mapped(load_model(name), chip(on), phase("decode", 4, 1, 600), time_limit_s=4)) > 0
 
 
 def test_the_checker_finds_faults(tiny: Model) -> None:
@@ -290,8 +290,9 @@ def test_the_program_is_never_worse_than_lists(tiny: Model) -> None:
 
 
 def test_the_same_seed_gives_the_same_schedule(tiny: Model) -> None:
-    one, two = (mapped(tiny, chip("ador"), STEPS["mixed"], seed=3) for _ in range(2))
-    assert one.places == two.places
+    for what in ("prefill", "decode"):
+        one, two = (mapped(tiny, chip("ador"), STEPS[what], seed=3, time_limit_s=30) for _ in range(2))
+        assert one.places == two.places
 
 
 def test_a_tiny_time_limit_is_kept() -> None:
@@ -312,13 +313,11 @@ def test_a_tiny_time_limit_is_kept() -> None:
 
 
 @pytest.mark.parametrize("on", ["ador", "tpu128"])
-@pytest.mark.parametrize("what", ["prefill", "decode", "mixed"])
+@pytest.mark.parametrize("what", ["prefill", "decode"])
 def test_pruning_loses_nothing(tiny: Model, what: str, on: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pruned = mapped(tiny, chip(on), STEPS[what], time_limit_s=20)
     floor = pricing.floor_cycles
-    monkeypatch.setattr(
-        pricing, "floor_cycles", lambda *args: min(floor(*args), 0.0) if floor(*args) < float("inf") else floor(*args)
-    )
+    monkeypatch.setattr(pricing, "floor_cycles", lambda *a: 0.0 if floor(*a) < float("inf") else float("inf"))
     monkeypatch.setattr(ilp, "within", lambda flow, columns, limit: list(columns))
     whole = mapped(tiny, chip(on), STEPS[what], time_limit_s=20)
     assert len(whole.columns.columns) >= len(pruned.columns.columns)  # type: ignore[union-attr]
@@ -377,7 +376,7 @@ def test_nothing_is_faster_than_its_roofline(seed: int, tmp_path: Path) -> None:
         step(prefill=[(rng.randint(1, 90), 0)], decode=[rng.randint(0, 99) for _ in range(3)]),
     ])  # fmt: skip
     dtype, weight, kv = rng.choice([("w16a16kv16", 2, 2), ("w8a8kv8", 1, 1), ("w4a8kv8", 0.5, 1), ("w8a16kv16", 1, 2)])
-    done = compile_model(llama(tmp_path, **sizes), on, what, dtype=dtype, time_limit_s=5)
+    done = compile_model(llama(tmp_path, **sizes), on, what, dtype=dtype, time_limit_s=0.5)
     check(done.graph)
     assert done.report.latency_s >= least_seconds(sizes, on, what, (weight, kv))
     assert done.report.latency_s >= done.report.roofline_s * (1 - 1e-12)
