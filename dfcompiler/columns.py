@@ -1,15 +1,16 @@
 """Columns: what each group of nodes may cost on each unit. Everything that a mapper chooses from.
 
-A column says how long a group holds its unit, and which shares of the DRAM's bandwidth and of the vector
-unit beside it are reserved for as long. Equal problems are searched once. A unit that cannot beat the
-schedule that runs everything serially on the best units can be in no optimal schedule, so it is not
-searched at all (`Refusal` says so).
+A column says how long a group holds its unit, and which shares of the way to memory (the DRAM's bandwidth,
+and with it the network's) and of the vector unit beside it are reserved for as long. The share of the vector
+unit is its mean over the op's tiles. Equal problems are searched once. A unit that cannot beat the schedule
+that runs everything serially on the best units can be in no optimal schedule, so it is not searched at all
+(`Refusal` says so).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import TypeAlias
 
@@ -30,7 +31,7 @@ Key: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One way to run a group: `cycles` on `unit`, with sixteenths of the DRAM's and the helper's time."""
+    """One way to run a group: `cycles` on `unit`, with sixteenths of the way to memory (`dram`) and of the helper."""
 
     nodes: tuple[str, ...]
     unit: str
@@ -178,7 +179,7 @@ class _Pricer:
         for k, p in problems.items():
             if len(k) == 1:
                 found = self.known.get(_key(p, first[k]))
-                total += min((t.cycles for t in found.tilings), default=inf) if found else inf
+                total += min((ceil(t.cycles) for t in found.tilings), default=inf) if found else inf
         return total
 
     def _search(self, wanted: Iterable[tuple[Problem, Unit]]) -> None:
@@ -214,12 +215,11 @@ def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
 
 
 def _key(p: Problem, unit: Unit) -> Key:
-    """What a search depends on; names of nodes are not in it."""
+    """What a search depends on; the names of single nodes are not in it, those inside groups are."""
     g = p.group
     types = tuple((t.dtype, t.shape, t.within) for t in g.types.values())
     return (
-        g.shape.params,
-        g.shape.body,
+        replace(g.shape, name=""),
         tuple(g.sizes.items()),
         repr(sorted(g.attrs.items())),
         types,

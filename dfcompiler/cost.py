@@ -11,6 +11,7 @@ from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor
 from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.hardware.template import Memory
 from dfcompiler.problem import Problem, problem
 
 
@@ -124,14 +125,26 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
             kinds[kind] = kinds.get(kind, 0.0) + count * graph.repeats[n]
     rate = sum(_peak_macs(u) for u in chip.units.values())
     vector = max((count / r for kind, count in kinds.items() if (r := _kind_rate(chip, kind))), default=0.0)
-    moved = sum(s.repeat * compulsory_bytes(graph, s, dtypes) for s in segments(graph)) + _ends(graph)
+    read, write = _ends(graph)
+    for segment in segments(graph):
+        once = compulsory(graph, segment, dtypes)
+        read, write = read + segment.repeat * once[0], write + segment.repeat * once[1]
     return Roofline(
         macs / rate / chip.clock_hz if macs and rate else 0.0,
         vector / chip.clock_hz,
-        moved / chip.dram_bytes_per_s,
+        dram_seconds(chip, read, write),
         macs,
-        moved,
+        read + write,
     )
+
+
+def dram_seconds(chip: Chip, read: float, write: float) -> float:
+    """Seconds to move bytes from and to DRAM: in turn, or side by side where it is full duplex."""
+    dram = chip.dram.template
+    assert isinstance(dram, Memory)
+    reading = read / (float(dram.read_bytes_per_cycle(chip.clock_hz)) * chip.clock_hz)
+    writing = write / (float(dram.write_bytes_per_cycle(chip.clock_hz)) * chip.clock_hz)
+    return reading + writing if dram.half_duplex() else max(reading, writing)
 
 
 def _peak_macs(unit: Unit) -> float:
@@ -144,32 +157,30 @@ def _kind_rate(chip: Chip, kind: str) -> float:
     )
 
 
-def compulsory_bytes(graph: Graph, segment: Segment, dtypes: DtypeMap) -> float:
-    """DRAM bytes of one run of a segment fused into one op with an unlimited buffer: weights and states."""
+def compulsory(graph: Graph, segment: Segment, dtypes: DtypeMap) -> tuple[float, float]:
+    """DRAM bytes read and written in one run of a segment fused into one op with an unlimited buffer: weights and
+    states. Where the segment cannot be one op, its weights alone, which is less."""
     fused = group(graph, segment.nodes)
     if isinstance(fused, Group):
-        return _kept(problem(fused, dtypes))
-    seen: dict[str, float] = {}  # not one op: at least every weight and state once
+        kinds = fused.kinds
+        kept = [o for o in problem(fused, dtypes).operands if kinds.get(o.name) in ("weight", "state")]
+        reads, writes = (sum(o.total_bytes for o in kept if o.kind == k) for k in ("read", "write"))
+        return reads, writes
+    seen: dict[str, float] = {}
     for name in segment.nodes:
         node = graph.nodes[name]
+        behind = dict(zip((o.name for o in graph.shape(node).params), node.args, strict=True))
         for operand in problem(single(graph, node), dtypes).operands:
-            position = (
-                [o.name for o in graph.shape(node).operands].index(operand.name) if operand.kind != "local" else -1
-            )
-            if 0 <= position < len(node.args) and graph.tensors[node.args[position]].kind == "weight":
-                seen[node.args[position]] = operand.total_bytes
-    return sum(seen.values())
+            tensor = behind.get(operand.name, "")
+            if tensor and graph.tensors[tensor].kind == "weight":
+                seen[tensor] = operand.total_bytes
+    return sum(seen.values()), 0.0
 
 
-def _kept(p: Problem) -> float:
-    kinds = p.group.kinds
-    return sum(o.total_bytes for o in p.operands if kinds.get(o.name) in ("weight", "state"))
-
-
-def _ends(graph: Graph) -> float:
-    """Bytes of the step's inputs and outputs."""
+def _ends(graph: Graph) -> tuple[float, float]:
+    """Bytes of the step's inputs, read, and of its outputs, written."""
     inputs = sum(t.type.bytes for t in graph.tensors.values() if t.kind == "input")
-    return inputs + sum(graph.type_of(o).bytes for o in graph.outputs)
+    return inputs, sum(graph.type_of(o).bytes for o in graph.outputs)
 
 
 # ---- energy ------------------------------------------------------------------------------------
@@ -178,17 +189,14 @@ def _ends(graph: Graph) -> float:
 def energy_pj(column: Column, p: Problem, chip: Chip) -> float:
     """Dynamic energy of one run of a column: arithmetic, and bytes at every level with the way to it.
 
-    Leakage and clock distribution are not in it.
+    Leakage, clock distribution and what the unit reads from and writes to the memory beside it (its input, weight
+    and sum ports) are not in it.
     """
     unit = chip.units[column.unit]
     width = max(p.a_bits, p.b_bits)
     total = p.macs * float(unit.template.pj_per_mac(chip.tech, width)) if p.contractions else 0.0
     for kind, count in p.vector.items():
-        runner = (
-            unit
-            if unit.template.runs(kind) and (kind != "mac" or unit.template.runs("add"))
-            else chip.units[column.helper or column.unit]
-        )
+        runner = unit if unit.does(kind) else chip.units[column.helper or column.unit]
         pj = runner.template.pj_per_mac(chip.tech, 32) if kind == "mac" else runner.template.pj_per_op(chip.tech, kind)
         total += count * float(pj)
     moved: Mapping[str, float] = column.tiling.level_bytes

@@ -243,6 +243,19 @@ def _intervals(mask: Mask, clauses: Sequence[Sequence[t.Rel]]) -> Intervals:
     return Intervals(rows, col, np.stack(lo).astype(np.int64), np.stack(hi).astype(np.int64))
 
 
+def _linear(e: t.Expr, col: str) -> bool:
+    """Whether an index occurs in an expression only as a summand."""
+    match e:
+        case t.Bin("+" | "-", a, b):
+            return _linear(a, col) and _linear(b, col)
+        case t.Neg(a):
+            return _linear(a, col)
+        case t.Ref():
+            return True
+        case _:
+            return not any(isinstance(x, t.Ref) and x.name == col for x in walk(e))
+
+
 def _bounds(mask: Mask, rel: t.Rel, col: str, grid: Mapping[str, Ints]) -> tuple[Floats, Floats]:
     """`rel` as `lo <= col < hi`, for every row."""
 
@@ -251,6 +264,13 @@ def _bounds(mask: Mask, rel: t.Rel, col: str, grid: Mapping[str, Ints]) -> tuple
         a, b = (scalar(s, mask.sizes, mask.attrs, env) for s in (rel.a, rel.b))
         return np.asarray(np.clip(a, -FAR, FAR) - np.clip(b, -FAR, FAR))
 
+    if not (_linear(rel.a, col) and _linear(rel.b, col)):
+        raise Diag(
+            "bad-mask",
+            f"a `where` clause may only add to `{col}` and subtract from it",
+            rel.span or mask.shape.span,
+            hint=f"write it as bounds of `{col}`, such as `{col} <= s + past[b]`",
+        )
     zero, one, two = at(0), at(1), at(2)
     slope = np.round(one - zero, 9)  # `a / 3` is not exact in binary
     near = np.abs(zero) < FAR / 2

@@ -343,7 +343,11 @@ class Nest:
         return sums + tile * o.bits / 8 * (buffers if not o.partial_bits else 1)
 
     def cycles(self, traffic: Traffic, shares: Sequence[float]) -> list[Floats]:
-        """Cycles of each tiling for each share of the DRAM's bandwidth: the double-buffered sum over steps."""
+        """Cycles of each tiling for each share of the way to memory: the double-buffered sum over steps.
+
+        A share is one of the DRAM's bandwidth, and with it of the network's and of the memories between, so that
+        units that run at once never move more than there is.
+        """
         levels, compute = self.unit.levels, self.tiles.compute
         local, top, m = levels[-1], levels[1], traffic.moved
         near = np.maximum(m[INNER_IN] / local.fill_bytes_per_cycle, m[INNER_OUT] / local.drain_bytes_per_cycle)
@@ -351,16 +355,16 @@ class Nest:
         if len(levels) > 2:
             near = np.maximum(near, _port(m[ABOVE_READ], m[ABOVE_WRITE], local, levels[-2]))
             last = np.maximum(last, traffic.last_all / local.sink_bytes_per_cycle)
-        dram, last_dram = (
-            _port(m[DRAM_READ], m[DRAM_WRITE], top, levels[0]),
-            traffic.last_all / top.sink_bytes_per_cycle,
-        )
+        into, out = (rate * top.instances for rate in (top.fill_bytes_per_cycle, top.drain_bytes_per_cycle))
+        dram = _port(m[DRAM_READ], m[DRAM_WRITE], top, levels[0])
+        dram = np.maximum(dram, np.maximum(m[DRAM_READ] / into, m[DRAM_WRITE] / out))
+        last_dram = traffic.last_all / min(top.sink_bytes_per_cycle, out)
         once = compute + float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in levels)
         found = []
         for share in shares:
-            move = np.maximum(near, dram / share)
+            move = np.maximum(near, dram) / share
             steps = (self.counts[1:] * np.maximum(move[1:], compute)).sum(0)
-            found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram / share)))
+            found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram) / share))
         return found
 
 

@@ -198,7 +198,7 @@ def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> f
     macs = p.macs / peak / cycles if p.contractions and peak else 0.0
     lanes = 0.0
     for kind, count in p.vector.items():
-        runner = unit if unit.template.runs(kind) and (kind != "mac" or unit.template.runs("add")) else helper
+        runner = unit if unit.does(kind) else helper
         rate = float(runner.template.peak_ops_per_cycle(kind)) * runner.instances if runner else 0.0
         lanes += count / rate / cycles if rate else 0.0
     return min(1.0, max(macs, lanes))

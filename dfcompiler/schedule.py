@@ -1,8 +1,7 @@
 """The mapping of a whole graph: one schedule per segment, repeated over layers, with its proof.
 
-A segment that stands for n layers is scheduled once. Its schedule may start again every `period` cycles,
-the shortest that dependences from layer to layer and shared resources allow, so n layers take
-`cycles + (n - 1) * period`.
+A segment that stands for n layers is scheduled once. Its schedule starts again every `period` cycles, as
+dependences from layer to layer and shared resources allow, so n layers take `cycles + (n - 1) * period`.
 """
 
 from __future__ import annotations
@@ -112,7 +111,7 @@ def _settings(task: Task, start: int) -> tuple[tuple[str, Value], ...]:
 
 
 def steady(graph: Graph, layer: Layer) -> Layer:
-    """The layer with the shortest legal period of its schedule.
+    """The layer with the shortest period found at which its schedule may start again.
 
     Layers follow one another: that is the space in which the mapper's bound holds. Where every node hangs on
     the value carried from layer to layer there is no other. Where not (parts of a step that do not meet), a

@@ -29,20 +29,19 @@ def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
     return np.unique(aligned)
 
 
-def splits(sizes: Sequence[int], instances: int) -> list[tuple[int, ...]]:
-    """Ways to split loops over instances: products up to `instances` that nothing in the list improves on."""
-    steps = sorted(
-        {
-            1,
-            instances,
-            *(1 << i for i in range(instances.bit_length())),
-            *(d for d in range(1, instances + 1) if instances % d == 0),
-        }
-    )
+def splits(sizes: Sequence[int], instances: int, *, spread: bool = True) -> list[tuple[int, ...]]:
+    """Ways to split loops over instances: powers of two, divisors and all, products up to `instances`.
+
+    With `spread` only those that use more than half of what can be used: where one read reaches all instances,
+    fewer of them only take longer.
+    """
+    powers = (1 << i for i in range(instances.bit_length()))
+    divisors = (d for d in range(1, instances + 1) if instances % d == 0)
+    steps = sorted({1, instances, *powers, *divisors})
     legal = [
         c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances
     ]
-    full = max((prod(c) for c in legal), default=1)
+    full = max((prod(c) for c in legal), default=1) if spread else 1
     return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
 
 
@@ -53,7 +52,7 @@ def enumerate_tiles(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
     grain = granules(problem, unit, loops)
     columns: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
     over: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
-    for chosen in splits([x.size for x in parallel], unit.instances):
+    for chosen in splits([x.size for x in parallel], unit.instances, spread=unit.levels[-1].multicast):
         ways = dict(zip((x.name for x in parallel), chosen, strict=True))
         each = [tile_sizes(ceil(x.size / ways.get(x.name, 1)), grain[x.name]) for x in loops]
         for x, g in zip(loops, np.meshgrid(*each, indexing="ij"), strict=True):
@@ -109,7 +108,7 @@ def tiles_of(
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
     count = len(next(iter(size.values()))) if size else 1
     pairs, full = _masked(problem, unit, size, ways, count)
-    own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count)))
+    own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs))
     elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
     return Tiles(size, ways, trips, _long(np.maximum(own, beside), count), _long(beside, count), pairs, full, elements)
 
@@ -152,8 +151,8 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
         amount = np.asarray(problem.role(term.indices, size), dtype=np.float64)
         for x in problem.loops:
             if x.reduced and not set(x.indices) & set(term.indices):
-                amount = amount / tiles.trips[x.name]  # once per sum, not per tile of it
-        to = mine if unit.template.runs(term.kind) and (term.kind != "mac" or unit.template.runs("add")) else other
+                amount = amount / _per_sum(problem, tiles, x)  # once per sum, not per tile of it
+        to = mine if unit.does(term.kind) else other
         to[term.kind] = to.get(term.kind, np.zeros(1)) + amount
     own = unit.template.cycles(Tile(matrix, mine, problem.a_bits, problem.b_bits, problem.acc_bits), unit.ports)
     beside: Floats = np.zeros(1)
@@ -162,6 +161,16 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
             helper.template.cycles(Tile((), other, problem.a_bits, problem.b_bits, problem.acc_bits), helper.ports)
         )
     return np.asarray(own, dtype=np.float64), np.asarray(beside, dtype=np.float64)
+
+
+def _per_sum(problem: Problem, tiles: Tiles, loop: NestLoop) -> Floats:
+    """Tiles of a reduced loop that run for one sum: its trips, or those that the mask leaves, the mean rounded down."""
+    band = problem.band
+    if band is None or tiles.pairs is None or loop.name not in (band.col, band.row):
+        return tiles.trips[loop.name]
+    other = band.row if loop.name == band.col else band.col
+    sums = tiles.trips.get(other or "", np.ones_like(tiles.pairs))
+    return np.maximum(1.0, np.floor(tiles.pairs / sums))
 
 
 def select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:

@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float64]
 
 BLOCK = 1024  # tilings priced in one call: arrays of this length stay in a core's cache
 FIRST = 256  # the most promising ones go first: what they reach rules out most of the rest
-SHARES = (1.0, 0.5, 0.25)  # of the DRAM's bandwidth that a column may reserve
+SHARES = (1.0, 0.5, 0.25)  # of the way to memory that a column may reserve
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     template = unit.template
     if problem.contractions and not template.runs("mac"):
         return f"`{unit.name}` has no multiply-accumulate"
-    rest = sorted(k for k in kinds if not template.runs(k) or (k == "mac" and not template.runs("add")))
+    rest = sorted(k for k in kinds if not unit.does(k))
     if not rest:
         return ""
     if not problem.contractions:

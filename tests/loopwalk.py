@@ -218,6 +218,11 @@ class Executor:
             self._cycles[key] = self._cycles_of(long)
         return self._cycles[key]
 
+    def _tiles_per_sum(self, summed: set[str]) -> float:
+        """How many tiles really run for one sum over these loops, on average."""
+        sums = {tuple(sorted((n, i) for n, i in at.items() if n not in summed)) for at, _ in self.steps}
+        return len(self.steps) / len(sums)
+
     def _cycles_of(self, long: Mapping[str, int]) -> float:
         p, template = self.p, self.unit.template
         extent = dict(p.group.sizes)
@@ -228,7 +233,8 @@ class Executor:
         mine: dict[str, float] = {}
         other: dict[str, float] = {}
         for term in p.facts.work.terms:
-            once = prod(self.trips[x.name] for x in p.loops if x.reduced and not set(x.indices) & set(term.indices))
+            summed = {x.name for x in p.loops if x.reduced and not set(x.indices) & set(term.indices)}
+            once = self._tiles_per_sum(summed)
             to = mine if template.runs(term.kind) and (term.kind != "mac" or template.runs("add")) else other
             to[term.kind] = to.get(term.kind, 0.0) + size(term.indices) / once
         work = lambda ms, vs: Tile(ms, vs, p.a_bits, p.b_bits, p.acc_bits)  # noqa: E731
@@ -356,12 +362,16 @@ class Executor:
         return total + busy[-1] + self._move(moves[-1], share)
 
     def _move(self, m: Moves, share: float) -> float:
-        levels = self.unit.levels
-        near = [x / levels[-1].fill_bytes_per_cycle for x in m.inner_in.values()]
-        near += [x / levels[-1].drain_bytes_per_cycle for x in m.inner_out.values()]
-        if len(levels) > 2:
-            near.append(_port(m.above_read, m.above_write, levels[-1], levels[-2]))
-        return max([*near, _port(m.dram_read, m.dram_write, levels[1], levels[0]) / share])
+        """The longest of what moves, with this share of every way between the DRAM and the unit's memory."""
+        dram, top, local = self.unit.levels[0], self.unit.levels[1], self.unit.levels[-1]
+        ways = [x / local.fill_bytes_per_cycle for x in m.inner_in.values()]
+        ways += [x / local.drain_bytes_per_cycle for x in m.inner_out.values()]
+        if local is not top:
+            ways.append(_port(m.above_read, m.above_write, local, self.unit.levels[-2]))
+        ways.append(_port(m.dram_read, m.dram_write, top, dram))
+        ways.append(m.dram_read / (top.fill_bytes_per_cycle * top.instances))
+        ways.append(m.dram_write / (top.drain_bytes_per_cycle * top.instances))
+        return max(ways) / share
 
 
 def _port(read: float, write: float, below: Level, above: Level) -> float:

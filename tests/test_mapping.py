@@ -32,6 +32,7 @@ from dfcompiler.problem import problem
 from dfcompiler.schedule import mapping_of
 from dfcompiler.solution import Solution, Task
 from dfcompiler.steps import Step, phase, step
+from dfcompiler.text.tree import Quantity
 from dfcompiler.tiling import Tiling
 
 SIZES: dict[str, Any] = {
@@ -283,8 +284,8 @@ def test_the_program_finds_the_shortest_of_all(block: int) -> None:
 
 
 def test_the_program_is_never_worse_than_lists(tiny: Model) -> None:
-    for what, on in itertools.product(STEPS.values(), ("ador", "tpu128")):
-        best, plain = (mapping_of(mapped(tiny, chip(on), what, p)) for p in ("default", "greedy"))
+    for what, on in itertools.product((STEPS["decode"], STEPS["mixed"]), ("ador", "tpu128")):
+        best, plain = (mapping_of(mapped(tiny, chip(on), what, p, time_limit_s=0.3)) for p in ("default", "greedy"))
         assert all(a.solution.cycles <= b.solution.cycles for a, b in zip(best.layers, plain.layers, strict=True))
         assert best.cycles <= plain.cycles
 
@@ -348,7 +349,7 @@ CHIPS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("ador", {}, ()),
     ("tpu128", {}, ()),
     ("ador", {"sa.rows": 16, "sa.cols": 32}, ()),
-    ("ador", {"hbm.bandwidth": 5e10}, ()),
+    ("ador", {"hbm.bandwidth": Quantity(50, "GB/s")}, ()),
     ("ador", {}, ("mt",)),
     ("ador", {}, ("sa",)),
     ("tpu128", {"dram.duplex": "half", "sa.reload": "double-buffered"}, ()),
@@ -369,14 +370,15 @@ def test_nothing_is_faster_than_its_roofline(seed: int, tmp_path: Path) -> None:
         "vocab_size": rng.randint(50, 3000),
     }
     name, overrides, without = CHIPS[seed % len(CHIPS)]
-    on = load_chip(name, overrides, without)
+    given = {k: Quantity(x, "") if isinstance(x, int) else x for k, x in overrides.items()}
+    on = load_chip(name, given, without)
     what = rng.choice([
         step(prefill=[(rng.randint(1, 200), rng.randint(0, 100))]),
         step(decode=[rng.randint(0, 300) for _ in range(rng.randint(1, 9))]),
         step(prefill=[(rng.randint(1, 90), 0)], decode=[rng.randint(0, 99) for _ in range(3)]),
     ])  # fmt: skip
     dtype, weight, kv = rng.choice([("w16a16kv16", 2, 2), ("w8a8kv8", 1, 1), ("w4a8kv8", 0.5, 1), ("w8a16kv16", 1, 2)])
-    done = compile_model(llama(tmp_path, **sizes), on, what, dtype=dtype, time_limit_s=0.5)
+    done = compile_model(llama(tmp_path, **sizes), on, what, dtype=dtype, time_limit_s=0.3)
     check(done.graph)
     assert done.report.latency_s >= least_seconds(sizes, on, what, (weight, kv))
     assert done.report.latency_s >= done.report.roofline_s * (1 - 1e-12)

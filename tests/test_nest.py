@@ -285,9 +285,8 @@ class Trial:
     def slack(self, share: float) -> float:
         """Cycles that the stores of held results take, at the slowest of the ways that they go."""
         top, local = self.unit.levels[1], self.unit.levels[-1]
-        return self.held / min(
-            top.sink_bytes_per_cycle * share, local.drain_bytes_per_cycle, local.sink_bytes_per_cycle
-        )
+        rates = [top.sink_bytes_per_cycle, top.drain_bytes_per_cycle, local.drain_bytes_per_cycle]
+        return self.held / (share * min(*rates, local.sink_bytes_per_cycle))
 
 
 def trial(seed: int, name: str) -> Trial:
@@ -296,7 +295,7 @@ def trial(seed: int, name: str) -> Trial:
     unit, helper = machine(rng, rng.choice(["systolic-array", "mac-tree"]) if p.contractions else "vector-unit")
     beside = helper if p.contractions else None
     parallel = [x for x in p.loops if not x.reduced]
-    chosen = rng.choice(splits([x.size for x in parallel], unit.instances))
+    chosen = rng.choice(splits([x.size for x in parallel], unit.instances, spread=unit.levels[-1].multicast))
     ways = {x.name: 1 for x in p.loops} | dict(zip((x.name for x in parallel), chosen, strict=True))
     size = {x.name: rng.randint(1, ceil(x.size / ways[x.name])) for x in p.loops}
     live = [x.name for x in p.loops if ceil(ceil(x.size / ways[x.name]) / size[x.name]) > 1]
@@ -353,7 +352,7 @@ def test_bytes_of_masked_tiles_are_never_too_few(name: str) -> None:
     moved = [x.run.dram_read + x.run.dram_write for x in found]
     assert all(c >= m * (1 - 1e-9) for c, m in zip(claimed, moved, strict=True))
     assert sum(c == near(m) for c, m in zip(claimed, moved, strict=True)) >= 0.6 * len(found)
-    assert sum(claimed) <= 1.2 * sum(moved)
+    assert sum(claimed) <= 1.15 * sum(moved)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -375,10 +374,10 @@ def test_time_of_whole_tiles_is_exact(name: str) -> None:
 
 
 def test_steps_of_masked_tiles_are_counted() -> None:
-    for x in (y for name in MASKED for y in trials(name, 120)):
-        assert float(x.nest.counts[:, 0].sum()) >= x.run.steps - 1e-9, x
-    full = [x for name in ("causal", "ragged") for x in trials(name, 120)]
-    assert sum(float(x.nest.counts[:, 0].sum()) == near(x.run.steps) for x in full) >= 0.8 * len(full)
+    found = [x for name in MASKED for x in trials(name, 120)]
+    steps = [float(x.nest.counts[:, 0].sum()) for x in found]
+    assert all(s >= x.run.steps - 1e-9 for s, x in zip(steps, found, strict=True))
+    assert sum(s == near(x.run.steps) for s, x in zip(steps, found, strict=True)) >= 0.98 * len(found)
 
 
 # ---- a wrong formula is caught -----------------------------------------------------------------

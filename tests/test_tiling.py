@@ -74,7 +74,7 @@ def tilings(p: Problem, unit: Unit) -> Iterator[tuple[dict[str, int], dict[str, 
     """Every split over instances with every tile size."""
     parallel = [x for x in p.loops if not x.reduced]
     grain = tiles_module.granules(p, unit, p.loops)
-    for chosen in splits([x.size for x in parallel], unit.instances):
+    for chosen in splits([x.size for x in parallel], unit.instances, spread=unit.levels[-1].multicast):
         ways = {x.name: 1 for x in p.loops} | dict(zip((x.name for x in parallel), chosen, strict=True))
         each = [tile_sizes(ceil(x.size / ways[x.name]), grain[x.name]).tolist() for x in p.loops]
         for size in itertools.product(*each):
@@ -89,7 +89,7 @@ def brute(p: Problem, unit: Unit, helper: Unit | None) -> dict[float, tuple[floa
     for size, ways in tilings(p, unit):
         tiles = one_tiling(p, unit, helper, size, ways)
         for order in itertools.permutations(x.name for x in p.loops):
-            nest = Nest(p, unit, tiles, order)
+            nest = Nest(p, unit, tiles, [x for x in order if tiles.trips[x][0] > 1])  # others do not move anything
             for keeps in subsets(nest, levels):
                 traffic = priced(nest, keeps)
                 if traffic.room[0] > unit.levels[-1].capacity_bytes or traffic.room_above[0] > above:

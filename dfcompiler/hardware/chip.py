@@ -75,6 +75,11 @@ class Unit:
     ports: Ports
     vector: str | None
 
+    def does(self, kind: str) -> bool:
+        """Whether it can do scalar work of a kind that is in no contraction; a multiply-accumulate among such
+        work needs lanes that also add, which an array of multipliers is not."""
+        return self.template.runs(kind) and (kind != "mac" or self.template.runs("add"))
+
 
 @dataclass(frozen=True, eq=False)
 class Chip:

@@ -40,6 +40,9 @@ class _Placed:
     group: str | None
 
 
+MOST_LEVELS = 3  # DRAM, one memory that all share, and the unit's own: what the nest's prices know
+
+
 def load_chip(name_or_path: str, overrides: Mapping[str, CValue] | None = None, without: Collection[str] = ()) -> Chip:
     """The chip of a name (`templates/chips/NAME.chip`, ours or a plug-in's) or of a file.
 
@@ -207,6 +210,10 @@ def _unit(
     part: Part, parts: Mapping[str, Part], ways: Mapping[str, tuple[Hop, ...]], seen: tuple[Level, ...], clock_hz: float
 ) -> Unit:
     innermost = ways[part.name][-1]
+    if len(seen) > MOST_LEVELS:
+        listed = " - ".join(x.part for x in seen)
+        message = f"`{part.name}` lies behind {len(seen)} memories ({listed}); mapping walks at most {MOST_LEVELS}"
+        raise Diag("too-deep", message, part.span, hint="connect it with one memory less between it and the DRAM")
     beside = [parts[name] for name, hops in ways.items() if name != part.name and hops[-1].part == innermost.part]
     return Unit(
         name=part.name,
