@@ -15,7 +15,8 @@ from dfcompiler.listing import settled
 from dfcompiler.program import Program
 from dfcompiler.solution import Solution, longest_path, within
 
-WORKERS = 4  # distinct search strategies; fewer miss the one that closes the proof, more share two cores in vain
+# Two strategies for two cores: propagation closes these proofs, the relaxation helps where it does not.
+STRATEGIES = ("no_lp", "default_lp")
 SAME_SECONDS = 5.0
 
 
@@ -53,7 +54,8 @@ def _exact(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, sec
     model.start_from(hint)
     solver = cp_model.CpSolver()
     _parameters(solver, seconds, seed)
-    solver.parameters.num_workers = WORKERS
+    solver.parameters.num_workers = len(STRATEGIES)
+    solver.parameters.subsolvers.extend(STRATEGIES)
     status = solver.solve(model.model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return replace(hint, bound=min(model.floor, hint.cycles), optimal=hint.cycles <= model.floor)

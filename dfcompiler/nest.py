@@ -3,7 +3,9 @@
 The machine. A unit runs one tile after another from its innermost memory. While it runs one, the next
 tile's operands come in and the last one's results go out (double buffering), so a step takes the longest
 of compute, network and DRAM; the first load and the last store have nothing to hide under. Ragged edge
-tiles are charged the time of a whole tile (their bytes are exact), so a price is never too low.
+tiles are charged the time of a whole tile, moves included (their bytes are exact), so a price is never too
+low: the longest of two averages is less than the average of the longest. Instances walk in step; a tile
+that is empty for all of them is skipped.
 
 Which operands move in a step depends only on which loops stand at their first iteration: with loops
 `l0 .. l(D-1)`, outermost first, the steps fall into 2^D classes whose sizes are products of trips. An

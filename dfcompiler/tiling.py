@@ -37,9 +37,9 @@ from dfcompiler.tiles import by_pattern, enumerate_tiles, lower_bounds, select, 
 
 Floats = npt.NDArray[np.float64]
 
-BLOCK = 1024  # tilings priced in one call: arrays of this length stay in a core's cache
-FIRST = 256  # the most promising ones go first: what they reach rules out most of the rest
-SHARES = (1.0, 0.5, 0.25)  # of the way to memory that a column may reserve
+BLOCK = 2048  # tilings priced in one call: arrays of this length stay in a core's cache
+FIRST = 512  # the most promising ones go first: what they reach rules out most of the rest
+SHARES = (1.0, 0.5)  # of the way to memory that a column may reserve
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,11 @@ class _Best:
     def bound(self, share: float) -> float:
         return self.found[share].cycles if share in self.found else float("inf")
 
+    def reached(self, share: float, cycles: float, dram_bytes: float) -> bool:
+        """Whether what was found takes no longer and moves no more than this."""
+        held = self.found.get(share)
+        return held is not None and held.cycles <= cycles and held.dram_bytes <= dram_bytes * (1 + 1e-12)
+
     def offer(self, share: float, found: _Found) -> None:
         held = self.found.get(share)
         if held is None or found.merit < held.merit:
@@ -130,7 +135,8 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
             if not open_:
                 continue
             block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
-            _price(problem, unit, select(piece, block), live, open_, best)
+            least = {s: float(bounds[s][block].min()) for s in open_}
+            _price(problem, unit, select(piece, block), live, least, best)
     if not best.found:
         tightest = min(
             float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in by_pattern(problem, tiles)
@@ -160,9 +166,11 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
 
 
 def _price(
-    problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], shares: Sequence[float], best: _Best
+    problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], least: Mapping[float, float], best: _Best
 ) -> None:
-    """Price a block in every order and residency and update the best."""
+    """Price a block in every order and residency and update the best, until nothing in it can be better: when for
+    every share the block's bound `least` is reached with no more than compulsory traffic."""
+    shares = tuple(least)
     levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
     capacity = unit.levels[-1].capacity_bytes
     above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else float("inf")
@@ -172,6 +180,8 @@ def _price(
             fits = (traffic.room <= capacity) & (traffic.room_above <= above)
             for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
                 _keep_best(best, nest, traffic, keeps, share, np.where(fits, cycles, np.inf))
+            if all(best.reached(s, least[s], problem.total_bytes) for s in shares):
+                return
 
 
 def _keep_best(
