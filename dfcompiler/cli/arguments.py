@@ -28,7 +28,7 @@ commands:
   dfc COMMAND --help     what a command takes
   dfc --version
 
-a first session:
+to begin with:
   dfc list chips
   dfc show ador
   dfc compile llama3-8b --on ador --phase decode --batch 16 --context 2048
