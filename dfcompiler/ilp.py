@@ -1,4 +1,4 @@
-"""Solving the integer program of a segment: a coarse look, the proof, and the same answer every time."""
+"""Solving the integer program of a segment: the proof, and the same answer every time."""
 
 from __future__ import annotations
 

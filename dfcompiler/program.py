@@ -1,7 +1,7 @@
 """The mapping of one segment as an integer program: which groups, which columns, when.
 
 Set partition over groups, one integer duration per group, one optional interval per (group, unit), the
-DRAM and each vector unit as cumulative resources in sixteenths. Times are whole cycles of the chip's
+way to memory and each vector unit as cumulative resources in sixteenths. Times are whole cycles of the chip's
 clock, so an optimum of the program is an optimum of the model and its bound needs no rounding.
 """
 

@@ -1,10 +1,11 @@
-"""Every legal tiling of a loop nest on a unit, priced in blocks; the best for each DRAM share, exactly.
+"""Every legal tiling of a loop nest on a unit, priced in blocks; the best for each share of the way to memory, exactly.
 
-The map space of one problem on one unit: how many instances each parallel loop is split over; one tile
-size per loop, all distinct trip counts, rounded up to what fills the unit; every order of the loops; for
-every operand, streamed or kept across the loops that it does not depend on, in the unit's memory or in
-the one above. Tilings are visited in the order of a lower bound and the rest is dropped when no bound can
-beat what was found, so the result is optimal in this space; `candidates` counts all of it.
+The map space of one problem on one unit: how many instances each loop that is no sum is split over (see
+`tiles.splits`); one tile size per loop, all distinct trip counts, rounded up to what fills the unit; every
+order of the loops; for every operand, streamed or kept across the loops that it does not depend on, in the
+unit's memory or in the one above. Tilings are visited in the order of a lower bound and the rest is dropped
+when no bound can beat what was found, so the result is optimal in this space; `candidates` counts its tilings
+in all their orders, residencies not counted.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dfcompiler.tiling import SHARES
 
 class Tile(Pass, name="tile"):
     """Search all tilings of every op and of every offered group on every unit of the chip, each at several
-    shares of the DRAM's bandwidth. `shares=1` prices units that have the DRAM to themselves."""
+    shares of the way to memory. `shares=1` prices units that have it to themselves."""
 
     shares: int = len(SHARES)
 

@@ -15,9 +15,9 @@ MIXED = phase("mixed", 16, 2048, 2048)
 
 
 @cache
-def compiled(what: Step, *without: str, pipeline: str = "default") -> Compiled:
+def compiled(what: Step, *without: str) -> Compiled:
     chip = load_chip("ador", without=without)
-    return compile_model(load_model("llama3-8b"), chip, what, pipeline=pipeline, time_limit_s=60)
+    return compile_model(load_model("llama3-8b"), chip, what, time_limit_s=60)
 
 
 def layer(c: Compiled) -> dict[str, tuple[str, float, float]]:
@@ -45,8 +45,7 @@ def test_the_decode_is_hidden_under_the_prefill() -> None:
 
 @pytest.mark.parametrize("unit", ["sa", "mt"])
 def test_the_step_costs_more_without_either_unit(unit: str) -> None:
-    # Without the arrays the proof takes minutes; the baseline's bound is as good for the comparison.
-    without = compiled(MIXED, unit, pipeline="greedy") if unit == "sa" else compiled(MIXED, unit)
+    without = compiled(MIXED, unit)
     assert without.report.latency_s >= without.report.bound_s
     # What no schedule without the unit can beat is worse than what there is with it.
     assert without.report.bound_s > compiled(MIXED).report.latency_s
