@@ -3,6 +3,8 @@ PY = .venv/bin/python
 DFC = .venv/bin/dfc
 WORKERS = 2
 FUZZ_EXAMPLES = 2000
+FUZZ_SECONDS = 600
+FUZZ_SEED = $(shell date +%s)
 export PYTHON
 
 .PHONY: help ready demo test lint unit format fuzz bench validate docs clean
@@ -10,9 +12,9 @@ export PYTHON
 help:
 	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once'
 	@echo 'make test       ruff, mypy and all tests; `make lint` and `make unit` are its two halves'
-	@echo 'make fuzz       the property tests with $(FUZZ_EXAMPLES) examples each'
+	@echo 'make fuzz       damaged and random texts for $(FUZZ_SECONDS) s, then the property tests with $(FUZZ_EXAMPLES) examples each'
 	@echo 'make bench      measure; make validate: compare with measurements of others'
-	@echo 'make docs       run the commands of README.md again and draw its picture'
+	@echo 'make docs       run the commands of README.md again, draw its picture, count the models of docs/models.md'
 	@echo 'make format     let ruff lay out the code'
 	@echo 'make ready      only the environment .venv, which all of these make first'
 	@echo 'make clean      remove .venv and everything else that was made'
@@ -53,8 +55,12 @@ format: ready
 	$(PY) -m ruff format
 	$(PY) -m ruff check --fix
 
-# Property tests with many more examples than `make test` draws; tests/conftest.py reads the variable.
+# Texts first; the seed is printed, and `make fuzz FUZZ_SEED=...` tries the same ones again. Then the same guided by
+# coverage where atheris is installed (`.venv/bin/python -m pip install -e .[fuzz]`), and property tests with many
+# more examples than `make test` draws; tests/conftest.py reads the variable.
 fuzz: ready
+	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --engine atheris
 	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n $(WORKERS) -m hypothesis
 
 # Each script in benchmarks/ says what it reports; together they write benchmarks/RESULTS.md.
@@ -67,6 +73,7 @@ validate: ready
 # README.md shows outputs of commands; a test fails where they are no longer true.
 docs: ready
 	$(PY) docs/refresh.py
+	$(PY) docs/models.py
 
 clean:
 	rm -rf .venv build dist out ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

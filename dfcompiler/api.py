@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from dfcompiler.audit import audit, chosen
 from dfcompiler.calls import result_types
 from dfcompiler.columns import column
 from dfcompiler.compose import single
@@ -17,9 +18,12 @@ from dfcompiler.graph import Graph, Node, Tensor, TensorType
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import Model, library
 from dfcompiler.opshape import bind, evaluate, operand_axes
-from dfcompiler.pipeline import Context, parse_pipeline, run_pipeline
+from dfcompiler.parallelism import Parallel, settled
+from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
+from dfcompiler.pipelining import check_stages
 from dfcompiler.problem import problem
 from dfcompiler.report import Report, bound_by, report, utilization
+from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
 from dfcompiler.text import tree as t
 from dfcompiler.tiling import search
@@ -40,7 +44,8 @@ def compile_model(
     chip: Chip,
     step: Step,
     *,
-    dtype: str = "w16a16kv16",
+    dtype: str | None = None,
+    parallel: Parallel = Parallel(),
     pipeline: str = "default",
     objective: str = "latency",
     time_limit_s: float = 60.0,
@@ -49,37 +54,47 @@ def compile_model(
     on_note: Callable[[Note], None] | None = None,
     after: Callable[[str, Graph, float], None] | None = None,
 ) -> Compiled:
-    """Map one step of a model onto a chip.
+    """Map one step of a model onto a chip, or onto several of them as `parallel` says: what is mapped and reported then
+    is one device. Without a `dtype` numbers are as the checkpoint stores them, bf16 where it says nothing.
 
     Raises Diag for bad input, and Infeasible where the model does not fit or no unit can run an op.
     """
-    dtypes = parse_dtypes(dtype)
+    stored = model.quantization if dtype is None else None
+    dtypes = DtypeMap(kv=stored.kv or "bf16") if stored else parse_dtypes(dtype or "w16a16kv16")
     if objective != "latency":
         raise unknown("objective", objective, ["latency"])
     if not 0 < time_limit_s < inf:
         raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
-    ctx = Context(model, step, dtypes, chip, objective, seed, time_limit_s, on_note)
-    passes = parse_pipeline(Source("--pipeline", pipeline))
-    previous = Graph(model.name)
+    ctx = Context(model, step, dtypes, chip, objective, seed, time_limit_s, on_note, stored is not None)
+    passes = parse_pipeline(Source("--pipeline", parallel.inserted(pipeline)))
+    previous = whole = Graph(model.name)
+    done = 0
 
     def watch(name: str, graph: Graph, seconds: float) -> None:
-        nonlocal previous
+        nonlocal previous, whole, done
         if verify and previous.nodes:
-            check_pass(name, previous, graph)
+            check_pass(name, previous, graph, ctx, whole)
+        if not graph.mesh:
+            whole = graph
         if not previous.nodes and graph.nodes:
+            check_stages(graph, chip, parallel.pp)
+        previous, done = graph, done + 1
+        if done == settled(passes):
             check_capacity(graph, chip)
-        previous = graph
         if after:
             after(name, graph, seconds)
 
     graph, seconds = run_pipeline(passes, previous, ctx, after=watch)
+    if graph.mapping is None:
+        hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
+        raise Diag("missing-input", f"the pipeline `{pipeline}` ends without a mapping", hint=hint)
     limit = roofline(graph, chip, dtypes)
     found = report(
         graph,
         chip,
         step=step.describe(),
         tokens=step.tokens,
-        dtype=dtype,
+        dtype=f"as stored ({stored.method})" if stored else dtype or "w16a16kv16",
         capacity=check_capacity(graph, chip),
         limit=limit,
         seconds=seconds,
@@ -87,15 +102,24 @@ def compile_model(
     return Compiled(graph, chip, found)
 
 
-def check_pass(name: str, before: Graph, after: Graph) -> None:
-    """Run both graphs, and what the second offers or places as one op, on small random shapes.
+def check_pass(name: str, before: Graph, after: Graph, ctx: Context | None = None, whole: Graph | None = None) -> None:
+    """Run both graphs, and what the second offers or places as one op, on small random shapes; and, with a
+    context, every op that the pass mapped, tile by tile. On devices it is `whole` that the second is compared with, the
+    last graph of one device.
 
-    Raises Diag `wrong-pass` where they differ.
+    Raises Diag `wrong-pass` where the graphs differ, `wrong-nest` where a mapped op does from its text or its price.
     """
-    small = shrink(after)
-    difference = equivalent(shrink(before), small) or check_groups(small)
+    if after.mesh:
+        whole = whole or before
+        difference, small = equivalent_on_devices(whole, after), shrink_alike(whole, after)[1]
+    else:
+        small = shrink(after)
+        difference = equivalent(shrink(before), small)
+    difference = difference or check_groups(small)
     if difference:
         raise Diag("wrong-pass", f"the pass `{name}` changed what the graph computes: {difference}")
+    if ctx is not None and after.mapping is not None and chosen(after) != chosen(before):
+        ctx.note(f"verified: {audit(after, ctx.need('chip'), ctx.need('dtypes'), small=small, seed=ctx.seed)}")
 
 
 # ---- one op ------------------------------------------------------------------------------------
@@ -216,7 +240,7 @@ def op_graph(decl: t.OpDecl, dims: Mapping[str, Sequence[float]], dtypes: DtypeM
         operands.append(
             Tensor(o.name, TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct)), kind)
         )
-    types = result_types(shape, sizes, dtypes)
+    types = result_types(shape, sizes, dtypes, scalars)
     results = tuple(Tensor(f"{o.name}.", ty) for o, ty in zip(shape.results, types, strict=True))
     node = Node(decl, tuple(x.name for x in operands), results, tuple(scalars.items()))
     return Graph(decl.name, (*operands, node), tuple(r.name for r in results)), node

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
 
 from dfcompiler.diagnostics import Diag, Note, Span
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.graph import Tensor, TensorType
-from dfcompiler.opshape import OpShape, operand_axes
+from dfcompiler.opshape import Operand, OpShape, operand_axes
+from dfcompiler.scalars import attributes
 
 
 @dataclass
@@ -30,13 +34,30 @@ class Names:
         return numbered
 
 
-def result_types(shape: OpShape, sizes: Mapping[str, int], dtypes: DtypeMap) -> list[TensorType]:
-    """Types of an op's results: shapes from the declaration, element types by role."""
+def result_types(
+    shape: OpShape, sizes: Mapping[str, int], dtypes: DtypeMap, attrs: Mapping[str, object]
+) -> list[TensorType]:
+    """Types of an op's results: shapes from the declaration, element types by role, skew by attribute."""
     types = []
     for o in shape.results:
         within = sizes[o.within] if o.within else None
-        types.append(TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct)))
+        skew = skew_of(shape, o, sizes, attrs)
+        types.append(TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct), skew))
     return types
+
+
+def skew_of(shape: OpShape, o: Operand, sizes: Mapping[str, int], attrs: Mapping[str, object]) -> float:
+    """How unlike in popularity the places are that an operand points to, by the attribute that says so.
+
+    Raises Diag `bad-attribute` for what is negative or no number.
+    """
+    if o.skewed is None:
+        return 0.0
+    values = attributes(shape, sizes, attrs)
+    value = values[o.skewed] if o.skewed in values else np.empty(0)
+    if value.ndim or not 0 <= value < inf:
+        raise Diag("bad-attribute", f"`{o.skewed}` of `{shape.name}` must be a number that is not negative", o.span)
+    return float(value)
 
 
 def at_call(error: Diag, span: Span | None, args: Sequence[Tensor]) -> Diag:

@@ -5,11 +5,13 @@ and with it the network's) and of the vector unit beside it are reserved for as 
 unit is its mean over the op's tiles. Equal problems are searched once. A unit that cannot beat the schedule
 that runs everything serially on the best units can be in no optimal schedule, so it is not searched at all
 (`Refusal` says so).
+
+An exchange between devices has one column, on the links: to a mapper they are one more unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import TypeAlias
@@ -17,11 +19,15 @@ from typing import TypeAlias
 import networkx as nx
 
 from dfcompiler import paths
+from dfcompiler.collectives import exchanged
 from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
+from dfcompiler.exchanges import links_of, price_exchange
 from dfcompiler.graph import Graph, Node, Region
+from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem, problem
+from dfcompiler.renaming import canonical, index_names
 from dfcompiler.tiling import Search, Tiling, search, unable
 
 UNITS = 16  # a shared resource is reserved in sixteenths
@@ -61,7 +67,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Columns:
-    """All columns of a graph on a chip, by segment; `problems` holds the loop nest of every group."""
+    """All columns of a graph on a chip, by segment; `problems` holds the loop nest of every group that has one, which
+    exchanges have not."""
 
     segments: tuple[Segment, ...]
     columns: tuple[Column, ...]
@@ -105,9 +112,9 @@ def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph[str]:
 
 
 def candidates(graph: Graph) -> tuple[Group, ...]:
-    """Every node by itself, then every offer that can be one op and lies within one segment."""
+    """Every node but exchanges by itself, then every offer that can be one op and lies within one segment."""
     where = {n: s for s in segments(graph) for n in s.nodes}
-    groups = [single(graph, n) for n in graph.nodes.values()]
+    groups = [single(graph, n) for n in graph.nodes.values() if not exchanged(n)]
     for offer in graph.offers:
         if len({where[n] for n in offer.nodes}) == 1:
             joined = group(graph, offer.nodes)
@@ -117,77 +124,99 @@ def candidates(graph: Graph) -> tuple[Group, ...]:
 
 
 def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -> Columns:
-    """Search every group on every unit that could be part of an optimal schedule."""
+    """Search every group on every unit that could be part of an optimal schedule.
+
+    Raises Diag `no-link` where devices exchange something over links that the chip does not have.
+    """
     parts = segments(graph)
+    links = {n.name: _exchange(graph, n, chip) for n in graph.nodes.values() if exchanged(n)}
     problems = {g.nodes: problem(g, dtypes) for g in candidates(graph)}
     pricer = _Pricer(chip, shares)
     columns: list[Column] = []
     refusals: list[Refusal] = []
     for segment in parts:
         inside = {k: p for k, p in problems.items() if k[0] in set(segment.nodes)}
-        found, refused = pricer.segment(flow_of(graph, segment), inside)
+        crossing = [links[n] for n in segment.nodes if n in links]
+        found, refused = pricer.segment(flow_of(graph, segment), inside, crossing)
         columns += found
         refusals += refused
     return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates)
 
 
+def _exchange(graph: Graph, node: Node, chip: Chip) -> Column:
+    tiling = price_exchange(graph, node, chip)
+    return Column((node.name,), links_of(chip).part, None, ceil(tiling.cycles), ceil(tiling.share * UNITS), 0, tiling)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A search that was done, and within how many cycles for each share."""
+
+    problem: Problem
+    limits: Mapping[float, float]
+    found: Search
+
+    def answers(self, limits: Mapping[float, float]) -> bool:
+        """Whether it says what a search within these limits would."""
+        every = {t.share for t in self.found.tilings} == set(limits)
+        return every or all(self.limits[s] >= limits[s] for s in limits)
+
+
 class _Pricer:
-    """Searches problems on units, equal ones once."""
+    """Searches problems on units, equal ones once: those that differ in nothing but names are equal."""
 
     def __init__(self, chip: Chip, shares: Sequence[float]) -> None:
         self.chip, self.shares = chip, shares
-        self.known: dict[Key, Search] = {}
+        self.known: dict[Key, list[_Known]] = {}
+        self.contents: dict[Key, int] = {}
         self.candidates = 0
 
     def segment(
-        self, flow: nx.DiGraph[str], problems: Mapping[tuple[str, ...], Problem]
+        self, flow: nx.DiGraph[str], problems: Mapping[tuple[str, ...], Problem], links: Sequence[Column]
     ) -> tuple[list[Column], list[Refusal]]:
         """Columns of one segment: best guesses first, then every unit on which a group's longest chain could fit
         into the serial schedule of those."""
         units = self.chip.units.values()
+        numbers = {k: self.contents.setdefault(_content(p), len(self.contents)) for k, p in problems.items()}
         floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in units}
         first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
-        self._search((problems[k], u) for k, u in first.items() if floors[k, u.name] < inf)
-        limit = self._serial(problems, first)
-        rest = (
-            paths.beside(flow, paths.costs(flow, {k: floors[k, u.name] for k, u in first.items()}), problems)
-            if limit < inf
-            else {}
-        )
+        alone = {k: self._found(numbers[k], problems[k], u) for k, u in first.items() if len(k) == 1}
+        limit = sum(min((ceil(t.cycles) for t in found.tilings), default=inf) for found in alone.values())
+        limit += sum(c.cycles for c in links)
+        least_of = {k: floors[k, u.name] for k, u in first.items()} | {c.nodes: c.cycles for c in links}
+        rest = paths.beside(flow, paths.costs(flow, least_of), problems) if limit < inf else {}
         least = {(k, u.name): floors[k, u.name] + rest.get(k, 0.0) for k in problems for u in units}
-        self._search(
-            (problems[k], u) for k in problems for u in units if least[k, u.name] <= limit and floors[k, u.name] < inf
-        )
-        columns: list[Column] = []
+        columns = [*links]
         refusals: list[Refusal] = []
-        for k, p in problems.items():
+        for k in sorted(problems, key=len):
             for u in units:
                 if limit < least[k, u.name] < inf:
                     floor = f"{least[k, u.name]:,.0f}"
                     why = f"with it the segment takes at least {floor} cycles, without it at most {limit:,.0f}"
                     refusals.append(Refusal(k, u.name, why))
                     continue
-                result = self.known.get(_key(p, u)) or search(p, u, self._helper(u), self.shares)
+                fits = limit - rest.get(k, 0.0)
+                limits = {
+                    s: fits if len(k) == 1 else min(fits, _in_turn(k, u.name, s, columns) - 1) for s in self.shares
+                }
+                result = self._found(numbers[k], problems[k], u, limits)
                 columns += _undominated([column(k, u, t) for t in result.tilings])
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
         return columns, refusals
 
-    def _serial(self, problems: Mapping[tuple[str, ...], Problem], first: Mapping[tuple[str, ...], Unit]) -> float:
-        """Cycles of running all single nodes one after another on their first units; inf if one cannot."""
-        total = 0.0
-        for k, p in problems.items():
-            if len(k) == 1:
-                found = self.known.get(_key(p, first[k]))
-                total += min((ceil(t.cycles) for t in found.tilings), default=inf) if found else inf
-        return total
-
-    def _search(self, wanted: Iterable[tuple[Problem, Unit]]) -> None:
-        for p, u in wanted:
-            if _key(p, u) not in self.known:
-                found = search(p, u, self._helper(u), self.shares)
-                self.known[_key(p, u)] = found
-                self.candidates += found.candidates
+    def _found(self, number: int, p: Problem, unit: Unit, limits: Mapping[float, float] | None = None) -> Search:
+        """The search of a problem, or of one that is the same but for its names, for tilings within limits: what an
+        earlier search found, or did not find within wider limits, holds."""
+        limits = limits or dict.fromkeys(self.shares, inf)
+        earlier = self.known.setdefault((number, unit.name), [])
+        known = next((x for x in earlier if x.answers(limits)), None)
+        if known is None:
+            known = _Known(p, limits, search(p, unit, self._helper(unit), self.shares, limits))
+            self.candidates += known.found.candidates
+            earlier.append(known)
+        same, found = known.problem, known.found
+        return found if same is p else replace(found, tilings=tuple(_in_words_of(p, same, t) for t in found.tilings))
 
     def _helper(self, unit: Unit) -> Unit | None:
         return self.chip.units.get(unit.vector) if unit.vector else None
@@ -198,7 +227,7 @@ def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
     macs = float(unit.template.peak_macs_per_cycle()) * unit.instances
     if unable(p, unit, helper):
         return inf
-    floor = p.macs / macs if p.contractions else 0.0
+    floor = p.macs_on(unit.template) / macs if p.contractions else 0.0
     for kind, count in p.vector.items():
         rate = max(
             (
@@ -214,17 +243,42 @@ def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
     return floor
 
 
-def _key(p: Problem, unit: Unit) -> Key:
-    """What a search depends on; the names of single nodes are not in it, those inside groups are."""
+def _in_turn(nodes: tuple[str, ...], unit: str, share: float, columns: Sequence[Column]) -> float:
+    """Cycles of a group's parts one after another, the best of all its nodes alone and of a smaller group with the
+    others alone: each on this unit where it can run there, else on its best, with no more than this share."""
+    times: dict[tuple[str, ...], tuple[bool, int]] = {}
+    for c in columns:
+        if c.tiling.share <= share and set(c.nodes) < set(nodes):
+            time = c.unit != unit, c.cycles
+            times[c.nodes] = min(times.get(c.nodes, time), time)
+    alone = {v: times[v,][1] if (v,) in times else inf for v in nodes}
+    total = sum(alone.values())
+    return min((total - sum(alone[v] for v in g) + time for g, (_, time) in times.items()), default=inf)
+
+
+def _content(p: Problem) -> Key:
+    """What a search depends on besides the unit; no name is in it."""
     g = p.group
-    types = tuple((t.dtype, t.shape, t.within) for t in g.types.values())
     return (
-        replace(g.shape, name=""),
-        tuple(g.sizes.items()),
-        repr(sorted(g.attrs.items())),
-        types,
-        p.acc_bits,
-        unit,
+        canonical(g.shape),
+        tuple(g.sizes.get(i) for i in index_names(g.shape)),
+        repr([g.attrs.get(a.name) for a in g.shape.attrs]),
+        tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
+        (p.a_bits, p.b_bits, p.acc_bits),
+    )
+
+
+def _in_words_of(p: Problem, same: Problem, tiling: Tiling) -> Tiling:
+    """A tiling of an equal problem, by the names that this one gives to its loops, in any form, and operands."""
+    pairs = [(x, y) for x, y in ((same, p), (grouped(same), grouped(p))) if x and y]
+    loop = {x.name: y.name for a, b in pairs for x, y in zip(a.loops, b.loops, strict=True)}
+    operand = {x.name: y.name for x, y in zip(same.operands, p.operands, strict=True)}
+    return replace(
+        tiling,
+        tile={loop[n]: v for n, v in tiling.tile.items()},
+        ways={loop[n]: v for n, v in tiling.ways.items()},
+        order=tuple(loop[n] for n in tiling.order),
+        keeps=tuple(replace(k, operand=operand[k.operand]) for k in tiling.keeps),
     )
 
 

@@ -7,13 +7,18 @@ answer with a reason, not an exception.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from dfcompiler.graph import Graph, Node, TensorType, regions
-from dfcompiler.opshape import Operand, OpShape, Statement
+from dfcompiler.collectives import exchanged
+from dfcompiler.devices import dealers, own_op
+from dfcompiler.diagnostics import Span
+from dfcompiler.graph import Graph, Node, Offer, TensorType, regions
+from dfcompiler.opshape import Operand, OpShape
+from dfcompiler.renaming import index_names, rename
+from dfcompiler.siblings import Joined, Parts, siblings, side_by_side
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
 
@@ -28,32 +33,77 @@ class Group:
     attrs: Mapping[str, object]
     types: Mapping[str, TensorType]  # by operand name of `shape`
     kinds: Mapping[str, str]  # weight, state, input or value, by operand name
+    parts: Mapping[str, Parts]  # the tensors of the graph that an operand is, by operand name
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Nodes to be joined, siblings as one of them, in a graph that knows all of them."""
+
+    nodes: Sequence[Node]
+    graph: Graph
+    parts: Mapping[str, Parts]
+    needed: frozenset[str]  # results that others read
+    guards: bool  # whether rows that other devices work on are left out
 
 
 def single(graph: Graph, node: Node) -> Group:
     """One node as a group of its own."""
-    shape = graph.shape(node)
-    names = dict(zip((o.name for o in shape.operands), (*node.args, *(r.name for r in node.results)), strict=True))
-    types = {o: graph.type_of(n) for o, n in names.items()}
-    kinds = {o: graph.tensors[n].kind for o, n in names.items()}
-    return Group((node.name,), shape, graph.sizes(node), dict(node.attrs), types, kinds)
+    return _alone((node.name,), _Members((node,), graph, {}, frozenset(), False))
 
 
-def group(graph: Graph, names: Sequence[str]) -> Group | Blocked:
-    """The nodes as one op, or the reason why they cannot be.
+def group(graph: Graph, names: Sequence[str], guards: bool = False) -> Group | Blocked:
+    """The nodes as one op, on one device as `devices.own_op` says, or the reason why they cannot be.
 
-    Independent nodes of one op that share their weights are joined side by side (their tokens in one
-    loop); others are chained through the tensors between them.
+    Siblings, nodes of one op that share operands, are joined side by side where nothing inside tells them
+    apart: parts of a step on the same weights, or projections of the same activations. Others are chained
+    through the tensors between them.
     """
     nodes = [n for n in graph.nodes.values() if n.name in set(names)]
-    if len(nodes) == 1:
-        return single(graph, nodes[0])
+    crossing = next((n for n in nodes if exchanged(n)), None)
+    if crossing:
+        return Blocked(f"`{crossing.name}` is an exchange between devices", crossing.op.span)
+    dealt = next((a for n in nodes for a in dealers(graph, n) if a in {r.name for m in nodes for r in m.results}), None)
+    if dealt:
+        return Blocked(f"`{dealt}` deals rows out to devices", nodes[0].op.span)
     outside = _detour(graph, {n.name for n in nodes})
     if outside:
         return Blocked(f"`{outside}` lies between them and is not one of them", nodes[0].op.span)
-    if _parallel(graph, nodes):
-        return _side_by_side(graph, nodes)
-    return _chained(graph, nodes)
+    members = _members(graph, nodes, guards)
+    mine = tuple(n.name for n in nodes)
+    return _alone(mine, members) if len(members.nodes) == 1 else _chained(mine, members)
+
+
+def offer(
+    graph: Graph, by: str, groups: Iterable[Iterable[str]], note: Callable[[str, Span | None], None] | None = None
+) -> Graph:
+    """The graph with an offer for every group that can be one op, its nodes in program order; `note` hears why the
+    others cannot."""
+    place = {n: i for i, n in enumerate(graph.nodes)}
+    offers = []
+    for names in dict.fromkeys(tuple(sorted(set(g), key=place.__getitem__)) for g in groups):
+        joined = group(graph, names)
+        if isinstance(joined, Group):
+            offers.append(Offer(by, names))
+        elif note:
+            note(f"{', '.join(names)} stay apart: {joined.why}", joined.span)
+    return graph.offer(*offers)
+
+
+def _members(graph: Graph, nodes: Sequence[Node], guards: bool) -> _Members:
+    needed = _needed_outside(graph, nodes)
+    found: list[Node] = []
+    parts: dict[str, Parts] = {}
+    for mates in siblings(nodes):
+        joined = side_by_side(graph, mates) if len(mates) > 1 else None
+        if isinstance(joined, Joined):
+            graph = replace(graph, body=(*graph.body, *joined.operands, joined.node))
+            parts |= joined.parts
+            needed |= {r.name for r in joined.node.results}
+        found += [joined.node] if isinstance(joined, Joined) else mates
+    place = {n.name: i for i, n in enumerate(nodes)}
+    found.sort(key=lambda n: place[parts[n.name].tensors[0] if n.name in parts else n.name])
+    return _Members(found, graph, parts, frozenset(needed), guards)
 
 
 def _detour(graph: Graph, mine: set[str]) -> str | None:
@@ -63,65 +113,27 @@ def _detour(graph: Graph, mine: set[str]) -> str | None:
     return min(after & before, default=None)
 
 
-# ---- side by side ------------------------------------------------------------------------------
+def _needed_outside(graph: Graph, nodes: Sequence[Node]) -> set[str]:
+    """Tensors that nodes other than these read, that leave the graph, or that a region takes or yields."""
+    mine = {n.name for n in nodes}
+    used = {a for n in graph.nodes.values() if n.name not in mine for a in n.args}
+    carried = {x for r in regions(graph.body) for c in r.carries for x in (c.yielded, c.init)}
+    return used | carried | set(graph.outputs)
 
 
-def shared_weights(graph: Graph, nodes: Sequence[Node]) -> bool:
-    """Whether the nodes are the same op and attributes on the same weights, at least one."""
-    first = nodes[0]
-    weights = [i for i, a in enumerate(first.args) if graph.tensors[a].kind == "weight"]
-    return bool(weights) and all(
-        n.op == first.op and n.attrs == first.attrs and all(n.args[i] == first.args[i] for i in weights) for n in nodes
+def _alone(names: tuple[str, ...], members: _Members) -> Group:
+    (node,), graph = members.nodes, members.graph
+    shape, attrs = own_op(graph, node, members.guards)
+    behind = dict(zip((o.name for o in shape.operands), (*node.args, *(r.name for r in node.results)), strict=True))
+    return Group(
+        names,
+        shape,
+        graph.sizes(node),
+        attrs,
+        {o: graph.type_of(n) for o, n in behind.items()},
+        {o: graph.tensors[n].kind for o, n in behind.items()},
+        {o: members.parts.get(n, Parts((n,))) for o, n in behind.items()},
     )
-
-
-def _parallel(graph: Graph, nodes: Sequence[Node]) -> bool:
-    made = {r.name for n in nodes for r in n.results}
-    return not any(a in made for n in nodes for a in n.args) and shared_weights(graph, nodes)
-
-
-def _side_by_side(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
-    """One op over the tokens of all nodes, which become one leading dimension of the shared pack."""
-    first = single(graph, nodes[0])
-    weights = {
-        o.name for o, a in zip(first.shape.params, nodes[0].args, strict=True) if graph.tensors[a].kind == "weight"
-    }
-    fixed = {i for o in first.shape.params if o.name in weights for d in o.dims for i in _names(d)}
-    tokens = [d.name for d in first.shape.results[0].dims if isinstance(d, t.Ref) and d.name not in fixed]
-    if not tokens or first.attrs or first.shape.where:
-        return Blocked("no dimension of tokens to join", first.shape.span)
-    sizes = [graph.sizes(n) for n in nodes]
-    if any(s[i] != sizes[0][i] for s in sizes for i in s if i not in tokens):
-        return Blocked("sizes besides the tokens differ", first.shape.span)
-    total = sum(_product(s, tokens) for s in sizes)
-    joined = {**sizes[0], **dict.fromkeys(tokens, 1), tokens[0]: total}
-    types = {
-        o.name: first.types[o.name] if o.name in weights else _resized(first.types[o.name], o, joined)
-        for o in first.shape.operands
-    }
-    return replace(first, nodes=tuple(n.name for n in nodes), sizes=joined, types=types)
-
-
-def _product(sizes: Mapping[str, int], names: Sequence[str]) -> int:
-    total = 1
-    for n in names:
-        total *= sizes[n]
-    return total
-
-
-def _resized(type_: TensorType, operand: Operand, sizes: Mapping[str, int]) -> TensorType:
-    shape = tuple(
-        sizes[d.name] if isinstance(d, t.Ref) and d.name in sizes else s
-        for d, s in zip(operand.dims, type_.shape, strict=True)
-    )
-    return replace(type_, shape=shape)
-
-
-def _names(d: t.Expr) -> list[str]:
-    return [d.name] if isinstance(d, t.Ref) else []
-
-
-# ---- chained -----------------------------------------------------------------------------------
 
 
 class _Join:
@@ -141,8 +153,10 @@ class _Join:
         self.parent[two] = one
 
 
-def _chained(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
-    shapes = [graph.shape(n) for n in nodes]
+def _chained(mine: tuple[str, ...], members: _Members) -> Group | Blocked:
+    nodes, graph = members.nodes, members.graph
+    own = [own_op(graph, n, members.guards) for n in nodes]
+    shapes = [shape for shape, _ in own]
     names = _in_place(shapes, [_graph_names(n, s) for n, s in zip(nodes, shapes, strict=True)])
     join = _Join()
     blocked = _unify(shapes, names, join)
@@ -150,8 +164,8 @@ def _chained(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
         return blocked
     label = _labels(shapes, join)
     made = {r.name for n in nodes for r in n.results}
-    inside = made - _needed_outside(graph, nodes)
-    renamed = [_rename(i, s, names[i], join, label) for i, s in enumerate(shapes)]
+    inside = made - members.needed
+    renamed = [_in_words_of_the_graph(i, s, names[i], join, label) for i, s in enumerate(shapes)]
     params: dict[str, Operand] = {}
     results: dict[str, Operand] = {}
     for shape in renamed:
@@ -161,7 +175,7 @@ def _chained(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
     attrs: dict[str, object] = {}
     for i, node in enumerate(nodes):
         sizes |= {label[join.find((i, k))]: v for k, v in graph.sizes(node).items()}
-        attrs |= {f"{k}_{i}": v for k, v in node.attrs}
+        attrs |= {f"{k}_{i}": v for k, v in own[i][1].items()}
     whole = OpShape(
         "+".join(s.name for s in shapes),
         tuple(params.values()),
@@ -171,10 +185,17 @@ def _chained(graph: Graph, nodes: Sequence[Node]) -> Group | Blocked:
         tuple(c for s in renamed for c in s.where),
         tuple(b for s in renamed for b in s.body),
         shapes[0].span,
+        tuple(
+            replace(o, skew=graph.type_of(o.name).skew)
+            for s in renamed
+            for o in s.results
+            if o.name in inside and o.within
+        ),
     )
     outer = (*params, *results)
+    types = {o: graph.type_of(o) for o in outer}
     kinds = {o: graph.tensors[o].kind for o in outer}
-    return Group(tuple(n.name for n in nodes), whole, sizes, attrs, {o: graph.type_of(o) for o in outer}, kinds)
+    return Group(mine, whole, sizes, attrs, types, kinds, {o: members.parts.get(o, Parts((o,))) for o in outer})
 
 
 def _in_place(shapes: Sequence[OpShape], names: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -209,9 +230,17 @@ def _unify(shapes: Sequence[OpShape], names: Sequence[Mapping[str, str]], join: 
                 continue
             j, other = seen[name]
             for a, b in zip(other.dims, o.dims, strict=True):
+                if isinstance(a, t.Num) and a == b:
+                    continue
                 if not (isinstance(a, t.Ref) and isinstance(b, t.Ref)):
                     return Blocked(f"an axis of `{name}` is no index", o.span)
                 join.unite((j, a.name), (i, b.name))
+    for i, shape in enumerate(shapes):
+        roots: dict[tuple[int, str], str] = {}
+        for index in index_names(shape):
+            same = roots.setdefault(join.find((i, index)), index)
+            if same != index:
+                return Blocked(f"`{same}` and `{index}` would be one index", shape.span)
     return None
 
 
@@ -220,7 +249,7 @@ def _labels(shapes: Sequence[OpShape], join: _Join) -> dict[tuple[int, str], str
     labels: dict[tuple[int, str], str] = {}
     taken: set[str] = set()
     for i, shape in enumerate(shapes):
-        for name in _index_names(shape):
+        for name in index_names(shape):
             root = join.find((i, name))
             if root not in labels:
                 fresh = name
@@ -231,91 +260,12 @@ def _labels(shapes: Sequence[OpShape], join: _Join) -> dict[tuple[int, str], str
     return labels
 
 
-def _index_names(shape: OpShape) -> list[str]:
-    dims = [n for o in shape.operands for d in o.dims for n in _names(d)]
-    return list(
-        dict.fromkeys(
-            (
-                *dims,
-                *(d.name for d in shape.dims),
-                *(i for s in shape.body for i in s.indices),
-                *(i for a in shape.attrs for i in a.dims),
-            )
-        )
-    )
-
-
-def _needed_outside(graph: Graph, nodes: Sequence[Node]) -> set[str]:
-    """Results of the nodes that others read, that leave the graph, or that a region yields."""
-    mine = {n.name for n in nodes}
-    used = {a for n in graph.nodes.values() if n.name not in mine for a in n.args}
-    carried = {c.yielded for r in regions(graph.body) for c in r.carries} | {
-        c.init for r in regions(graph.body) for c in r.carries
-    }
-    return used | carried | set(graph.outputs)
-
-
-def _rename(
+def _in_words_of_the_graph(
     number: int, shape: OpShape, names: Mapping[str, str], join: _Join, label: Mapping[tuple[int, str], str]
 ) -> OpShape:
-    outer = set(names)
-    attrs = {a.name for a in shape.attrs}
-
-    def index(name: str) -> str:
-        root = join.find((number, name))
-        return label.get(root, name)
-
-    def tensor(name: str) -> str:
-        if name in attrs:
-            return f"{name}_{number}"
-        return names[name] if name in outer else f"{name}.{number}"  # no tensor of a graph has a dot
-
-    def go(e: t.Expr) -> t.Expr:
-        match e:
-            case t.Ref(name):
-                return t.Ref(f"{name}_{number}" if name in attrs else index(name), span=e.span)
-            case t.Ext(name):
-                return t.Ext(index(name), span=e.span)
-            case t.Access(name, subs):
-                return t.Access(tensor(name), tuple(go(s) for s in subs), span=e.span)
-            case t.Call(fn, args):
-                return t.Call(fn, tuple(go(a) for a in args), span=e.span)
-            case t.Bin(op, a, b):
-                return t.Bin(op, go(a), go(b), span=e.span)
-            case t.Neg(a):
-                return t.Neg(go(a), span=e.span)
-            case _:
-                return e
-
-    def access(a: t.Access) -> t.Access:
-        return t.Access(tensor(a.name), tuple(go(s) for s in a.subs), span=a.span)
-
-    def operand(o: Operand) -> Operand:
-        within, distinct = o.within and index(o.within), o.distinct and index(o.distinct)
-        return replace(o, name=names[o.name], dims=tuple(go(d) for d in o.dims), within=within, distinct=distinct)
-
-    def statement(s: Statement) -> Statement:
-        scan = s.scan and (index(s.scan[0]), tensor(s.scan[1]), tensor(s.scan[2]))
-        return replace(
-            s,
-            targets=tuple(access(a) for a in s.targets),
-            over=tuple(index(i) for i in s.over),
-            expr=go(s.expr),
-            scan=scan,
-        )
-
-    return OpShape(
-        shape.name,
-        tuple(operand(o) for o in shape.params),
-        tuple(operand(o) for o in shape.results),
-        tuple(
-            replace(
-                a, name=f"{a.name}_{number}", dims=tuple(index(i) for i in a.dims), default=a.default and go(a.default)
-            )
-            for a in shape.attrs
-        ),
-        tuple(t.DimDef(index(d.name), go(d.expr), span=d.span) for d in shape.dims),
-        tuple(tuple(t.Rel(r.op, go(r.a), go(r.b), span=r.span) for r in c) for c in shape.where),
-        tuple(statement(s) for s in shape.body),
-        shape.span,
+    return rename(
+        shape,
+        index=lambda name: label.get(join.find((number, name)), name),
+        tensor=lambda name: names.get(name, f"{name}.{number}"),  # no tensor of a graph has a dot
+        attr=lambda name: f"{name}_{number}",
     )

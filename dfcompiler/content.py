@@ -14,18 +14,22 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dfcompiler.diagnostics import Diag
+from dfcompiler.diagnostics import Diag, Note, Source, Span
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 KINDS = ("ir", "templates", "passes")
 ENTRY_POINTS = "dfcompiler.plugins"
 VARIABLE = "DFCOMPILER_PLUGINS"
 
 
+@functools.cache
 def root() -> Path:
     """The folder that holds our `ir/`, `templates/` and `passes/`: `_content` in a wheel, else the checkout."""
     here = Path(__file__).resolve().parent
@@ -59,8 +63,34 @@ def files(kind: str, suffix: str, sub: str = "") -> list[Path]:
 
 
 def find(where: str, name: str) -> Path | None:
-    """The first file `name` in the folders `where`, ours first: `find("templates/chips", "ador.chip")`."""
-    return next((path for d in folders(where) if (path := d / name).is_file()), None)
+    """The file `name` in the folders `where`: `find("templates/chips", "ador.chip")`.
+
+    Raises `duplicate-name` where several folders have one.
+    """
+    found = [path for d in folders(where) if (path := d / name).is_file()]
+    if len(found) > 1:
+        message = f"`{found[1]}` has the name of another file"
+        raise Diag(
+            "duplicate-name", message, notes=[Note("the other one", _top(found[0]))], hint="rename one of the two"
+        )
+    return found[0] if found else None
+
+
+def title(path: Path) -> str:
+    """How messages call a file of a content folder: ours as in the project (`ir/ops/dense.dfir`), others in full."""
+    return path.relative_to(root()).as_posix() if path.is_relative_to(root()) else str(path)
+
+
+def state() -> Iterable[bytes]:
+    """Names and bytes of all content, ours and the plug-ins': what every answer about content follows from."""
+    for base in (root(), *plugins()):
+        yield os.fsencode(base)
+        for where, inner, names in (entry for kind in KINDS for entry in os.walk(base / kind)):
+            inner[:] = sorted(d for d in inner if d != "__pycache__")
+            for name in sorted(names):
+                path = Path(where, name)
+                yield os.fsencode(path)
+                yield path.read_bytes() if path.is_file() else b""
 
 
 def module_name(path: Path) -> str:
@@ -93,8 +123,14 @@ def _checked(folder: Path, what: str) -> Path:
     return folder
 
 
+def _top(path: Path) -> Span:
+    return Span(Source(str(path), ""), 1, 1, 2)
+
+
 @functools.cache
 def _installed() -> tuple[Path, ...]:
+    from importlib.metadata import entry_points  # as slow as half of `dfc --help`, which needs no plug-ins
+
     return tuple(_folder_of(entry) for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
+from dfcompiler.collectives import exchanged, ways_of
 from dfcompiler.columns import Column, Segment, segments
 from dfcompiler.compose import Group, group, single
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
-from dfcompiler.graph import Graph, Item, Node, Region, Tensor
+from dfcompiler.exchanges import links_of
+from dfcompiler.graph import Graph, Item, Node, Region, Tensor, regions
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import Memory
 from dfcompiler.problem import Problem, problem
@@ -31,14 +34,32 @@ class Capacity:
 
 
 def capacity(graph: Graph, chip: Chip) -> Capacity:
-    """Memory that a graph needs on a chip; activations at the peak of what is alive in program order."""
+    """Memory that a graph needs on a chip, the fullest stage's where it has stages; activations at the peak of what is
+    alive in program order."""
+    peak = _peak(graph)
+    if graph.mapping and graph.mapping.stages:
+        kept = [_of_stage(graph, dict(s.layers)) for s in graph.mapping.stages]
+        return max((Capacity(w, s, peak, chip.dram_capacity_bytes) for w, s in kept), key=lambda c: c.needed_bytes)
     weights = _stored(graph.body, "weight", 1)
     states = _stored(graph.body, "state", 1)
-    return Capacity(weights, states, _peak(graph), chip.dram_capacity_bytes)
+    return Capacity(weights, states, peak, chip.dram_capacity_bytes)
+
+
+def _of_stage(graph: Graph, layers: Mapping[int, int]) -> tuple[float, float]:
+    """Bytes of weights and states that the ops of so many layers of each segment use."""
+    inside = {x.name for r in regions(graph.body) for x in r.body if isinstance(x, Tensor)}
+    times: dict[str, int] = {}
+    for number, segment in enumerate(segments(graph)):
+        for a in dict.fromkeys(a for n in segment.nodes for a in graph.nodes[n].args):
+            if number in layers:
+                times[a] = max(times.get(a, 0), layers[number] if a in inside else 1)
+    sizes = [(graph.tensors[a].kind, graph.type_of(a).bytes * n) for a, n in times.items()]
+    return sum(b for k, b in sizes if k == "weight"), sum(b for k, b in sizes if k == "state")
 
 
 def check_capacity(graph: Graph, chip: Chip) -> Capacity:
-    """The memory that a graph needs; raises Infeasible `does-not-fit` with the numbers where there is less."""
+    """The memory that a graph needs on each of its devices; raises Infeasible `does-not-fit` with the numbers where
+    there is less."""
     c = capacity(graph, chip)
     if c.needed_bytes > c.available_bytes:
         parts = ", ".join(
@@ -100,25 +121,34 @@ def _written(graph: Graph, node: Node, result: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Roofline:
-    """Seconds that no mapping can beat: arithmetic at the peak of all units, compulsory bytes at full bandwidth."""
+    """Seconds that no mapping can beat on one of its devices: arithmetic at the peak of all units, compulsory bytes at
+    full bandwidth, on links those of the algorithms that move least, latencies left out."""
 
     compute_s: float
     vector_s: float
     memory_s: float
     macs: float
     compulsory_bytes: float
+    link_s: float = 0.0
+    link_bytes: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """The longest of the three."""
-        return max(self.compute_s, self.vector_s, self.memory_s)
+        """The longest of the four."""
+        return max(self.compute_s, self.vector_s, self.memory_s, self.link_s)
 
 
 def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
     """The roofline of a step. Compulsory bytes are those of a chip with unlimited buffers: weights and states
     once per layer, the step's inputs and outputs, nothing in between."""
-    singles = {n.name: problem(single(graph, n), dtypes) for n in graph.nodes.values()}
+    singles = {n.name: problem(single(graph, n), dtypes) for n in graph.nodes.values() if not exchanged(n)}
+    linked = sum(
+        min((w.bytes for w in ways_of(graph, n)), default=0.0) * graph.repeats[n.name]
+        for n in graph.nodes.values()
+        if exchanged(n)
+    )
     macs = float(sum(p.macs * graph.repeats[n] for n, p in singles.items()))
+    least = sum(min(p.macs_on(u.template) for u in chip.units.values()) * graph.repeats[n] for n, p in singles.items())
     kinds: dict[str, float] = {}
     for n, p in singles.items():
         for kind, count in p.vector.items():
@@ -130,11 +160,13 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
         once = compulsory(graph, segment, dtypes)
         read, write = read + segment.repeat * once[0], write + segment.repeat * once[1]
     return Roofline(
-        macs / rate / chip.clock_hz if macs and rate else 0.0,
+        least / rate / chip.clock_hz if least and rate else 0.0,
         vector / chip.clock_hz,
         dram_seconds(chip, read, write),
         macs,
         read + write,
+        linked / links_of(chip).bytes_per_s if linked else 0.0,
+        linked,
     )
 
 
@@ -158,23 +190,41 @@ def _kind_rate(chip: Chip, kind: str) -> float:
 
 
 def compulsory(graph: Graph, segment: Segment, dtypes: DtypeMap) -> tuple[float, float]:
-    """DRAM bytes read and written in one run of a segment fused into one op with an unlimited buffer: weights and
-    states. Where the segment cannot be one op, its weights alone, which is less."""
-    fused = group(graph, segment.nodes)
+    """DRAM bytes read and written in one run of a segment fused into one op with an unlimited buffer, or into one
+    between any two exchanges: weights and states, each once. Where it cannot be one op, its weights alone, which is
+    less."""
+    most: dict[tuple[str, str], float] = {}
+    for run in _between_exchanges(graph, segment.nodes):
+        for key, moved in _kept(graph, run, dtypes):
+            most[key] = max(moved, most.get(key, 0.0))
+    reads, writes = (sum(b for (kind, _), b in most.items() if kind == k) for k in ("read", "write"))
+    return reads, writes
+
+
+def _between_exchanges(graph: Graph, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Runs of nodes in program order that no exchange parts."""
+    for apart, run in groupby(names, lambda n: exchanged(graph.nodes[n])):
+        if not apart:
+            yield tuple(run)
+
+
+def _kept(graph: Graph, names: tuple[str, ...], dtypes: DtypeMap) -> Iterator[tuple[tuple[str, str], float]]:
+    """Bytes of what persists, by way (`read` or `write`) and name."""
+    fused = group(graph, names)
     if isinstance(fused, Group):
-        kinds = fused.kinds
-        kept = [o for o in problem(fused, dtypes).operands if kinds.get(o.name) in ("weight", "state")]
-        reads, writes = (sum(o.total_bytes for o in kept if o.kind == k) for k in ("read", "write"))
-        return reads, writes
-    seen: dict[str, float] = {}
-    for name in segment.nodes:
+        for o in problem(fused, dtypes).operands:
+            if fused.kinds.get(o.name) in ("weight", "state"):
+                behind = {n: graph.type_of(n).bytes for n in fused.parts[o.name].tensors}
+                for name, size in behind.items():
+                    yield (o.kind, name), o.total_bytes * size / sum(behind.values())
+        return
+    for name in names:
         node = graph.nodes[name]
-        behind = dict(zip((o.name for o in graph.shape(node).params), node.args, strict=True))
+        given = dict(zip((o.name for o in graph.shape(node).params), node.args, strict=True))
         for operand in problem(single(graph, node), dtypes).operands:
-            tensor = behind.get(operand.name, "")
+            tensor = given.get(operand.name, "")
             if tensor and graph.tensors[tensor].kind == "weight":
-                seen[tensor] = operand.total_bytes
-    return sum(seen.values()), 0.0
+                yield ("read", tensor), operand.total_bytes
 
 
 def _ends(graph: Graph) -> tuple[float, float]:
@@ -186,15 +236,20 @@ def _ends(graph: Graph) -> tuple[float, float]:
 # ---- energy ------------------------------------------------------------------------------------
 
 
-def energy_pj(column: Column, p: Problem, chip: Chip) -> float:
+def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
     """Dynamic energy of one run of a column: arithmetic, and bytes at every level with the way to it.
 
     Leakage, clock distribution and what the unit reads from and writes to the memory beside it (its input, weight
-    and sum ports) are not in it.
+    and sum ports) are not in it. Of an exchange, which has no problem, there are the bytes in DRAM and on the links.
     """
+    if p is None:
+        links, dram = links_of(chip), chip.dram.template
+        assert isinstance(dram, Memory)
+        stored = column.tiling.dram_bytes * float(dram.pj_per_byte(chip.tech))
+        return stored + column.tiling.level_bytes[links.part] * links.pj_per_byte
     unit = chip.units[column.unit]
     width = max(p.a_bits, p.b_bits)
-    total = p.macs * float(unit.template.pj_per_mac(chip.tech, width)) if p.contractions else 0.0
+    total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) if p.contractions else 0.0
     for kind, count in p.vector.items():
         runner = unit if unit.does(kind) else chip.units[column.helper or column.unit]
         pj = runner.template.pj_per_mac(chip.tech, 32) if kind == "mac" else runner.template.pj_per_op(chip.tech, kind)

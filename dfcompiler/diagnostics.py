@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+WIDEST = 120  # characters of a source line that a message shows
+
 
 @dataclass(frozen=True)
 class Source:
@@ -39,13 +41,21 @@ class Span:
         return f"{self.source.name}:{self.line}:{self.col}"
 
     def carets(self) -> str:
-        """The source line with the span underlined, indented by four; empty where there is no line."""
+        """The source line with the span underlined, indented by four; empty where there is no line.
+
+        Of a line longer than `WIDEST` only what is around the span is shown.
+        """
         text = self.source.line(self.line)
         if not text.strip():
             return ""
-        width = max(1, min(self.end, len(text) + 1) - self.col)
-        pad = "".join("\t" if c == "\t" else " " for c in text[: self.col - 1])
-        return f"    {text}\n    {pad}{'^' * width}"
+        start, end = self.col - 1, max(self.col, min(self.end - 1, len(text)))
+        if len(text) > WIDEST:
+            first = max(0, min(start - WIDEST // 3, len(text) - WIDEST))
+            head, tail = "..." if first else "", "..." if first + WIDEST < len(text) else ""
+            text = f"{head}{text[first : first + WIDEST]}{tail}"
+            start, end = start - first + len(head), min(end - first + len(head), len(text))
+        pad = "".join("\t" if c == "\t" else " " for c in text[:start])
+        return f"    {text}\n    {pad}{'^' * max(1, end - start)}"
 
 
 @dataclass(frozen=True)

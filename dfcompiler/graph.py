@@ -6,7 +6,7 @@ change. `Offer` says that nodes may run as one op, `Place` what the mapper chose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import networkx as nx
 
 from dfcompiler.diagnostics import Loc
-from dfcompiler.dtypes import bits
+from dfcompiler.dtypes import stored_bits
 from dfcompiler.opshape import OpShape, bind, extents
-from dfcompiler.text.tree import OpDecl, Value
+from dfcompiler.text.tree import DeviceDim, OpDecl, Param, Value
 
 if TYPE_CHECKING:
     from dfcompiler.columns import Columns
@@ -28,12 +28,14 @@ AttrValue: TypeAlias = int | float | tuple[int, ...]
 
 @dataclass(frozen=True)
 class TensorType:
-    """Element type and shape; `within` is the size of the dimension that an index tensor points into."""
+    """Element type and shape; `within` is the size of the dimension that an index tensor points into, `skew` how unlike
+    in popularity its places are (see `routing.popularity`)."""
 
     dtype: str
     shape: tuple[int, ...]
     within: int | None = None
     distinct: bool = False
+    skew: float = 0.0
 
     @property
     def elements(self) -> int:
@@ -42,8 +44,8 @@ class TensorType:
 
     @property
     def bytes(self) -> float:
-        """Size in bytes."""
-        return self.elements * bits(self.dtype) / 8
+        """Size in bytes, with the scales and indices of its type."""
+        return stored_bits(self.dtype, self.shape) / 8
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Node:
     results: tuple[Tensor, ...]
     attrs: tuple[tuple[str, AttrValue], ...] = ()
     loc: Loc | None = field(default=None, compare=False, repr=False)
+    over: tuple[tuple[str, tuple[str, ...]], ...] = ()  # indices that are spread over axes of the mesh, major first
 
     @property
     def name(self) -> str:
@@ -125,6 +128,8 @@ class Graph:
     outputs: tuple[str, ...] = ()
     offers: tuple[Offer, ...] = ()
     places: tuple[Place, ...] = ()
+    # Names and sizes of the axes that devices are laid out on. Types then are those of one device's slices.
+    mesh: tuple[tuple[str, int], ...] = ()
     # What `tile` and the mappers worked out; derived from the rest, so it does not count for equality.
     columns: Columns | None = field(default=None, compare=False, repr=False)
     mapping: Mapping_ | None = field(default=None, compare=False, repr=False)
@@ -167,11 +172,19 @@ class Graph:
 
     def shape(self, node: Node) -> OpShape:
         """The node's op with its ranks bound."""
-        return bind(node.op, tuple(len(self.type_of(a).shape) for a in node.args))
+        return bind(node.op, tuple(map(len, self.operand_shapes(node))))
 
     def sizes(self, node: Node) -> dict[str, int]:
         """The extents of the node's indices."""
-        return extents(self.shape(node), [self.type_of(a).shape for a in node.args], dict(node.attrs))
+        return extents(self.shape(node), self.operand_shapes(node), dict(node.attrs))
+
+    def ways(self, axes: Sequence[str]) -> int:
+        """Devices along these axes of the mesh."""
+        return prod(dict(self.mesh)[a] for a in axes)
+
+    def operand_shapes(self, node: Node) -> list[tuple[int, ...]]:
+        """The shapes of a node's operands as its op sees them: one that is spread over `@p` has an axis of devices."""
+        return seen_shapes(node.op, [self.type_of(a).shape for a in node.args], dict(node.over), dict(self.mesh))
 
     def offer(self, *offers: Offer) -> Graph:
         """The graph with further alternatives, none twice."""
@@ -180,6 +193,27 @@ class Graph:
     def map_nodes(self, change: Callable[[Node], Node]) -> Graph:
         """The graph with every node replaced by `change(node)`: what most passes of a user need."""
         return replace(self, body=_map(self.body, change))
+
+
+def device_index(p: Param) -> str | None:
+    """The index of the devices that hold an operand or result, where its first dimension is `@p`."""
+    first = p.type.dims[0] if p.type.dims else None
+    return first.name if isinstance(first, DeviceDim) else None
+
+
+def seen_shapes(
+    op: OpDecl,
+    shapes: Sequence[tuple[int, ...]],
+    over: Mapping[str, tuple[str, ...]],
+    mesh: Mapping[str, int],
+) -> list[tuple[int, ...]]:
+    """Shapes of one device's operands as the op sees them: with an axis of devices where it has one on the mesh."""
+    seen = list(shapes)
+    for number, p in enumerate(op.params[: len(shapes)]):
+        spread = device_index(p)
+        if spread is not None and spread in over:
+            seen[number] = (prod(mesh[a] for a in over[spread]), *shapes[number])
+    return seen
 
 
 def regions(body: tuple[Item, ...]) -> Iterator[Region]:

@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dfcompiler.calls import skew_of
 from dfcompiler.diagnostics import At, Diag, Loc, Note, Source, Span, nearest, unknown
 from dfcompiler.dtypes import bits
-from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType
-from dfcompiler.masks import attributes
-from dfcompiler.models import Library, extend
+from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType, seen_shapes
+from dfcompiler.meshes import check_over, own_result, read_mesh, read_over, whole_sizes
+from dfcompiler.models import Library, extend, library
 from dfcompiler.opshape import Operand, OpShape, bind, extents, operand_axes
+from dfcompiler.scalars import attributes
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items
 from dfcompiler.text.show import show, show_gtype
 
 
 def show_graph(graph: Graph) -> str:
-    """The text of a graph, ending in a newline."""
-    return show(to_tree(graph))
+    """The text of a graph, after those of its ops that the library does not have; ends in a newline."""
+    known = library().ops
+    own = {n.op.name: n.op for n in graph.nodes.values() if known.get(n.op.name) != n.op}
+    return "\n".join([*map(show, own.values()), show(to_tree(graph))])
 
 
 def parse_graph(source: Source, library: Library) -> Graph:
@@ -47,6 +51,8 @@ def to_tree(graph: Graph) -> t.GraphDecl:
     if graph.outputs:
         body.append(t.Outputs(graph.outputs))
     body += [t.GOffer(o.by, o.nodes) for o in graph.offers]
+    if graph.mesh:
+        body.insert(0, t.GMesh(_settings(graph.mesh)))
     body += [t.GPlace(p.nodes, p.unit, _settings(p.settings)) for p in graph.places]
     return t.GraphDecl(graph.name, tuple(body))
 
@@ -55,9 +61,10 @@ def _statement(item: Item) -> t.GStmt:
     match item:
         case Tensor(name, kind, tensor_kind):
             return t.GTensor(tensor_kind, name, _type(kind))
-        case Node(op, args, results, attrs):
+        case Node(op, args, results, attrs, over=over):
             made = tuple(t.GResult(r.name, _type(r.type)) for r in results)
-            return t.GNode(made, op.name, tuple(t.Ref(a) for a in args), _settings(attrs))
+            spread = tuple(t.GOver(index, axes) for index, axes in over)
+            return t.GNode(made, op.name, tuple(t.Ref(a) for a in args), _settings(attrs), spread)
         case Region(count, carries, body):
             return t.GRepeat(
                 tuple(c.result.name for c in carries),
@@ -69,7 +76,7 @@ def _statement(item: Item) -> t.GStmt:
 
 
 def _type(x: TensorType) -> t.GType:
-    return t.GType(x.dtype, x.shape, x.within, x.distinct)
+    return t.GType(x.dtype, x.shape, x.within, x.distinct, x.skew)
 
 
 def _settings(pairs: Iterable[tuple[str, t.Value]]) -> tuple[t.Setting, ...]:
@@ -85,8 +92,9 @@ def from_tree(decl: t.GraphDecl, library: Library) -> Graph:
     Raises Diag: `unknown-op`, `unknown-tensor`, `unknown-node`, `unknown-dtype`, `duplicate-name`,
     `op-arity`, `op-rank`, `op-size`, `bad-attribute`, `bad-type`, `bad-repeat`.
     """
-    reader = _Reader(library)
-    body = reader.body([s for s in decl.body if not isinstance(s, t.Outputs | t.GOffer | t.GPlace)], {})
+    reader = _Reader(library, read_mesh(decl.body))
+    outside = t.Outputs | t.GOffer | t.GPlace | t.GMesh
+    body = reader.body([s for s in decl.body if not isinstance(s, outside)], {})
     outputs: list[str] = []
     offers: list[Offer] = []
     places: list[Place] = []
@@ -99,7 +107,7 @@ def from_tree(decl: t.GraphDecl, library: Library) -> Graph:
             case t.GPlace(names, unit, settings):
                 settled = tuple((x.name, x.value) for x in settings)
                 places.append(Place(reader.nodes_of(names, s.span), unit, settled))
-    return Graph(decl.name, body, tuple(outputs), tuple(offers), tuple(places))
+    return Graph(decl.name, body, tuple(outputs), tuple(offers), tuple(places), tuple(reader.mesh.items()))
 
 
 Scope = dict[str, Tensor]
@@ -110,6 +118,7 @@ class _Reader:
     """Reads statements in order; a name is declared once in the whole graph and seen from there inwards."""
 
     library: Library
+    mesh: Mapping[str, int] = field(default_factory=dict)
     places: dict[str, Span | None] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
     outer: Scope = field(default_factory=dict)
@@ -126,7 +135,7 @@ class _Reader:
                 case t.GRepeat():
                     items.append(self.region(s, scope))
                 case _:
-                    what = "outputs, offers and places stand outside of every repeat"
+                    what = "outputs, offers, places and the mesh stand outside of every repeat"
                     raise Diag("bad-repeat", what, s.span)
         self.outer = scope
         return tuple(items)
@@ -157,7 +166,7 @@ class _Reader:
         bits(x.dtype, x.span)
         if any(size < 1 for size in x.shape) or x.within == 0:
             raise Diag("bad-type", "every size must be at least 1", x.span)
-        return TensorType(x.dtype, x.shape, x.within, x.distinct)
+        return TensorType(x.dtype, x.shape, x.within, x.distinct, x.skew)
 
     # ---- nodes
 
@@ -171,16 +180,20 @@ class _Reader:
             notes = [Note("declared here", op.span)]
             message = f"`{s.op}` takes {len(op.params)} operands, got {len(args)}"
             raise Diag("op-arity", message, s.span, notes=notes)
+        over = read_over(s, self.mesh)
+        shapes = seen_shapes(op, [a.type.shape for a in args], over, self.mesh)
         try:
-            shape = bind(op, tuple(len(a.type.shape) for a in args))
-            sizes = extents(shape, [a.type.shape for a in args], dict(attrs))
+            shape = bind(op, tuple(map(len, shapes)))
+            sizes = extents(shape, shapes, dict(attrs))
         except Diag as error:
             raise self.at_argument(error, s, op) from None
-        self.check_attributes(s, shape, sizes, attrs)
-        self.check_indices(s, shape, sizes, args)
-        results = self.results(s, shape, sizes, scope)
+        check_over(s, op, shape)
+        whole = whole_sizes(sizes, over, self.mesh)
+        self.check_attributes(s, shape, whole, attrs)
+        self.check_indices(s, shape, whole, args)
+        results = self.results(s, shape, sizes, scope, dict(attrs))
         self.nodes.add(results[0].name)
-        return Node(op, tuple(a.name for a in args), results, attrs, _at(s.span))
+        return Node(op, tuple(a.name for a in args), results, attrs, _at(s.span), tuple(over.items()))
 
     def at_argument(self, error: Diag, s: t.GNode, op: t.OpDecl) -> Diag:
         """An error of an operator, moved to the argument that it is about; the operator's places are notes."""
@@ -213,20 +226,25 @@ class _Reader:
                 )
                 raise Diag("op-size", message, ref.span, notes=[Note("declared here", operand.span)])
 
-    def results(self, s: t.GNode, shape: OpShape, sizes: Mapping[str, int], scope: Scope) -> tuple[Tensor, ...]:
+    def results(
+        self, s: t.GNode, shape: OpShape, sizes: Mapping[str, int], scope: Scope, attrs: Mapping[str, AttrValue]
+    ) -> tuple[Tensor, ...]:
         if len(s.results) != len(shape.results):
             message = f"`{s.op}` gives {len(shape.results)} results, not {len(s.results)}"
             raise Diag("op-arity", message, s.span)
         made = []
-        for given, operand in zip(s.results, shape.results, strict=True):
-            type_ = self.type(given.type)
-            self.check_result(given, operand, type_, sizes)
+        over = {o.index: o.axes for o in s.over}
+        for given, declared, p in zip(s.results, shape.results, self.library.ops[s.op].results, strict=True):
+            type_, operand = self.type(given.type), own_result(declared, p, over)
+            self.check_result(given, operand, type_, sizes, skew_of(shape, operand, sizes, attrs))
             made.append(self.declare(Tensor(given.name, type_, "value", _at(s.span)), scope, given.span))
         return tuple(made)
 
-    def check_result(self, given: t.GResult, o: Operand, type_: TensorType, sizes: Mapping[str, int]) -> None:
+    def check_result(
+        self, given: t.GResult, o: Operand, type_: TensorType, sizes: Mapping[str, int], skew: float
+    ) -> None:
         within = sizes[o.within] if o.within else None
-        wants = TensorType(type_.dtype, operand_axes(o, sizes), within, bool(o.distinct))
+        wants = TensorType(type_.dtype, operand_axes(o, sizes), within, bool(o.distinct), skew)
         if type_ != wants:
             shown = show_gtype(_type(wants))
             notes = [Note(f"`{o.name}` is declared here", o.span)]

@@ -54,6 +54,8 @@ class Tiles:
     pairs: Floats | None = None  # tiles with points per pass over both masked loops, where tiles may be empty
     fill: Floats | None = None  # how much of such a tile's columns is inside the mask's hull: its share of bytes
     elements: Mapping[str, Floats] = field(default_factory=dict)  # per operand, of one tile
+    partly: tuple[tuple[Floats, Floats], ...] = ()  # how often a tile has so few rows, and its cycles; then `compute`,
+    # `helper` are means
 
 
 # Rows of moved bytes: into and out of one instance's memory, read from and written to the level above by all
@@ -99,7 +101,9 @@ class Nest:
             live = [x for x in self.order if x in (band.col, band.row)]
             self.thick, self.thin = ("", *live, band.col)[:2] if len(live) < 2 else (live[0], live[1])
             self.trips[self.thin] = np.maximum(1.0, tiles.pairs / self.trips.get(self.thick, 1.0))
-        self.multi = [np.asarray(tiles.trips[x] > 1, dtype=np.float64) for x in self.order]
+        again = [tiles.trips[x] > 1 for x in self.order]
+        self.steady = all(bool(x.all()) for x in again)  # every loop repeats: what moves is the same for all tilings
+        self.multi = [x.astype(np.float64) for x in again]
         self.classes = list(itertools.product((0, 1), repeat=self.depth))
         self.counts = np.stack([self._count(c) for c in self.classes])
         self._moves_of: dict[tuple[str, str, int | None], Floats] = {}
@@ -116,34 +120,6 @@ class Nest:
         on = [x in o.loops for x in self.order]
         return [p for p in range(self.depth) if not on[p] and any(on[p + 1 :])]
 
-    def options(
-        self, levels: Sequence[str], capacity: float, above: float
-    ) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
-        """Every useful set of kept operands with its traffic: per operand none, or one level and one position.
-
-        Sets that no tiling has room for are left out as soon as that is known.
-        """
-        each: list[list[Keep | None]] = []
-        for o in self.problem.operands:
-            spots = self.idle_positions(o) if o.kind != "local" else []
-            each.append([None, *(Keep(o.name, w, p) for p in spots for w in levels)])
-        parts = [{k: self.part(o, k) for k in keeps} for o, keeps in zip(self.problem.operands, each, strict=True)]
-        always = self.nothing  # operands without a choice are added up once
-        for part in (next(iter(p.values())) for p in parts if len(p) == 1):
-            always = always + part
-        choices = [p for p in parts if len(p) > 1]
-
-        def extend(depth: int, keeps: tuple[Keep, ...], so_far: Traffic) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
-            if not np.any((so_far.room <= capacity) & (so_far.room_above <= above)):
-                return
-            if depth == len(choices):
-                yield keeps, so_far
-                return
-            for keep, part in choices[depth].items():
-                yield from extend(depth + 1, (*keeps, keep) if keep else keeps, so_far + part)
-
-        yield from extend(0, (), always)
-
     @cached_property
     def nothing(self) -> Traffic:
         """No traffic at all."""
@@ -157,18 +133,26 @@ class Nest:
             total = total + self.part(o, None)
         return total
 
-    def part(self, o: NestOperand, keep: Keep | None) -> Traffic:
-        """One operand's share of the traffic, all tiles as large as whole ones."""
+    def part(self, o: NestOperand, keep: Keep | None, *, bound: bool = False) -> Traffic:
+        """One operand's share of the traffic, all tiles as large as whole ones; with `bound` never more than that."""
         within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
-        none, moved = np.zeros_like(self.tiles.compute), np.zeros((6, *self.counts.shape))
-        room = self._room(o, within)
+        none = np.zeros_like(self.tiles.compute)
+        room = none if bound else self._room(o, within)
         if o.kind == "local":
-            return Traffic(moved, none, none, room, none)
+            return Traffic(np.zeros((6, *self.counts.shape)), none, none, room, none)
         spread, tile = self._spread(o), self.tiles.elements[o.name] / 8
-        for c, row, size, from_dram in self._transfers(o, keep, widest=True):
-            moved[row, c] += size * tile
-            moved[row + 2, c] += size * tile * spread
-            moved[row + 4, c] += size * tile * spread * from_dram
+        transfers = list(self._transfers(o, keep, widest=True, bound=bound))
+        if self.steady and all(isinstance(x, float) for _, _, size, fresh in transfers for x in (size, fresh)):
+            near, far = np.zeros((2, len(self.classes), 1)), np.zeros((2, len(self.classes), 1))
+            for c, row, size, from_dram in transfers:
+                near[row, c], far[row, c] = size, size * from_dram
+            moved = np.concatenate([near * tile, near * (tile * spread), far * (tile * spread)])
+        else:
+            moved = np.zeros((6, *self.counts.shape))
+            for c, row, size, from_dram in transfers:
+                moved[row, c] += size * tile
+                moved[row + 2, c] += size * tile * spread
+                moved[row + 4, c] += size * tile * spread * from_dram
         last = tile * o.bits if o.kind == "write" else none
         region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
         return Traffic(moved, last, last * spread, room, region)
@@ -198,7 +182,7 @@ class Nest:
         return found
 
     def _transfers(
-        self, o: NestOperand, keep: Keep | None, *, widest: bool = False
+        self, o: NestOperand, keep: Keep | None, *, widest: bool = False, bound: bool = False
     ) -> Iterator[tuple[int, int, Array, Array]]:
         """(class of steps, INNER_IN or INNER_OUT, bits of each of a tile's elements that move, how much of that is
         from or to DRAM). Of sums that leave unfinished, the first pass's are wide and the last pass's are not; here
@@ -206,7 +190,7 @@ class Nest:
         within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
         writes = o.kind == "write"
         done, held = self._finished_once(o), self._held(o, within)
-        more = self._first_pass(o, held or beyond)
+        more = 1.0 if bound else self._first_pass(o, held or beyond)
         spilling = [writes and self._spills(o, moving, within) for moving in self.classes]
         wide = widest and any(spilling)
         for c, moving in enumerate(self.classes):
@@ -214,7 +198,7 @@ class Nest:
             if changes is None:
                 continue
             bits = max(o.bits, o.partial_bits) if wide else o.partial_bits if spills else o.bits
-            one = changes * bits * (more if held else 1.0)
+            one = changes * float(bits) * (more if held else 1.0)
             fresh = 1.0 if not beyond else more if self._fresh(moving, o, beyond) else 0.0
             for out in (True, False) if spills else (writes,):
                 yield c, INNER_OUT if out else INNER_IN, one, fresh if not done else 1.0
@@ -232,7 +216,8 @@ class Nest:
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
         """Elements of a tile on average over all that move, so that they add up to what really moves.
 
-        Exact but for tiles of which the mask leaves only some rows, and for look-ups, which are taken as whole."""
+        Exact but for tiles of which the mask leaves only some rows, and for look-ups and groups of indices (`k // 4`)
+        that tiles cut, which are taken as whole."""
         elements, band, held = self.tiles.elements[o.name], self.problem.band, self._held(o, keep)
         plain = self.problem.proportional(o.name)
         apart, whole, edges = self._rows_apart(o, held), np.ones_like(elements), np.ones_like(elements)
@@ -264,6 +249,8 @@ class Nest:
     def _rows_apart(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether each row tile takes those columns of an operand that it needs, and not all that any row needs."""
         band = self.problem.band
+        if self.problem.crowd and {self.problem.crowd.col, self.problem.crowd.row or ""} <= {*o.loops, ""}:
+            return self.tiles.fill is not None
         if band is None or self.tiles.fill is None or band.col not in o.loops or self.thin != band.col:
             return False
         return not (held and self.thick in self.order[held.since :])
@@ -297,15 +284,17 @@ class Nest:
             spread = spread * self.tiles.ways[name]
         return spread
 
-    def _moves(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> Floats | None:
+    def _moves(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> Array | None:
         """1 where the operand's tile changes in this class of steps, None where it never does."""
         advanced = max((p for p in range(self.depth) if moved[p]), default=None)
         if keep and any(moved[p] for p in range(keep.since, self.depth) if self.order[p] not in o.loops):
             return None
         if advanced is None:
-            return np.ones_like(self.tiles.compute) if o.kind != "write" else None
+            return 1.0 if o.kind != "write" else None
         if self.order[advanced] in o.loops:
-            return np.ones_like(self.tiles.compute)
+            return 1.0
+        if self.steady:
+            return 1.0 if any(self.order[q] in o.loops for q in range(advanced + 1, self.depth)) else None
         inside = [self.multi[q] for q in range(advanced + 1, self.depth) if self.order[q] in o.loops]
         return np.maximum.reduce(inside) if inside else None
 
@@ -362,10 +351,10 @@ class Nest:
         dram = np.maximum(dram, np.maximum(m[DRAM_READ] / into, m[DRAM_WRITE] / out))
         last_dram = traffic.last_all / min(top.sink_bytes_per_cycle, out)
         once = compute + float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in levels)
-        found = []
+        found, kinds = [], self.tiles.partly or ((np.ones_like(compute), compute),)
         for share in shares:
             move = np.maximum(near, dram) / share
-            steps = (self.counts[1:] * np.maximum(move[1:], compute)).sum(0)
+            steps = sum((self.counts[1:] * np.maximum(move[1:], c) * often).sum(0) for often, c in kinds)
             found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram) / share))
         return found
 

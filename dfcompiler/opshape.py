@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import isfinite
 
+from dfcompiler.declarations import check
 from dfcompiler.diagnostics import Diag, Note, Span
 from dfcompiler.text import tree as t
 
 
 @dataclass(frozen=True)
 class Operand:
-    """A parameter or result with packs expanded; `dims` are index names, constants or expressions."""
+    """A parameter or result with packs expanded; `dims` are index names, constants or expressions.
+
+    `skewed` is the attribute that says how unlike in popularity the places are that an index tensor points to; `skew`
+    is its value, once the tensor is known.
+    """
 
     name: str
     role: str | None
@@ -24,6 +30,8 @@ class Operand:
     within: str | None = None
     distinct: str | None = None
     inout: bool = False
+    skewed: str | None = None
+    skew: float = 0.0
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -51,7 +59,8 @@ class Statement:
 
 @dataclass(frozen=True)
 class OpShape:
-    """An op instance without sizes: what facts are derived from."""
+    """An op instance without sizes: what facts are derived from. `inner` are tensors of indices made and used inside,
+    of which only the type is known."""
 
     name: str
     params: tuple[Operand, ...]
@@ -61,6 +70,7 @@ class OpShape:
     where: tuple[tuple[t.Rel, ...], ...]
     body: tuple[Statement, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    inner: tuple[Operand, ...] = ()
 
     @property
     def operands(self) -> tuple[Operand, ...]:
@@ -71,6 +81,10 @@ class OpShape:
     def operand(self, name: str) -> Operand | None:
         """The parameter or result of this name; None for a local tensor."""
         return next((o for o in self.operands if o.name == name), None)
+
+    def pointer(self, name: str) -> Operand | None:
+        """The tensor of indices of this name, as far as its type is known."""
+        return next((o for o in (*self.operands, *self.inner) if o.name == name and o.within), None)
 
 
 def children(e: t.Expr) -> tuple[t.Expr, ...]:
@@ -112,9 +126,10 @@ def accesses(e: t.Expr) -> Iterator[t.Access]:
 def bind(decl: t.OpDecl, ranks: tuple[int, ...]) -> OpShape:
     """Expand the packs of `decl` for operands of these ranks.
 
-    Raises Diag `op-arity` for a wrong number of operands, `op-rank` for a rank that does not fit and
+    Raises what `declarations.check` raises, Diag `op-arity` for a wrong number of operands, `op-rank` for a rank that does not fit and
     `op-ambiguous` where the ranks do not determine every pack.
     """
+    check(decl)
     if len(ranks) != len(decl.params):
         raise Diag(
             "op-arity",
@@ -172,8 +187,8 @@ class _Expander:
     def operand(self, p: t.Param) -> Operand:
         dims = tuple(e for d in p.type.dims for e in self.dim(d))
         w = p.type.within
-        within, distinct = (w.name, w.distinct) if w else (None, None)
-        return Operand(p.name, p.type.role, dims, within, distinct, p.inout, p.span)
+        within, distinct, skewed = (w.name, w.distinct, w.skew) if w else (None, None, None)
+        return Operand(p.name, p.type.role, dims, within, distinct, p.inout, skewed, span=p.span)
 
     def dim(self, d: t.Dim) -> tuple[t.Expr, ...]:
         if isinstance(d, t.DeviceDim):
@@ -239,8 +254,14 @@ def extents(
                 origin.setdefault(dim.name, (operand, axis))
     for d in shape.dims:
         value = evaluate(d.expr, sizes, attrs or {}, _defaults(shape))
-        if value is not None:
-            sizes.setdefault(d.name, value)
+        if value is not None and sizes.setdefault(d.name, value) != value:
+            operand, axis = origin[d.name]
+            raise Diag(
+                "op-size",
+                f"`{shape.name}`: `{d.name}` must be {value}, but is {sizes[d.name]} in `{operand.name}`",
+                d.span,
+                notes=(Note(f"`{d.name}` is axis {axis} of `{operand.name}`", operand.span),),
+            )
     for d in shape.dims:  # `dim group = |k| // |g|` constrains and names an index of a subscript only
         if d.name not in sizes:
             raise Diag("op-size", f"`{shape.name}`: cannot tell the size of `{d.name}`", d.span)
@@ -264,17 +285,20 @@ def evaluate(
     """An integer expression over extents and scalar attributes; None where a name is unknown."""
     match e:
         case t.Num(value):
-            return int(value)
+            return int(value) if isfinite(value) else None
         case t.Ext(name):
             return sizes.get(name)
         case t.Ref(name):
             given = attrs.get(name)
             if isinstance(given, int | float):
-                return int(given)
+                return int(given) if isfinite(given) else None
             return evaluate(defaults[name], sizes, attrs, defaults) if name in defaults else sizes.get(name)
         case t.Bin(op, a, b):
             x, y = evaluate(a, sizes, attrs, defaults), evaluate(b, sizes, attrs, defaults)
             return None if x is None or y is None else _integer(op, x, y)
+        case t.Call("minimum" | "maximum" as fn, (a, b)):
+            x, y = evaluate(a, sizes, attrs, defaults), evaluate(b, sizes, attrs, defaults)
+            return None if x is None or y is None else min(x, y) if fn == "minimum" else max(x, y)
         case _:
             return None
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from dfcompiler.steps import Step
 
 PIPELINES: dict[str, str] = {
-    "default": "lower-model,fuse-elementwise,batch-parts,tile,map-ilp,schedule",
-    "greedy": "lower-model,fuse-elementwise,batch-parts,tile,map-greedy,schedule",
+    "default": "lower-model,fuse-elementwise,fuse-attention,fuse-norm,batch-parts,tile,map-ilp,schedule",
+    "greedy": "lower-model,fuse-elementwise,fuse-attention,fuse-norm,batch-parts,tile,map-greedy,schedule",
 }
 
 
@@ -47,14 +47,14 @@ class Context:
     seed: int = 0
     time_limit_s: float = 60.0
     on_note: Callable[[Note], None] | None = dataclasses.field(default=None, compare=False, repr=False)
+    stored: bool = False  # weights have the types in which the checkpoint stores them
 
     def need(self, what: str) -> Any:
         """The model, step, dtypes or chip; raises Diag `missing-input` where the run was given none."""
         value = getattr(self, what)
         if value is None:
-            raise Diag(
-                "missing-input", f"this pipeline needs a {what}", hint="use `dfc compile`, or leave the pass out"
-            )
+            way = "give one with `--on CHIP`" if what == "chip" else "`dfc compile MODEL` gives one"
+            raise Diag("missing-input", f"this pass needs a {what}", hint=f"{way}, or leave the pass out")
         return value
 
     def note(self, message: str, span: Span | None = None) -> None:
@@ -159,9 +159,14 @@ def options(cls: type[Pass]) -> list[tuple[str, str, str]]:
     """Name, legal values in words and default (`required` where there is none) of every option of a pass."""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return [
-        (name, o.wants(), "required" if o.required else _show_value(cast("Value", _default(fields[o.field]))))
+        (name, o.wants(), "required" if o.required else _shown(cast("Value", _default(fields[o.field]))))
         for name, o in _options(cls).items()
     ]
+
+
+def _shown(default: Value) -> str:
+    """A default for people; it may be the empty text, which no pipeline can say."""
+    return "nothing" if default == "" else _show_value(default)
 
 
 # ---- from text ---------------------------------------------------------------------------------
@@ -325,7 +330,12 @@ def run_pipeline(
         nth = sum(q.name == p.name for q in pipeline[: index + 1])
         name = p.name if nth == 1 else f"{p.name}#{nth}"
         start = time.perf_counter()
-        graph = p.run(graph, ctx)
+        try:
+            graph = p.run(graph, ctx)
+        except Diag as error:
+            if error.code == "missing-input":
+                error.notes += (Note(f"in the pass `{name}`"),)
+            raise
         seconds[name] = time.perf_counter() - start
         if after is not None:
             after(name, graph, seconds[name])

@@ -7,22 +7,28 @@ lies whole inside a tile. Operands say how many bytes a tile touches and on whic
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.compose import Group
-from dfcompiler.dtypes import DtypeMap, bits
-from dfcompiler.facts import Array, Facts, facts
-from dfcompiler.masks import Intervals, Mask, attributes
-from dfcompiler.opshape import children
+from dfcompiler.counts import moved
+from dfcompiler.dtypes import DtypeMap, bits, element_bits, parse_dtype
+from dfcompiler.facts import Array, Facts, facts, groups
+from dfcompiler.hardware.template import Compute
+from dfcompiler.masks import Intervals, Mask
+from dfcompiler.opshape import OpShape, children
+from dfcompiler.rows import own_rows
+from dfcompiler.scalars import attributes
 from dfcompiler.text import tree as t
-from dfcompiler.text.tree import Expr, Ref
-from dfcompiler.work import Contraction
+from dfcompiler.work import Contraction, factors
+
+if TYPE_CHECKING:
+    from dfcompiler.grouping import Crowd
 
 Floats = npt.NDArray[np.float64]
 FAR_COLUMN = np.iinfo(np.int64).max  # where a row without columns starts: no hull takes it in
@@ -30,7 +36,7 @@ FAR_COLUMN = np.iinfo(np.int64).max  # where a row without columns starts: no hu
 
 @dataclass(frozen=True)
 class NestLoop:
-    """One loop over tiles: `size` points; `reduced` loops build up sums."""
+    """One loop over tiles: `size` points; `reduced` loops build up sums or carry a state, so one instance runs them."""
 
     name: str
     indices: tuple[str, ...]
@@ -66,11 +72,29 @@ class Problem:
     a_bits: int
     b_bits: int
     acc_bits: int
+    crowd: Crowd | None = None  # where rows are many or few in expectation, in place of a band
 
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of all contractions; points that do not exist are not counted."""
         return sum(self.mask.count(c.indices) for c in self.contractions)
+
+    def macs_on(self, template: Compute) -> float:
+        """Multiply-accumulates that a unit runs: without those of zeros where it skips them."""
+        return sum(self.mask.count(c.indices) * (0.5 if self.skips(c, template) else 1) for c in self.contractions)
+
+    def depth_on(self, c: Contraction, tile: Mapping[str, Array], template: Compute) -> Array:
+        """Steps along k that a unit runs for a tile: of every four that it touches two, where it skips zeros."""
+        k = self.role(c.k, tile)
+        return np.minimum(k, 2 * groups(k, 4)) if self.skips(c, template) else k
+
+    def skips(self, c: Contraction, template: Compute) -> bool:
+        """Whether a unit skips zeros and the stationary operand has two of every four along k, its last axis."""
+        kind = self.group.types.get(c.b)
+        sparsity = parse_dtype(kind.dtype).sparsity if kind else None
+        if sparsity is None or not sparsity.of_four or not template.skips_zeros():
+            return False
+        return {p.subs[-1] for p in self.facts.patterns[c.b]} <= {t.Ref(i) for i in c.k}
 
     @property
     def contractions(self) -> tuple[Contraction, ...]:
@@ -107,7 +131,9 @@ class Problem:
         if operand in self.group.types:
             return self.facts.reach(operand, extents, self.group.sizes, self.group.types[operand].shape)
         free = next(s.free for s in self.group.shape.body for a in s.targets if a.name == operand)
-        return _product(extents[i] for i in free)
+        step = self.facts.states.get(operand)  # of a state there is room for one step more: that before the tile
+        held = {step: 1.0 if operand in self.facts.passing else extents[step] + 1} if step else {}
+        return _product((extents | held | dict.fromkeys([self.facts.passing.get(operand, "")], 1.0))[i] for i in free)
 
     def proportional(self, operand: str) -> frozenset[str]:
         """Loops on which the elements that a tile touches grow in proportion; not those of look-ups and halos."""
@@ -123,16 +149,18 @@ class Problem:
         return _product(self.extent(i, tile) for i in indices)
 
     @cached_property
-    def band(self) -> Band | None:
+    def band(self) -> Band | Crowd | None:
         """The mask between two loops, where tiles may be empty; None where every tile has points."""
-        inter = self.mask.intervals(self.facts.indices)
+        if self.crowd:
+            return self.crowd
+        inter = self.mask.intervals(i for i in self.facts.indices if i not in self.facts.whole)
         if inter is None:
             return None
         of = {i: loop.name for loop in self.loops for i in loop.indices}
         rows = [r for r in inter.rows if self.facts.masked(r) and r in of]
         if inter.col not in of or len(rows) > 1:
             return None
-        return Band(of[inter.col], rows[0] if rows else None, self.loops, self.group.sizes, inter)
+        return Band(of[inter.col], rows[0] if rows else None, self.loops, self.group.sizes, inter.apart())
 
 
 class Band:
@@ -179,12 +207,18 @@ class Band:
     def pairs(self, rows: int, cols: int, others: tuple[int, ...]) -> float:
         """Steps over both loops, where all instances together take `rows` rows, `cols` columns and `others` at a
         time: the mean over the blocks of the others."""
-        key = (rows, cols, *others)
-        if key not in self._pairs:
-            lo, hi = self._hulls((*others, rows))
-            first, last = np.where(hi > lo, lo // cols, 0), np.where(hi > lo, -(-hi // cols), 0)
-            self._pairs[key] = float(_union(first, last).sum(-1).mean())
-        return self._pairs[key]
+        return float(self.pairs_of(rows, np.array([cols]), others)[0])
+
+    def pairs_of(self, rows: int, cols: npt.NDArray[np.int64], others: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """The same for many numbers of columns at once."""
+        missing = [c for c in np.unique(cols).tolist() if (rows, c, *others) not in self._pairs]
+        if missing:
+            lo, hi = (x[..., None] for x in self._hulls((*others, rows)))
+            wide = np.array(missing)
+            found = _union(np.where(hi > lo, lo // wide, 0), np.where(hi > lo, -(-hi // wide), 0)).sum(-2)
+            mean = found.reshape(-1, len(wide)).mean(0)
+            self._pairs |= {(rows, c, *others): float(n) for c, n in zip(missing, mean, strict=True)}
+        return np.array([self._pairs[rows, c, *others] for c in cols.tolist()])
 
     def width(self, rows: int) -> float:
         """Columns that blocks of `rows` rows touch, summed over the blocks: the mean over all other rows."""
@@ -205,6 +239,8 @@ class Band:
 
 def _union(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Length of the union of intervals over axis 0."""
+    if len(first) == 1:
+        return np.asarray(last[0] - first[0])
     order = np.argsort(first, axis=0)
     lo, hi = np.take_along_axis(first, order, 0), np.take_along_axis(last, order, 0)
     reached = np.maximum.accumulate(hi, axis=0)
@@ -214,10 +250,11 @@ def _union(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDA
 
 def problem(group: Group, dtypes: DtypeMap) -> Problem:
     """The loop nest of a group."""
+    group = own_rows(replace(group, shape=_skewed(group)))
     known = facts(group.shape)
     mask = Mask(group.shape, group.sizes, attributes(group.shape, group.sizes, group.attrs))
     loops = tuple(
-        NestLoop(x.name, x.indices, size, bool(set(x.indices) & known.reduced))
+        NestLoop(x.name, x.indices, size, bool(set(x.indices) & (known.reduced | known.sequential)))
         for x in known.loops
         if (size := prod(group.sizes[i] for i in x.indices)) > 1
     )
@@ -225,6 +262,15 @@ def problem(group: Group, dtypes: DtypeMap) -> Problem:
     acc = int(bits(dtypes.accumulate))
     operands = (*_outer(group, known, mask, loops, acc), *_locals(group, known, loops, acc, dtypes))
     return Problem(group, known, loops, operands, mask, a_bits, b_bits, acc)
+
+
+def _skewed(group: Group) -> OpShape:
+    """The group's op with the skew of its index tensors, which their types know."""
+    params, results = (
+        tuple(replace(o, skew=group.types[o.name].skew) for o in some)
+        for some in (group.shape.params, group.shape.results)
+    )
+    return replace(group.shape, params=params, results=results)
 
 
 def _on(loops: tuple[NestLoop, ...], indices: frozenset[str] | set[str]) -> frozenset[str]:
@@ -235,64 +281,45 @@ def _outer(group: Group, known: Facts, mask: Mask, loops: tuple[NestLoop, ...], 
     sums = {a.name for s in group.shape.body if s.over for a in s.targets}
     found = []
     for o in group.shape.operands:
-        width = bits(group.types[o.name].dtype)
+        width = group.types[o.name].bytes * 8 / group.types[o.name].elements
         on = _on(loops, known.depends(o.name))
-        moved = touched_elements(group, known, mask, o.name)
-        for kind, elements in moved.items():
+        for kind, elements in moved(known, mask, o.name, group.types[o.name].shape).items():
             partial = acc if kind == "write" and o.name in sums else 0
-            found.append(NestOperand(o.name, kind, on, width, partial, elements * width / 8))
+            found.append(NestOperand(o.name, kind, on, width, partial, float(elements) * width / 8))
     return found
 
 
-def touched_elements(group: Group, known: Facts, mask: Mask, operand: str) -> dict[str, float]:
-    """Elements of an operand that must be read and written at least once.
-
-    A row written inside the group need not be read: what an append writes, attention finds on chip.
-    """
-    full: dict[str, Array] = {i: float(n) for i, n in group.sizes.items()}
-    axes = group.types[operand].shape
-    count = {"read": 0.0, "write": 0.0}
-    for way in count:
-        patterns = [p for p in known.patterns[operand] if p.write is (way == "write")]
-        pieces = {p.subs: _pattern_elements(group, known, mask, operand, p.subs, full) for p in patterns}
-        count[way] = min(float(prod(axes)), sum(pieces.values()))
-    if count["read"] and count["write"]:
-        count["read"] = max(0.0, count["read"] - count["write"])
-    return {way: n for way, n in count.items() if n}
-
-
-def _pattern_elements(
-    group: Group, known: Facts, mask: Mask, operand: str, subs: tuple[Expr, ...], full: Mapping[str, Array]
-) -> float:
-    names = [s.name for s in subs if isinstance(s, Ref)]
-    if len(names) == len(subs):
-        users = [s.indices for s in group.shape.body if set(names) <= set(s.indices)]
-        seen = [mask.touched(indices, names) for indices in users]
-        return float(max(seen)) if seen else float(prod(group.sizes[n] for n in names))
-    return float(known.reach_of(subs, full, group.sizes, group.types[operand].shape))
-
-
 def _locals(group: Group, known: Facts, loops: tuple[NestLoop, ...], acc: int, dtypes: DtypeMap) -> list[NestOperand]:
-    outer = {o.name for o in group.shape.operands}
+    read = {name for name, patterns in known.patterns.items() if not all(p.write for p in patterns)}
+    outer = {o.name for o in group.shape.params} | {o.name for o in group.shape.results if o.name not in read}
     found: dict[str, NestOperand] = {}
     for s in group.shape.body:
         for a in s.targets:
             if a.name not in outer and a.name not in found:
                 width = acc if s.over else bits(dtypes.activation)
-                found[a.name] = NestOperand(a.name, "local", _on(loops, set(s.free)), width, 0, 0.0)
+                found[a.name] = NestOperand(
+                    a.name,
+                    "local",
+                    _on(loops, set(s.free) - {known.states.get(a.name), known.passing.get(a.name)}),
+                    width,
+                    0,
+                    0.0,
+                )
     return list(found.values())
 
 
 def _widths(group: Group, known: Facts, dtypes: DtypeMap) -> tuple[int, int]:
-    """Widths of streamed and stationary operands, the widest where contractions differ."""
+    """Widths of streamed and stationary operands, the widest where contractions differ. What is computed before it
+    is multiplied, such as codes times scales, is as wide as activations."""
 
-    def width(name: str) -> int:
-        return int(np.ceil(bits(group.types[name].dtype))) if name in group.types else int(bits(dtypes.activation))
+    def width(c: Contraction, name: str) -> int:
+        read = {f.name for f in factors(group.shape.body[c.statement].expr)[0] if isinstance(f, t.Access)}
+        return element_bits(group.types[name].dtype if name in read & set(group.types) else dtypes.activation)
 
     found = known.work.contractions
     if not found:
-        return int(bits(dtypes.activation)), int(bits(dtypes.activation))
-    return max(width(c.a) for c in found), max(width(c.b) for c in found)
+        return element_bits(dtypes.activation), element_bits(dtypes.activation)
+    return max(width(c, c.a) for c in found), max(width(c, c.b) for c in found)
 
 
 def _crooked(e: t.Expr, tensors: Collection[str]) -> frozenset[str]:

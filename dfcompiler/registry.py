@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from dfcompiler import content
@@ -32,11 +35,18 @@ def register(kind: str, name: str, cls: type) -> None:
 
 
 def lookup(kind: str, name: str, span: Span | None = None) -> type:
-    """The class of this kind and name; raises `unknown-pass` or `unknown-template` at `span`."""
+    """The class of this kind and name; raises `unknown-pass` or `unknown-template` at `span`.
+
+    Raises `bad-plugin` where the class lacks a method that its kind must have.
+    """
     known = names(kind)
     if name not in known:
         raise unknown(kind, name, known, span)
-    return _classes[kind, name]
+    cls = _classes[kind, name]
+    if inspect.isabstract(cls):
+        lacks = ", ".join(f"`{m}`" for m in sorted(getattr(cls, "__abstractmethods__", ())))
+        raise Diag("bad-plugin", f"the {kind} `{name}` lacks {lacks}", _span(cls), hint="every one must be there")
+    return cls
 
 
 def names(kind: str) -> list[str]:
@@ -56,6 +66,25 @@ def load() -> None:
             _import(path)
 
 
+def started() -> bool:
+    """Whether any class is known in this process yet; then there may be some that no content file holds."""
+    return bool(_classes)
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """What becomes known inside is forgotten at the end, so that its file can be read again."""
+    load()
+    held, modules = dict(_classes), set(sys.modules)
+    try:
+        yield
+    finally:
+        _classes.clear()
+        _classes.update(held)
+        for name in [m for m in sys.modules if m not in modules and m.startswith(f"{content.__name__}.")]:
+            del sys.modules[name]
+
+
 def _import(path: Path) -> None:
     try:
         importlib.import_module(content.module_name(path))
@@ -67,6 +96,16 @@ def _import(path: Path) -> None:
             raise
         message = f"the plug-in file cannot be imported: {type(error).__name__}: {error}"
         raise Diag("bad-plugin", message, _fault(path, error)) from error
+
+
+def fault(error: Exception) -> Diag | None:
+    """What to tell where an error came through a plug-in's file: the last place there; None for an error of ours."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if any(path.is_relative_to(folder) for folder in content.plugins()):
+            message = f"the plug-in failed: {type(error).__name__}: {error}"
+            return Diag("bad-plugin", message, _line(path, frame.lineno or 1), hint="DFC_DEBUG=1 prints the traceback")
+    return None
 
 
 def _fault(path: Path, error: Exception) -> Span:

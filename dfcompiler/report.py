@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from typing import Any
 
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline, energy_pj
 from dfcompiler.diagnostics import first_span
+from dfcompiler.exchanges import links_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
+from dfcompiler.schedule import Mapping as Mapped
 from dfcompiler.solution import Task
 
 
@@ -21,7 +24,7 @@ class OpReport:
     """One scheduled group: seconds from the start of the step (of its first repetition), bytes of one run.
 
     `op` joins the names of the ops in the group by `+`; `bound` is what it waits for longest: `compute`,
-    `vector`, `memory`, or `network` where none of these fills its time.
+    `vector`, `memory`, `link`, or `network` where none of these fills its time and latencies do.
     """
 
     name: str
@@ -62,8 +65,24 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class StageReport:
+    """The layers of one stage: pairs of a segment's number and how many of its layers; its time, and that of handing
+    `send_bytes` to the next."""
+
+    layers: tuple[tuple[int, int], ...]
+    latency_s: float
+    send_s: float
+    send_bytes: float
+
+
+@dataclass(frozen=True)
 class Report:
-    """Everything that `dfc compile` tells about a step."""
+    """Everything that `dfc compile` tells about a step.
+
+    On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
+    fullest, `energy_j` that of all. A next step may start after `interval_s`. Times of ops leave transfers between
+    stages out.
+    """
 
     model: str
     chip: str
@@ -91,6 +110,8 @@ class Report:
     roofline: Roofline
     layers: tuple[LayerReport, ...]
     ops: tuple[OpReport, ...]
+    interval_s: float = 0.0
+    stages: tuple[StageReport, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -120,10 +141,14 @@ def report(
     for op in ops:
         for level, moved in op.bytes.items():
             traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
+    if mapping.stages:
+        link = links_of(chip).part
+        traffic[link] = traffic.get(link, 0.0) + sum(s.send_bytes for s in mapping.stages)
+    many = prod(n for _, n in graph.mesh)
     return Report(
         model=graph.name,
         chip=chip.name,
-        devices=1,
+        devices=many * max(1, len(mapping.stages)),
         step=step,
         dtype=dtype,
         tokens=tokens,
@@ -140,14 +165,24 @@ def report(
         compulsory_bytes=limit.compulsory_bytes,
         macs=limit.macs,
         capacity=capacity,
-        energy_j=sum(op.energy_j * op.repeat for op in ops),
+        energy_j=many * (sum(op.energy_j * op.repeat for op in ops) + _sending_j(mapping, chip)),
         area_mm2=chip.area_mm2(),
         cost_usd=None,
         mapper=mapping.by,
         roofline=limit,
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
         ops=ops,
+        interval_s=mapping.interval * per_s,
+        stages=tuple(
+            StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
+        ),
     )
+
+
+def _sending_j(mapping: Mapped, chip: Chip) -> float:
+    """Energy of what a device hands to the next stage."""
+    sent = sum(s.send_bytes for s in mapping.stages)
+    return sent * links_of(chip).pj_per_byte * 1e-12 if sent else 0.0
 
 
 def _layer(x: Layer, start: int, per_s: float) -> LayerReport:
@@ -158,12 +193,11 @@ def _ops(graph: Graph, chip: Chip) -> Iterator[OpReport]:
     problems = columns_of(graph).problems
     for start, layer in mapping_of(graph).starts():
         for task in layer.solution.tasks:
-            yield _op(graph, chip, task, problems[task.column.nodes], start, layer.segment.repeat)
+            yield _op(graph, chip, task, problems.get(task.column.nodes), start, layer.segment.repeat)
 
 
-def _op(graph: Graph, chip: Chip, task: Task, p: Problem, start: int, repeat: int) -> OpReport:
+def _op(graph: Graph, chip: Chip, task: Task, p: Problem | None, start: int, repeat: int) -> OpReport:
     c, per_s = task.column, 1 / chip.clock_hz
-    unit = chip.units[c.unit]
     nodes = [graph.nodes[n] for n in c.nodes]
     span = first_span(nodes[0].loc)
     return OpReport(
@@ -177,7 +211,7 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem, start: int, repeat: in
         end_s=(start + task.end) * per_s,
         compute_s=c.tiling.compute_cycles * per_s,
         memory_s=c.tiling.memory_cycles * per_s,
-        flops=2.0 * p.macs + sum(v * (2 if k == "mac" else 1) for k, v in p.vector.items()),
+        flops=2.0 * p.macs + sum(v * (2 if k == "mac" else 1) for k, v in p.vector.items()) if p else 0.0,
         bytes=dict(c.tiling.level_bytes),
         tile=dict(c.tiling.tile),
         ways=dict(c.tiling.ways),
@@ -185,8 +219,8 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem, start: int, repeat: in
         keep={k.operand: k.where for k in c.tiling.keeps},
         dram_share=c.tiling.share,
         helper_share=c.tiling.helper_cycles / c.cycles,
-        utilization=utilization(p, unit, chip.units.get(c.helper or ""), c.cycles),
-        bound=bound_by(c),
+        utilization=utilization(p, chip.units[c.unit], chip.units.get(c.helper or ""), c.cycles) if p else 0.0,
+        bound=bound_by(c) if p else _exchange_bound(c, chip),
         energy_j=energy_pj(c, p, chip) * 1e-12,
         loc=str(span) if span else "",
     )
@@ -195,13 +229,21 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem, start: int, repeat: in
 def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> float:
     """The share of its time in which the busier of array and lanes does useful work at its peak."""
     peak = float(unit.template.peak_macs_per_cycle()) * unit.instances
-    macs = p.macs / peak / cycles if p.contractions and peak else 0.0
+    macs = p.macs_on(unit.template) / peak / cycles if p.contractions and peak else 0.0
     lanes = 0.0
     for kind, count in p.vector.items():
         runner = unit if unit.does(kind) else helper
         rate = float(runner.template.peak_ops_per_cycle(kind)) * runner.instances if runner else 0.0
         lanes += count / rate / cycles if rate else 0.0
     return min(1.0, max(macs, lanes))
+
+
+def _exchange_bound(c: Column, chip: Chip) -> str:
+    """What an exchange waits for: the bytes on the links, those in memory, or the latency of its steps."""
+    links, memory = links_of(chip), c.tiling.memory_cycles
+    linked = c.tiling.level_bytes[links.part] / links.bytes_per_s * chip.clock_hz
+    longest = max(linked, memory)
+    return "network" if longest < 0.5 * c.cycles else "link" if longest == linked else "memory"
 
 
 def bound_by(c: Column) -> str:

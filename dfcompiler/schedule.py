@@ -16,6 +16,7 @@ from dfcompiler.columns import UNITS, Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Graph, Place, regions
 from dfcompiler.solution import Solution, Task, shortest
+from dfcompiler.stages import Stage
 from dfcompiler.text.tree import Value
 
 
@@ -43,20 +44,34 @@ class Layer:
 
 @dataclass(frozen=True)
 class Mapping:
-    """What a mapper decided: a schedule for every segment, which run one after another."""
+    """What a mapper decided: a schedule for every segment, which run one after another, on the devices of several
+    stages where it has been cut."""
 
     by: str
     layers: tuple[Layer, ...]
+    stages: tuple[Stage, ...] = ()
 
     @property
     def cycles(self) -> int:
         """Cycles of the step."""
-        return sum(x.cycles for x in self.layers)
+        return sum(x.cycles for x in self.layers) + self.between
+
+    @property
+    def between(self) -> int:
+        """Cycles that stages add: transfers, and layers that no longer overlap."""
+        if not self.stages:
+            return 0
+        return sum(x.cycles + x.send_cycles for x in self.stages) - sum(x.cycles for x in self.layers)
+
+    @property
+    def interval(self) -> int:
+        """Cycles after which the next step may start: those of the slowest stage with its transfer."""
+        return max((x.cycles + x.send_cycles for x in self.stages), default=self.cycles)
 
     @property
     def bound(self) -> int:
-        """Cycles that no mapping can beat in the space of the mapper: these columns, segments and layers in turn."""
-        return sum(x.bound for x in self.layers)
+        """Cycles that no mapping can beat in the space of the mapper: these columns and cuts, layers in turn."""
+        return sum(x.bound for x in self.layers) + self.between
 
     def starts(self) -> Iterator[tuple[int, Layer]]:
         """Every layer with the cycle at which it starts."""

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.diagnostics import Diag, Span, nearest
-from dfcompiler.masks import FUNCTIONS, Floats, Ints, arithmetic, attributes, clause_indices
+from dfcompiler.masks import clause_indices
 from dfcompiler.opshape import OpShape, Statement, operand_axes
+from dfcompiler.scalars import FUNCTIONS, Floats, Ints, arithmetic, attributes
 from dfcompiler.text import tree as t
 from dfcompiler.work import factors, index_set
 
@@ -176,7 +177,7 @@ class _Run:
         below = [grid.full(self.value(f, grid)) for f in bottom]
         if sum(a.size > 1 for a in arrays) < 2 or any(a.shape[i] > 1 for a in below for i in over):
             return None
-        if grid.exists is not None and any(grid.exists.shape[i] > 1 for i in over):
+        if grid.exists is not None and not grid.exists.all():
             if not all(np.isfinite(a).all() for a in arrays):
                 return None  # zero times infinity: points that do not exist must be skipped, not weighed
             arrays.append(grid.exists.astype(np.float64))
@@ -304,6 +305,8 @@ class _Run:
                 raise _unknown("function", fn, FUNCTIONS, e.span)
             case t.Ref(name) | t.Ext(name) | t.Pack(name):
                 raise _unknown("index", name, (*grid.axes, *self.attrs), e.span)
+            case t.Text() | t.Field() | t.Entry():
+                raise Diag("bad-statement", "an operator knows numbers and tensors only", e.span)
 
 
 def _unknown(kind: str, name: str, known: Sequence[str] | Mapping[str, object], span: Span | None) -> Diag:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import ceil, prod
 
 import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.facts import Array
+from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile
 from dfcompiler.nest import (
@@ -19,6 +21,8 @@ from dfcompiler.nest import (
 from dfcompiler.problem import NestLoop, Problem
 
 Floats = npt.NDArray[np.float64]
+
+HALVES = (8, 4, 2, 1)  # parts of a tile's rows by which its cycles are told apart, where rows are few or many
 
 
 def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
@@ -54,12 +58,19 @@ def enumerate_tiles(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
     over: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
     for chosen in splits([x.size for x in parallel], unit.instances, spread=unit.levels[-1].multicast):
         ways = dict(zip((x.name for x in parallel), chosen, strict=True))
-        each = [tile_sizes(ceil(x.size / ways.get(x.name, 1)), grain[x.name]) for x in loops]
+        each = [_sizes(problem, x, ways.get(x.name, 1), grain[x.name]) for x in loops]
         for x, g in zip(loops, np.meshgrid(*each, indexing="ij"), strict=True):
             columns[x.name].append(g.ravel())
             over[x.name].append(np.full(g.size, ways.get(x.name, 1)))
     size = {n: np.concatenate(c).astype(np.float64) for n, c in columns.items()}
     return tiles_of(problem, unit, helper, size, {n: np.concatenate(c).astype(np.float64) for n, c in over.items()})
+
+
+def _sizes(problem: Problem, loop: NestLoop, ways: int, granule: int) -> npt.NDArray[np.int64]:
+    """Tile sizes of a loop on one of `ways` instances; places with rows of their own come one at a time."""
+    if problem.crowd and loop.name == problem.crowd.row:
+        return np.ones(1, dtype=np.int64)
+    return tile_sizes(ceil(loop.size / ways), granule)
 
 
 def by_pattern(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], Tiles]]:
@@ -108,9 +119,35 @@ def tiles_of(
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
     count = len(next(iter(size.values()))) if size else 1
     pairs, full = _masked(problem, unit, size, ways, count)
-    own, beside = tile_work(problem, unit, helper, Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs))
+    tiles = Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs, full)
     elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
-    return Tiles(size, ways, trips, _long(np.maximum(own, beside), count), _long(beside, count), pairs, full, elements)
+    if problem.crowd and pairs is not None:
+        return replace(_partly(problem, problem.crowd, unit, helper, tiles), elements=elements)
+    own, beside = tile_work(problem, unit, helper, tiles)
+    return replace(tiles, compute=_long(np.maximum(own, beside), count), helper=_long(beside, count), elements=elements)
+
+
+def _partly(problem: Problem, crowd: Crowd, unit: Unit, helper: Unit | None, tiles: Tiles) -> Tiles:
+    """Cycles by how full tiles are: up to an eighth of their rows, a quarter, half, all; each as its fullest."""
+    rows, ways = tiles.size[crowd.col], tiles.ways[crowd.col]
+    places = tiles.size[crowd.row] * tiles.ways[crowd.row] if crowd.row else np.ones_like(rows)
+    ends = [np.ceil(rows / part) for part in HALVES]
+    starts = [np.zeros_like(rows), *ends[:-1]]
+    more = [_fuller(crowd, places, rows * ways, start) for start in starts]
+    kinds, helped = [], np.zeros_like(rows)
+    for this, beyond, end in zip(more, [*more[1:], np.zeros_like(rows)], ends, strict=True):
+        own, beside = tile_work(problem, unit, helper, replace(tiles, size={**tiles.size, crowd.col: end}))
+        kinds.append((this - beyond, _long(np.maximum(own, beside), len(rows))))
+        helped = helped + (this - beyond) * beside
+    mean = np.asarray(sum(often * cycles for often, cycles in kinds))
+    return replace(tiles, compute=mean, helper=helped, partly=tuple(kinds))
+
+
+def _fuller(crowd: Crowd, places: Floats, rows: Floats, beyond: Floats) -> Floats:
+    """Of the steps that take so many places and rows, the part whose fullest tile has more than `beyond` rows."""
+    keys, back = np.unique(np.stack([places, rows, beyond], 1).astype(np.int64), axis=0, return_inverse=True)
+    found = [crowd.pairs(p, r, beyond=b) / crowd.pairs(p, r) for p, r, b in keys.tolist()]
+    return np.asarray(found)[back.ravel()]
 
 
 def _long(a: Array, count: int) -> Floats:
@@ -125,15 +162,19 @@ def _masked(
     if band is None or band.col not in size:
         return None, None
     none = np.ones(count)
-    row, split = (a.get(band.row or "", none) for a in (size, ways))
-    together = [size[x] * ways[x] for x in (band.col, *band.others)]
-    keys, back = np.unique(np.stack([row, split, *together], 1).astype(np.int64), axis=0, return_inverse=True)
-    pairs, full = np.ones(len(keys)), np.ones(len(keys))
-    for i, (r, w, c, *rest) in enumerate(keys.tolist()):
-        pairs[i] = band.pairs(r * w, c, tuple(rest))
-        seen = band.width(r * w) if unit.levels[-1].multicast else band.width(r) / w
-        full[i] = seen / (pairs[i] * c)
-    return pairs[back.ravel()], full[back.ravel()]
+    row, split = (a.get(band.row or "", none).astype(np.int64) for a in (size, ways))
+    col, *rest = ((size[x] * ways[x]).astype(np.int64) for x in (band.col, *band.others))
+    blocks, back = np.unique(np.stack([row * split, *rest], 1), axis=0, return_inverse=True)
+    pairs, seen = np.ones(count), np.ones(count)
+    for i, (rows, *others) in enumerate(blocks.tolist()):
+        here = np.flatnonzero(back.ravel() == i)
+        pairs[here] = band.pairs_of(rows, col[here], tuple(others))
+        if unit.levels[-1].multicast:
+            seen[here] = band.width(rows)
+    if not unit.levels[-1].multicast:
+        each, back = np.unique(row, return_inverse=True)
+        seen = np.array([band.width(r) for r in each.tolist()])[back.ravel()] / split
+    return pairs, np.divide(seen, pairs * col, out=np.zeros(count), where=pairs > 0)
 
 
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
@@ -141,7 +182,10 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
     size = tiles.size
     matrix = tuple(
         Contraction(
-            problem.role(c.batch, size), problem.role(c.m, size), problem.role(c.n, size), problem.role(c.k, size)
+            problem.role(c.batch, size),
+            problem.role(c.m, size),
+            problem.role(c.n, size),
+            problem.depth_on(c, size, unit.template),
         )
         for c in problem.contractions
     )
@@ -149,9 +193,10 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
     other: dict[str, Floats] = {}
     for term in problem.facts.work.terms:
         amount = np.asarray(problem.role(term.indices, size), dtype=np.float64)
+        made = problem.group.shape.body[term.statement].indices
         for x in problem.loops:
-            if x.reduced and not set(x.indices) & set(term.indices):
-                amount = amount / _per_sum(problem, tiles, x)  # once per sum, not per tile of it
+            if not set(x.indices) & set(term.indices if x.reduced else (*term.indices, *made)):
+                amount = amount / _per_sum(problem, tiles, x)  # once per sum, and once per tile of what is kept
         to = mine if unit.does(term.kind) else other
         to[term.kind] = to.get(term.kind, np.zeros(1)) + amount
     own = unit.template.cycles(Tile(matrix, mine, problem.a_bits, problem.b_bits, problem.acc_bits), unit.ports)
@@ -188,6 +233,7 @@ def select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
         None if tiles.pairs is None else pick(tiles.pairs),
         None if tiles.fill is None else pick(tiles.fill),
         {n: pick(a) for n, a in tiles.elements.items()},
+        tuple((pick(often), pick(cycles)) for often, cycles in tiles.partly),
     )
 
 

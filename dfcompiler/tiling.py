@@ -13,11 +13,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial, reduce
 from math import prod
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler import residency
+from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.nest import (
     ABOVE_READ,
@@ -40,6 +44,7 @@ Floats = npt.NDArray[np.float64]
 
 BLOCK = 2048  # tilings priced in one call: arrays of this length stay in a core's cache
 FIRST = 512  # the most promising ones go first: what they reach rules out most of the rest
+NARROW = 0.7  # where fewer of a block's tilings are worth pricing, the others are taken out first
 SHARES = (1.0, 0.5)  # of the way to memory that a column may reserve
 
 
@@ -90,12 +95,26 @@ class _Found:
 
 @dataclass
 class _Best:
-    """The best so far for each share, by (cycles, DRAM bytes, compute cycles)."""
+    """The best so far for each share, by (cycles, DRAM bytes, compute cycles); none takes more than `limits` say."""
 
+    limits: Mapping[float, float] = field(default_factory=dict)
     found: dict[float, _Found] = field(default_factory=dict)
 
     def bound(self, share: float) -> float:
-        return self.found[share].cycles if share in self.found else float("inf")
+        return self.found[share].cycles if share in self.found else self.limits.get(share, float("inf"))
+
+    def open(
+        self, shares: Sequence[float], floors: Sequence[Floats] | Floats, dram_bytes: Floats | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Where what was found may be bettered by what takes no less than `floors` say, per share: by time, or by
+        bytes in the same time."""
+        found = np.zeros(len(floors[0]), dtype=bool)
+        for share, cycles in zip(shares, floors, strict=True):
+            held = self.found.get(share)
+            fewer = True if held is None or dram_bytes is None else dram_bytes < held.dram_bytes * (1 - 1e-12)
+            bound = self.bound(share)
+            found |= (cycles < bound * (1 - 1e-12)) | ((cycles <= bound) & fewer)
+        return found
 
     def reached(self, share: float, cycles: float, dram_bytes: float) -> bool:
         """Whether what was found takes no longer and moves no more than this."""
@@ -108,15 +127,30 @@ class _Best:
             self.found[share] = found
 
 
-def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float] = SHARES) -> Search:
-    """The best tilings of a problem on a unit; `helper` runs the vector work that the unit cannot.
+def search(
+    problem: Problem,
+    unit: Unit,
+    helper: Unit | None,
+    shares: Sequence[float] = SHARES,
+    limits: Mapping[float, float] | None = None,
+) -> Search:
+    """The best tilings of a problem on a unit, in any of its loop forms; `helper` runs the vector work that the unit
+    cannot.
 
     An empty result says in `why` which constraint fails and by how much.
     """
     why = unable(problem, unit, helper)
     if why:
         return Search((), 0, why)
-    best, candidates = _Best(), 0
+    best, candidates, by_place = _Best(limits or {}), 0, grouped(problem)
+    for form in (by_place, problem) if by_place else (problem,):
+        more, why = _search(form, unit, helper, shares, best)
+        candidates += more
+    return Search(tuple(_tiling(f, s) for s, f in best.found.items()), candidates, "" if best.found else why)
+
+
+def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float], best: _Best) -> tuple[int, str]:
+    """Search one loop form for what is better than the best; the number of tilings, and why none is legal."""
     tiles = enumerate_tiles(problem, unit, helper)
     room = smallest_room(problem, tiles)
     capacity = unit.levels[-1].capacity_bytes
@@ -124,8 +158,8 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
         missing = (
             f"the smallest tile needs {room.min():,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
         )
-        return Search((), len(room), missing)
-    tiles = select(tiles, room <= capacity)
+        return len(room), missing
+    tiles, candidates = select(tiles, room <= capacity), 0
     for live, piece in by_pattern(problem, tiles):
         bounds = dict(zip(shares, lower_bounds(problem, unit, piece, shares), strict=True))
         candidates += len(piece.compute) * prod(range(1, len(live) + 1))
@@ -138,16 +172,15 @@ def search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[f
             block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
             least = {s: float(bounds[s][block].min()) for s in open_}
             _price(problem, unit, select(piece, block), live, least, best)
+    if not best.found and best.limits:
+        return candidates, "no tiling takes less than its parts one after another"
     if not best.found:
         tightest = min(
             float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in by_pattern(problem, tiles)
         )
-        return Search(
-            (),
-            candidates,
-            f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B",
-        )
-    return Search(tuple(_tiling(f, share) for share, f in best.found.items()), candidates)
+        why = f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
+        return candidates, why
+    return candidates, ""
 
 
 def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
@@ -175,14 +208,43 @@ def _price(
     levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
     capacity = unit.levels[-1].capacity_bytes
     above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else float("inf")
-    for order in itertools.permutations(live):
-        nest = Nest(problem, unit, tiles, order)
-        for keeps, traffic in nest.options(levels, capacity, above):
+    nests = [Nest(problem, unit, tiles, order) for order in itertools.permutations(live)]
+    floors = [np.stack(nest.cycles(residency.ideal(nest), shares)) for nest in nests]
+    for at in sorted(range(len(nests)), key=lambda i: float(floors[i][0].min())):
+        open_ = best.open(shares, floors[at])
+        if not open_.any():
+            continue
+        nest = _some(nests[at], open_)
+        each = residency.parts(nest, levels)
+        low = residency.floors(nest, each, capacity, above)
+        open_ = _open(nest, best, shares, reduce(add, low))
+        if not open_.any():
+            continue
+        if open_.mean() < NARROW:
+            nest = _some(nest, open_)
+            each = residency.parts(nest, levels)
+            low = residency.floors(nest, each, capacity, above)
+        hopeful = partial(_hopeful, nest, best, shares)
+        for keeps, traffic in residency.options(each, low, capacity, above, hopeful):
             fits = (traffic.room <= capacity) & (traffic.room_above <= above)
             for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
                 _keep_best(best, nest, traffic, keeps, share, np.where(fits, cycles, np.inf))
             if all(best.reached(s, least[s], problem.total_bytes) for s in shares):
                 return
+
+
+def _open(nest: Nest, best: _Best, shares: Sequence[float], floor: Traffic) -> npt.NDArray[np.bool_]:
+    """Which tilings may better what was found, with no less traffic than `floor`."""
+    return best.open(shares, nest.cycles(floor, shares), _dram_bytes(nest, floor))
+
+
+def _hopeful(nest: Nest, best: _Best, shares: Sequence[float], floor: Traffic) -> bool:
+    return bool(_open(nest, best, shares, floor).any())
+
+
+def _some(nest: Nest, which: npt.NDArray[np.bool_]) -> Nest:
+    """The nest with these of its tilings only."""
+    return nest if which.all() else Nest(nest.problem, nest.unit, select(nest.tiles, which), nest.order)
 
 
 def _keep_best(
@@ -192,11 +254,16 @@ def _keep_best(
     if not low <= best.bound(share):
         return
     ties = np.flatnonzero(cycles <= low)
-    dram = (nest.counts[:, ties] * traffic.moved[DRAM_READ:][:, :, ties].sum(0)).sum(0) + traffic.last_all[ties]
+    dram = _dram_bytes(nest, traffic)[ties]
     first = int(np.lexsort((nest.tiles.compute[ties], dram))[0])
     at = int(ties[first])
     room = float(traffic.room[at]), float(traffic.room_above[at])
     best.offer(share, _Found(float(low), float(dram[first]), float(nest.tiles.compute[at]), nest, keeps, at, room))
+
+
+def _dram_bytes(nest: Nest, traffic: Traffic) -> Floats:
+    """Bytes to and from DRAM of each tiling, all tiles as large as whole ones."""
+    return np.asarray((nest.counts * traffic.moved[DRAM_READ:].sum(0)).sum(0) + traffic.last_all)
 
 
 def _tiling(found: _Found, share: float) -> Tiling:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import lcm
 
 import numpy as np
 
 from dfcompiler.compose import Group, group
-from dfcompiler.execution import random_inputs, run_graph, trace
+from dfcompiler.devices import trace_device
+from dfcompiler.execution import dequantised, random_inputs, run_graph, trace
 from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, regions
-from dfcompiler.masks import Floats
-from dfcompiler.opshape import OpShape, walk
+from dfcompiler.opshape import OpShape, accesses, walk
+from dfcompiler.scalars import Floats
 from dfcompiler.semantics import run_op
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
@@ -38,7 +40,9 @@ class Mismatch:
 def equivalent(before: Graph, after: Graph, seed: int = 0, rtol: float = 1e-9) -> Mismatch | None:
     """None where both graphs give the same outputs (by position) and states (by name) for random inputs.
 
-    Errors are relative to the largest magnitude of the tensor. Run big graphs through `shrink` first.
+    A declared tensor has the same value in both. Where the second graph has further tensors that are its scales and
+    zero points by name, its codes are what the second graph takes, and what they stand for the first one. Errors are
+    relative to the largest magnitude of the tensor. Run big graphs through `shrink` first.
     """
     inputs = random_inputs(before, seed)
     others = random_inputs(after, seed)
@@ -47,7 +51,9 @@ def equivalent(before: Graph, after: Graph, seed: int = 0, rtol: float = 1e-9) -
             return Mismatch(name, f"is {list(inputs[name].shape)} before and {list(value.shape)} after")
     if len(before.outputs) != len(after.outputs):
         return Mismatch(after.name, f"has {len(before.outputs)} outputs before and {len(after.outputs)} after")
-    one, two = run_graph(before, inputs), run_graph(after, {**others, **inputs})
+    added = {name: value for name, value in others.items() if name not in inputs}
+    shared = {name: dequantised(name, {**added, name: others[name]}) for name in inputs if name in others}
+    one, two = run_graph(before, {**inputs, **shared}), run_graph(after, others)
     pairs = [*zip(before.outputs, after.outputs, strict=True), *((s, s) for s in one if s not in before.outputs)]
     for old, new in pairs:
         if new not in two:
@@ -80,9 +86,9 @@ def compare(name: str, before: Floats, after: Floats, rtol: float) -> Mismatch |
 def check_groups(graph: Graph, seed: int = 0, rtol: float = 1e-9) -> Mismatch | None:
     """None where every offered and every placed group, run as one op, equals its nodes run one by one."""
     asked = [*(o.nodes for o in graph.offers), *(p.nodes for p in graph.places)]
-    values = trace(graph, random_inputs(graph, seed))
+    values = trace_device(graph, seed) if graph.mesh else trace(graph, random_inputs(graph, seed))
     for names in dict.fromkeys(a for a in asked if len(a) > 1):
-        joined = group(graph, names)
+        joined = group(graph, names, guards=True)
         if isinstance(joined, Blocked):
             return Mismatch(names[0], f"{', '.join(names)} cannot run as one op: {joined.why}")
         found = check_group(graph, joined, values, rtol)
@@ -94,14 +100,11 @@ def check_groups(graph: Graph, seed: int = 0, rtol: float = 1e-9) -> Mismatch | 
 def check_group(graph: Graph, joined: Group, values: Mapping[str, Floats], rtol: float = 1e-9) -> Mismatch | None:
     """One group against `values`, which the graph's tensors have when its nodes run one by one."""
     nodes = [graph.nodes[n] for n in joined.nodes]
-    if joined.shape == graph.shape(nodes[0]):
-        operands = {p.name: _tokens(graph, joined, i, values) for i, p in enumerate(joined.shape.params)}
-        latest = {joined.shape.results[0].name: _results(joined, nodes, values)}
-    else:
-        operands = {p.name: values[p.name] for p in joined.shape.params}
-        latest = {o.name: values[_latest(nodes, graph, o.name)] for o in joined.shape.results}
+    operands = {p.name: operand_value(joined, p.name, values) for p in joined.shape.params}
+    latest = {n: values[_latest(nodes, graph, n)] for parts in joined.parts.values() for n in parts.tensors}
+    expected = {o.name: operand_value(joined, o.name, latest) for o in joined.shape.results}
     found = run_op(joined.shape, joined.sizes, joined.attrs, operands)
-    for name, value in latest.items():
+    for name, value in expected.items():
         mismatch = compare(name, value, found[name], rtol)
         if mismatch:
             return mismatch
@@ -117,18 +120,12 @@ def _latest(nodes: Sequence[Node], graph: Graph, name: str) -> str:
     return name
 
 
-def _tokens(graph: Graph, joined: Group, position: int, values: Mapping[str, Floats]) -> Floats:
-    """An operand of nodes that run side by side: shared, or one after the other along its first axis."""
-    shape = joined.types[joined.shape.params[position].name].shape
-    given = [graph.nodes[n].args[position] for n in joined.nodes]
-    if len(set(given)) == 1 and values[given[0]].shape == shape:
-        return values[given[0]]
-    return np.concatenate([values[a].reshape(-1, *shape[1:]) for a in given])
-
-
-def _results(joined: Group, nodes: Sequence[Node], values: Mapping[str, Floats]) -> Floats:
-    shape = joined.types[joined.shape.results[0].name].shape
-    return np.concatenate([values[n.name].reshape(-1, *shape[1:]) for n in nodes])
+def operand_value(joined: Group, operand: str, values: Mapping[str, Floats]) -> Floats:
+    """The value of a group's operand: that of its tensor, or of several one after another."""
+    parts, shape = joined.parts[operand], joined.types[operand].shape
+    before, after = shape[: parts.before], shape[len(shape) - parts.after :]
+    pieces = [values[n].reshape(*before, -1, *after) for n in parts.tensors]
+    return np.concatenate(pieces, axis=parts.before).reshape(shape)
 
 
 # ---- small sizes -------------------------------------------------------------------------------
@@ -143,30 +140,35 @@ def small(size: int) -> int:
     return size if size <= 4 else max(4, 2 * size.bit_length() - 4)
 
 
-def shrink(graph: Graph) -> Graph:
+def shrink(graph: Graph, multiples: Mapping[Axis, int] | None = None) -> Graph:
     """The graph with small sizes that fit together, offers kept and places too; regions run twice.
 
     A size depends on the one it had, so the graphs before and after a pass shrink alike. Axes that an
     op calls by one index keep one size; `past` tokens and new ones still fit the cache; an extent that a
-    `dim` divides stays a multiple; an attribute that gives an extent follows it.
+    `dim` divides stays a multiple; an attribute that gives an extent follows it. `multiples` are numbers that sizes
+    of some axes are multiples of, such as the devices that share them.
     """
-    return _Shrink(graph).graph()
+    return _Shrink(graph, multiples or {}).graph()
 
 
 class _Shrink:
-    def __init__(self, source: Graph) -> None:
+    def __init__(self, source: Graph, multiples: Mapping[Axis, int]) -> None:
         self.source = source
+        self.steps: dict[Axis, int] = {}  # by root
         self.parent: dict[Axis, Axis] = {}
         self.fixed: dict[Axis, int] = {}  # sizes by root: set once all axes are united
         self.shapes = {n.name: source.shape(n) for n in source.nodes.values()}
         self.indices = {n.name: self.index_axes(n) for n in source.nodes.values()}
         self.unite_carries()
+        for axis, step in multiples.items():
+            root = self.find(axis)
+            self.steps[root] = lcm(step, self.steps.get(root, 1))
         for node in source.nodes.values():
             self.divide(node)
         self.sequences = {(name, *ends) for shape in self.shapes.values() for name, ends in _differences(shape)}
         rooms: dict[Axis, int] = {}
         for node in source.nodes.values():
-            for root, room in self.reach(node):
+            for root, room in (*self.reach(node), *self.rows(node)):
                 rooms[root] = max(room, rooms.get(root, 0))
         self.fixed |= rooms
 
@@ -207,15 +209,22 @@ class _Shrink:
         if root not in self.fixed:
             kind = self.source.type_of(root[0])
             self.fixed[root] = small(kind.within or 1 if root[1] < 0 else kind.shape[root[1]])
-        return self.fixed[root]
+        step = self.steps.get(root, 1)
+        return -(-self.fixed[root] // step) * step
 
     def divide(self, node: Node) -> None:
-        """The extent that `dim group = |k| // |g|` or `dim i = |e| // 2` divides stays a multiple."""
+        """The extent that `dim group = |k| // |g|` or `dim i = |e| // 2` divides stays a multiple; a group is a whole
+        row, a single element or a pair, whatever `|k|` is, so that it does not depend on this node."""
         axes = self.indices[node.name]
         for d in self.shapes[node.name].dims:
             match d.expr:
-                case t.Bin("//", t.Ext(name), t.Ext(by)):
-                    self.fixed[self.find(axes[name])] = 2 * self.size(axes[by])
+                case t.Bin("//", t.Ext(name), t.Ext(by)) if by not in axes:  # as many groups as an attribute says
+                    known = self.source.sizes(node)
+                    self.fixed[self.find(axes[name])] = small(known[by]) * small(known[name] // known[by])
+                case t.Bin("//", t.Ext(name), t.Ext(by)) if (whole := self.size(axes[name])) > 4:
+                    known = self.source.sizes(node)
+                    parts = {1: 1, known[name]: whole}.get(known[by], whole // 2)
+                    self.fixed[self.find(axes[by])] = parts
                 case t.Bin("//", t.Ext(name), t.Num(by)):
                     whole = self.size(axes[name])
                     self.fixed[self.find(axes[name])] = whole + -whole % int(by)
@@ -230,6 +239,17 @@ class _Shrink:
                 past = _longest(self.attribute(node, name, attrs[name]))
                 yield self.find(axes[whole]), self.size(axes[new]) + past + min(spare, _SPARE)
 
+    def rows(self, node: Node) -> Iterator[tuple[Axis, int]]:
+        """An axis that is read at an index shifted by attributes, as a table of positions is, and room for it."""
+        shape, axes, attrs = self.shapes[node.name], self.indices[node.name], dict(node.attrs)
+        behind = dict(zip((p.name for p in shape.params), node.args, strict=True))
+        for a in (a for s in shape.body for a in accesses(s.expr) if a.name in behind):
+            for axis, sub in enumerate(a.subs):
+                terms = [x.name for x in _sum(sub) if isinstance(x, t.Ref | t.Access)]
+                if len(terms) > 1 and terms[0] in axes and set(terms[1:]) <= {x.name for x in shape.attrs}:
+                    shifts = (self.attribute(node, n, attrs[n]) for n in terms[1:] if n in attrs)
+                    yield self.find((behind[a.name], axis)), self.size(axes[terms[0]]) + sum(map(_longest, shifts))
+
     def attribute(self, node: Node, name: str, value: AttrValue) -> AttrValue:
         """An attribute that fits the small sizes."""
         shape, axes = self.shapes[node.name], self.indices[node.name]
@@ -237,9 +257,9 @@ class _Shrink:
         if isinstance(value, tuple):
             count = self.size(axes[declared.dims[0]])
             value = tuple(value[round(i)] for i in np.linspace(0, len(value) - 1, count))
-        gives = next((d.name for d in shape.dims if d.expr == t.Ref(name)), None)
-        if gives in axes:
-            return self.size(axes[gives])
+        gives = next((d.name for d in shape.dims if _given(d.expr) == t.Ref(name)), None)
+        if gives is not None and not isinstance(value, tuple):
+            return self.size(axes[gives]) if gives in axes else small(int(value))
         if any(name == known for known, _, _ in self.sequences):
             return tuple(map(small, value)) if isinstance(value, tuple) else small(int(value))
         if isinstance(declared.default, t.Ext):  # how many of an extent count, such as `fresh`
@@ -276,6 +296,24 @@ class _Shrink:
         shape = tuple(self.size((x.name, axis)) for axis in range(len(x.type.shape)))
         within = None if x.type.within is None else self.size((x.name, -1))
         return replace(x, type=replace(x.type, shape=shape, within=within))
+
+
+def _sum(e: t.Expr) -> Iterator[t.Expr]:
+    """The summands of an expression."""
+    match e:
+        case t.Bin("+", a, b):
+            yield from (*_sum(a), *_sum(b))
+        case _:
+            yield e
+
+
+def _given(e: t.Expr) -> t.Expr:
+    """What gives an extent, also where it is capped: `top` of `minimum(top, |t|)`."""
+    match e:
+        case t.Call("minimum", (wanted, t.Ext())):
+            return wanted
+        case _:
+            return e
 
 
 def _longest(value: AttrValue) -> int:

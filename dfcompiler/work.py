@@ -16,6 +16,8 @@ from dfcompiler.opshape import OpShape, Statement, walk
 from dfcompiler.text import tree as t
 
 _KINDS = {"+": "add", "-": "add", "*": "mul", "/": "div", "//": "div", "%": "div"}
+# What a unit is asked for, where it is not called like the function: `erf` is a special function as `tanh` is.
+_CALLS = {"maximum": "max", "minimum": "max", "equal": "cmp", "erf": "tanh"}
 _REDUCERS = {"sum": "add", "max": "max", "min": "max", "topk": "cmp"}
 
 
@@ -170,7 +172,7 @@ def _expression(shape: OpShape, number: int, e: t.Expr) -> Iterator[Term]:
         case t.Neg(a):
             yield from _expression(shape, number, a)
         case t.Call(fn, args):
-            yield Term("max" if fn in ("maximum", "minimum") else fn, index_set(shape, e), number)
+            yield Term(_CALLS.get(fn, fn), index_set(shape, e), number)
             for arg in args:
                 yield from _expression(shape, number, arg)
         case _:
@@ -192,7 +194,7 @@ def _indexed(shape: OpShape, number: int, e: t.Expr) -> Iterator[Term]:
         case t.Neg(a):
             yield from _indexed(shape, number, a)
         case t.Call(fn, args) if index_set(shape, e):
-            yield Term(fn, index_set(shape, e), number)
+            yield Term(_CALLS.get(fn, fn), index_set(shape, e), number)
             for arg in args:
                 yield from _indexed(shape, number, arg)
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfcompiler.compose import Group, group, shared_weights
+from dfcompiler.compose import Group, group
 from dfcompiler.facts import facts
 from dfcompiler.graph import Graph, Node, Offer
 from dfcompiler.pipeline import Context, Pass
@@ -22,8 +22,6 @@ class BatchParts(Pass, name="batch-parts"):
         offers = [
             Offer(self.name, tuple(n.name for n in nodes))
             for nodes in by_weights.values()
-            if len(nodes) > 1
-            and shared_weights(graph, nodes)
-            and isinstance(group(graph, [n.name for n in nodes]), Group)
+            if len(nodes) > 1 and isinstance(group(graph, [n.name for n in nodes]), Group)
         ]
         return graph.offer(*offers)

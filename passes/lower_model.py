@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dfcompiler.graph import Graph, Tensor
 from dfcompiler.lowering import Lowering
+from dfcompiler.parameters import Names
 from dfcompiler.pipeline import Context, Pass
 
 
@@ -15,7 +16,9 @@ class LowerModel(Pass, name="lower-model"):
     rolled up in a region; a name that is bound again inside one is carried to the next layer."""
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
-        lowering = Lowering(ctx.need("model"), ctx.need("dtypes"), ctx.need("step").parts)
+        model = ctx.need("model")
+        stored = model.quantization if ctx.stored else None
+        lowering = Lowering(model, ctx.need("dtypes"), ctx.need("step").parts, stored)
         scopes = [dict[str, Tensor]() for _ in lowering.parts]
-        body = lowering.body(lowering.model.family.body, scopes, dict(lowering.model.params), ())
+        body = lowering.body(lowering.model.family.body, scopes, Names(lowering.model.config), ())
         return replace(graph, name=lowering.model.name, body=body, outputs=tuple(lowering.outputs))

@@ -6,7 +6,6 @@ import time
 
 from dfcompiler.columns import flow_of
 from dfcompiler.graph import Graph
-from dfcompiler.ilp import solve
 from dfcompiler.listing import first_schedule, require_columns
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.schedule import columns_of, with_mapping
@@ -24,6 +23,8 @@ class MapIlp(Pass, name="map-ilp"):
             raise ValueError("time-limit-s must be positive")
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
+        from dfcompiler.ilp import solve  # the solver takes longer to import than all else: only who solves waits
+
         columns = columns_of(graph)
         limit = self.time_limit_s or ctx.time_limit_s
         deadline = time.perf_counter() + limit

@@ -21,7 +21,7 @@ from itertools import product
 
 import numpy as np
 
-from dfcompiler.hardware.axes import Array, axis, bits, ints
+from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, classes, digits, slowest
 
@@ -35,9 +35,17 @@ class MacTree(Compute, name="mac-tree"):
     stages: int = axis(2, ints(0, 64), unit="stage", doc="pipeline stages beside the tree: multiply, accumulate")
     operand_bits: int = axis(16, bits(4, 8, 16, 32), unit="bit", doc="width of the multipliers' operands")
     acc_bits: int = axis(32, bits(16, 24, 32, 48, 64), unit="bit", doc="width of the accumulators")
+    sparsity: str = axis(
+        "none",
+        one_of("none", "two-of-four"),
+        doc="zeros skipped: those of weights of which two of every four along k are kept; selectors take no area yet",
+    )
 
     def runs(self, kind: str) -> bool:
         return kind == "mac"
+
+    def skips_zeros(self) -> bool:
+        return self.sparsity == "two-of-four"
 
     def cycles(self, tile: Tile, ports: Ports) -> Array:
         passes = digits(tile.a_bits, self.operand_bits) * digits(tile.b_bits, self.operand_bits)

@@ -58,9 +58,17 @@ class SystolicArray(Compute, name="systolic-array"):
     )
     operand_bits: int = axis(16, bits(4, 8, 16, 32), unit="bit", doc="width of the multiplier's operands")
     acc_bits: int = axis(32, bits(16, 24, 32, 48, 64), unit="bit", doc="width of the accumulator")
+    sparsity: str = axis(
+        "none",
+        one_of("none", "two-of-four"),
+        doc="zeros skipped: those of weights of which two of every four along k are kept; selectors take no area yet",
+    )
 
     def runs(self, kind: str) -> bool:
         return kind == "mac"
+
+    def skips_zeros(self) -> bool:
+        return self.sparsity == "two-of-four"
 
     def cycles(self, tile: Tile, ports: Ports) -> Array:
         passes = digits(tile.a_bits, self.operand_bits) * digits(tile.b_bits, self.operand_bits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 EXAMPLES = os.environ.get("DFC_FUZZ", "")
@@ -20,3 +21,8 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("dfc")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The update mode of tests/test_files.py."""
+    parser.addoption("--update-files", action="store_true", help="let tests/files/**/*.test expect what is printed now")

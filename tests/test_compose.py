@@ -13,6 +13,7 @@ from dfcompiler.compose import group
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.execution import random_inputs, run_graph, trace
+from dfcompiler.facts import facts
 from dfcompiler.graph import Graph, Node, Offer, Place, regions
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.models import library, load_model
@@ -30,12 +31,20 @@ def lowered(name: str = "llama3-8b") -> Graph:
     return lower_model().run(Graph("g"), context)  # type: ignore[no-any-return]
 
 
-LAYER = "h q k v qr kr kc_1 vc_1 o a x_1 h_1 u g m y x_2"
+LAYER = "h q k v qr kr kc vc o a x_1 h_1 u g m y x_2"
 
 
-def prefill(text: str) -> tuple[str, ...]:
-    """Names of one part: `x_1` is `x_prefill_1`."""
-    return tuple("_prefill_".join(n.split("_")) if "_" in n else f"{n}_prefill" for n in text.split())
+@cache
+def names_of(part: str) -> dict[str, str]:
+    """Short names for the nodes of one part's layer, by what they read."""
+    graph = lowered()
+    mine = [n for n in graph.nodes.values() if graph.repeats[n.name] > 1 and part in n.name]
+    return dict(zip(LAYER.split(), (n.name for n in mine), strict=True))
+
+
+def nodes(text: str) -> tuple[str, ...]:
+    """`q` is the prefill's, `q.decode` the decode's; what is in no layer goes by its own name."""
+    return tuple(names_of(w.partition(".")[2] or "prefill").get(w.partition(".")[0], w) for w in text.split())
 
 
 def check(names: tuple[str, ...]) -> Mismatch | None:
@@ -48,51 +57,113 @@ def check(names: tuple[str, ...]) -> Mismatch | None:
 @pytest.mark.parametrize(
     "names",
     [
-        prefill("u m"),
-        prefill("y x_2"),
-        prefill("u g m"),
-        prefill("u g m y x_2"),
-        prefill("h q"),
-        prefill("q qr"),
-        prefill("kr kc_1"),
-        prefill("o a x_1"),
-        prefill("kc_1 vc_1 o"),
-        prefill(LAYER),
-        ("q_prefill", "q_decode"),
-        ("x_prefill", "x_decode"),
-        ("logits_prefill", "logits_decode"),
+        "q",
+        "u m",
+        "y x_2",
+        "u g",
+        "u g m",
+        "u g m y x_2",
+        "h q",
+        "q k v",
+        "h q k v",
+        "q qr",
+        "kr kc",
+        "k kr kc",
+        "o a x_1",
+        "a x_1 h_1",
+        "kc vc o",
+        LAYER,
+        "q q.decode",
+        "u u.decode g g.decode",
+        "h h.decode",
+        "x_prefill x_decode",
+        "logits_prefill logits_decode",
     ],
-    ids=" ".join,
 )
-def test_a_group_equals_its_nodes(names: tuple[str, ...]) -> None:
-    assert check(names) is None
-
-
-def test_a_single_node_is_a_group() -> None:
-    assert check(("q_prefill",)) is None
+def test_a_group_equals_its_nodes(names: str) -> None:
+    assert check(nodes(names)) is None
 
 
 def test_what_is_inside_is_no_operand() -> None:
     graph = lowered()
-    joined = group(graph, prefill("u g m y"))
+    joined = group(graph, nodes("u g m y"))
     assert not isinstance(joined, Blocked)
-    assert [o.name for o in joined.shape.params] == ["h_prefill_1", "w1", "w3", "w2"]
-    assert [o.name for o in joined.shape.results] == ["y_prefill"]
+    norm = graph.nodes[nodes("u")[0]].args[0]
+    assert [o.name for o in joined.shape.params] == [norm, "w1", "w3", "w2"]
+    assert [o.name for o in joined.shape.results] == list(nodes("y"))
     assert joined.sizes["k"] == 4096
+
+
+# ---- side by side ------------------------------------------------------------------------------
+
+
+def test_projections_of_the_same_activations_are_one_wide_one() -> None:
+    graph = lowered()
+    joined, alone = group(graph, nodes("q k v")), group(graph, nodes("q"))
+    assert not isinstance(joined, Blocked)
+    assert not isinstance(alone, Blocked)
+    assert joined.types["w"].elements == sum(graph.tensors[w].type.elements for w in ("wq", "wk", "wv"))
+    assert joined.types["x"] == alone.types["x"]
+    assert joined.parts["w"].tensors == ("wq", "wk", "wv")
+    assert len(facts(joined.shape).work.contractions) == 1
+
+
+def test_parts_of_a_step_are_one_long_one() -> None:
+    graph = lowered()
+    joined = group(graph, nodes("q q.decode"))
+    assert not isinstance(joined, Blocked)
+    rows = [graph.type_of(n).elements for n in nodes("h h.decode")]
+    assert joined.types["x"].elements == sum(rows)
+    assert joined.types["w"].elements == graph.type_of("wq").elements
+
+
+SIDE = """graph g {{
+  input a: bf16 [2, 5, 4]
+  input b: bf16 [3, 5, 4]
+  input k: bf16 [3, 5, 4]
+  {nodes}
+  output y, z
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("y: bf16 [2, 5, 4] = rope(a)\n z: bf16 [3, 5, 4] = rope(b)", ""),
+        ("y: bf16 [3, 5, 4] = add(b, k)\n z: bf16 [3, 5, 4] = add(k, b)", ""),
+        ("weight w: bf16 [4]\n y: bf16 [2, 5, 4] = rmsnorm(a, w)\n z: bf16 [3, 5, 4] = rmsnorm(b, w)", "one"),
+        ("y: bf16 [3, 5, 4] = add(k, b)\n z: bf16 [3, 5, 4] = add(k, y)", ""),
+        (
+            "weight w: bf16 [4]\nweight v: bf16 [4]\n{y} = rmsnorm(b, w)\n{z} = rmsnorm(b, v)",
+            "",
+        ),
+        ("weight w: bf16 [4]\ny: bf16 [2, 5, 4] = rmsnorm(a, w) {eps = 1}\nz: bf16 [3, 5, 4] = rmsnorm(b, w)", ""),
+    ],
+    ids=["nothing shared", "exchanged", "one norm", "in turn", "no dimension left", "attributes"],
+)
+def test_only_what_nothing_tells_apart_is_put_side_by_side(text: str, why: str) -> None:
+    graph = parse_graph(
+        Source("g", SIDE.format(nodes=text.replace("{y}", "y: bf16 [3, 5, 4]").replace("{z}", "z: bf16 [3, 5, 4]"))),
+        library(),
+    )
+    joined = group(graph, ("y", "z"))
+    assert not isinstance(joined, Blocked)
+    assert (len(joined.shape.results) == 1) is bool(why)
+    assert check_group(graph, joined, trace(graph, random_inputs(graph))) is None
 
 
 def test_a_scan_in_a_group_keeps_its_state() -> None:
     text = """graph g {
-      input x: bf16 [2, 5, 3, 4]
-      input dt: bf16 [2, 5, 3]
-      weight a: bf16 [3]
-      input bb: bf16 [2, 5, 6]
-      input cc: bf16 [2, 5, 6]
-      input h0: bf16 [2, 3, 4, 6]
-      x1: bf16 [2, 5, 3, 4] = silu(x)
-      y: bf16 [2, 5, 3, 4], h1: bf16 [2, 3, 4, 6] = ssd(x1, dt, a, bb, cc, h0)
-      z: bf16 [2, 5, 3, 4] = add(y, x1)
-      output z, h1
+      input x: bf16 [2, 5, 3, 2, 4]
+      input dt: bf16 [2, 5, 3, 2]
+      weight a: bf16 [3, 2]
+      input bb: bf16 [2, 5, 3, 6]
+      input cc: bf16 [2, 5, 3, 6]
+      state h0: bf16 [2, 3, 2, 4, 6]
+      x1: bf16 [2, 5, 3, 2, 4] = silu(x)
+      y: bf16 [2, 5, 3, 2, 4] = ssd(x1, dt, a, bb, cc, h0)
+      z: bf16 [2, 5, 3, 2, 4] = add(y, x1)
+      output z
     }"""
     graph = parse_graph(Source("g", text), library()).offer(Offer("test", ("x1", "y", "z")))
     assert check_groups(graph) is None
@@ -112,8 +183,21 @@ def test_locals_do_not_take_the_names_of_tensors() -> None:
     assert check_groups(replace(graph, offers=(Offer("test", ("y", "z", "out")),))) is None
 
 
+def test_two_indices_of_one_op_stay_two() -> None:
+    text = """graph g {
+      input x: bf16 [4, 4]
+      weight w: bf16 [4, 4]
+      y: bf16 [4, 4] = linear(x, w)
+      z: bf16 [4, 4] = add(x, y)
+      output z
+    }"""
+    joined = group(parse_graph(Source("g", text), library()), ("y", "z"))
+    assert isinstance(joined, Blocked)
+    assert "would be one index" in joined.why
+
+
 def test_a_group_with_a_gap_is_blocked() -> None:
-    assert isinstance(group(lowered(), prefill("q o")), Blocked)
+    assert isinstance(group(lowered(), nodes("q o")), Blocked)
 
 
 # ---- before and after --------------------------------------------------------------------------
@@ -170,10 +254,10 @@ def test_comparison() -> None:
 
 def test_offers_and_places_are_run() -> None:
     graph = shrink(lowered())
-    good, bad = prefill("u m"), prefill("u g")
+    good, beside = nodes("u m"), nodes("u g")
     assert check_groups(replace(graph, offers=(Offer("test", good),))) is None
-    assert check_groups(replace(graph, places=(Place(good, "sa"), Place(("y_decode",), "sa")))) is None
-    assert check_groups(replace(graph, offers=(Offer("test", bad),))) is None
+    assert check_groups(replace(graph, places=(Place(good, "sa"), Place(nodes("y.decode"), "sa")))) is None
+    assert check_groups(replace(graph, offers=(Offer("test", beside),))) is None
 
 
 # ---- small sizes -------------------------------------------------------------------------------
@@ -196,7 +280,7 @@ def test_shrinking_keeps_what_belongs_together() -> None:
     assert isinstance(past, tuple)
     assert sizes["t"] == sizes["s"] + max(past)
     assert len(past) == sizes["b"] == 3
-    assert attrs["past"] == dict(graph.nodes["qr_decode"].attrs)["past"]
+    assert attrs["past"] == dict(graph.nodes[nodes("qr.decode")[0]].attrs)["past"]
     assert graph.type_of("ids_decode").within == graph.type_of("table").shape[0]
     assert shrink(lowered()) == graph
 

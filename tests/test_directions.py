@@ -14,9 +14,12 @@ ENGINE = ROOT / "dfcompiler"
 
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
-diagnostics content registry text dtypes opshape masks work stream facts semantics graph calls execution compose verify
-steps models lowering graphtext hardware pipeline problem nest tiles tiling paths columns solution listing program ilp
-schedule cost report api rtl outputs cli __main__
+diagnostics cache content registry text dtypes rounding modules checkpoint declarations opshape renaming scalars
+routing bounds strips masks work scaling stream facts sharding fission slices counts semantics graph meshes census
+calls collectives elimination partition spreading kin execution devices siblings compose rows verify resizing stages
+steps parameters fields models layers lowering graphtext hardware pipeline parallelism problem grouping nest residency
+replay tiles tiling exchanges paths columns solution listing program ilp schedule pipelining audit cost report api rtl
+outputs cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

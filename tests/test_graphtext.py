@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tiny import DEEPSEEK, tiny
 
 from dfcompiler import registry
 from dfcompiler.diagnostics import Diag, Source
@@ -40,14 +41,10 @@ def test_round_trip_of_models(name: str, what: Step) -> None:
     assert again(graph, library()) == graph
 
 
-WIDTHS = {"L": 5, "K": 2, "D": 16, "H": 4, "QR": 12, "C": 8, "EN": 4, "ER": 4, "EV": 6, "F": 20}
-DEEPSEEK = {**WIDTHS, "FM": 10, "X": 6, "J": 2, "FS": 10, "V": 30, "eps": 1e-6, "theta": 10000}
-
-
 @pytest.mark.parametrize("what", STEPS, ids=["prefill", "decode", "mixed"])
 def test_round_trip_of_a_mixture_of_experts(what: Step) -> None:
     lib = library()
-    graph = lower(Model("tiny", lib.models["deepseek_v3"], DEEPSEEK, lib), what)
+    graph = lower(tiny(DEEPSEEK, "deepseek"), what)
     assert again(graph, lib) == graph
     little = shrink(graph)
     assert again(little, lib) == little

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pickle
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag
+from dfcompiler.hardware.elaboration import find_chip
+from dfcompiler.models import library, load_model
 
 PASS = """
 from dfcompiler.pipeline import Pass
@@ -39,7 +42,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlugin:
         for where, text in files.items():
             path = tmp_path / folder / where.replace("__", "/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".chip" if "chips" in where else ".py").write_text(text)
+            kinds = {"chips": ".chip", "ops": ".dfir", "models": ".dfm", "configs": ".json"}
+            path.with_suffix(kinds.get(path.parent.name, ".py")).write_text(text)
         return tmp_path / folder
 
     return make
@@ -89,6 +93,27 @@ def test_duplicate_name_names_both_files(plugin: MakePlugin) -> None:
         registry.load()
     assert caught.value.code == "duplicate-name"
     assert "one/passes/first.py:4:1" in str(caught.value) and "two/passes/second.py:4:1" in str(caught.value)
+
+
+OP = "op {}(x: [n]) -> (y: [n]) {{\n  y[n] = {} * x[n]\n}}\n"
+DUPLICATES = {
+    "op": ("ir__ops__{}", OP.format("same", 2), OP.format("same", 3)),
+    "model": ("ir__models__{}", "model same {\n  param L = 1\n}\n", "model same {\n  param L = 2\n}\n"),
+    "block": ("ir__models__{}", "block same(x) -> x {\n}\n", "block same(y) -> y {\n}\n"),
+    "chip": ("templates__chips__same", "chip same {}", "chip same {\n}"),
+    "config": ("ir__configs__same", "{}", "{ }"),
+}
+
+
+@pytest.mark.parametrize("kind", DUPLICATES)
+def test_duplicate_names_of_content_name_both_files(plugin: MakePlugin, kind: str) -> None:
+    where, *texts = DUPLICATES[kind]
+    folders = [plugin(n, **{where.format(f"in_{n}"): text}) for n, text in zip(("one", "two"), texts, strict=True)]
+    content.use(folders)
+    with pytest.raises(Diag) as caught:
+        load_model("same") if kind == "config" else find_chip("same") if kind == "chip" else library()
+    assert caught.value.code == "duplicate-name"
+    assert all(str(folder / "") in str(caught.value) for folder in folders)
 
 
 def test_registering_a_class_again_is_fine(plugin: MakePlugin) -> None:
@@ -146,7 +171,7 @@ def test_entry_points(plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch, tmp_p
     folder = plugin("installed_dfc", passes__there=PASS.format(cls="There", name="test-there"))
     monkeypatch.syspath_prepend(tmp_path)
     entries = [EntryPoint("mine", "installed_dfc", content.ENTRY_POINTS)]
-    monkeypatch.setattr(content, "entry_points", lambda group: entries)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
     content._installed.cache_clear()
     try:
         assert content.plugins() == [folder]

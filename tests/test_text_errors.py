@@ -113,7 +113,7 @@ t:1:26: note: this `{` is not closed by `}`
     (
         "oqs",
         """t:1:1: error[syntax]: unexpected `oqs`, \
-expected the end of the text, `block`, `chip`, `graph`, `model` or `op`
+expected the end of the text, `block`, `chip`, `config`, `graph`, `model` or `op`
     oqs
     ^^^""",
     ),
@@ -221,8 +221,10 @@ def test_deep_parentheses_are_no_nesting() -> None:
     )
 
 
-def test_number_with_too_many_digits() -> None:
-    assert error(statement("c[m] = " + "9" * 5000)).message == "a number with too many digits"
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 4001, "9" * 400, str(2**63)], ids=len)
+def test_number_with_too_many_digits(digits: str) -> None:
+    assert error(statement(f"c[m] = {digits}")).message == "a whole number of more than 63 bits"
+    assert parse_items(Source("t", statement(f"c[m] = {2**63 - 1}")))
 
 
 PIECES = (

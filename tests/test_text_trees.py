@@ -20,7 +20,7 @@ word = st.from_regex(r"[a-zA-Z_][a-zA-Z_0-9]{0,3}(-[a-zA-Z_0-9]{1,3}){0,2}", ful
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 BUILT_IN = ("inf", "sum", "max", "min", "topk")
-count = st.integers(0, 10**20)
+count = st.integers(0, 2**63 - 1)
 real = st.floats(min_value=0, allow_nan=False)
 number = count | real
 
@@ -69,31 +69,48 @@ def op(draw: st.DrawFn) -> t.OpDecl:
     params = tuple(t.Param(n, draw(typ), draw(st.booleans())) for n in draw(st.sampled_from([(), (a,), (a, b)])))
     results = tuple(t.Param(n, draw(typ)) for n in draw(st.sampled_from([(), (c,), (c, d)])))
     attr = t.Attr(e, draw(tuples(free)), draw(st.none() | expr))
-    return t.OpDecl(draw(free), params, results, (attr, t.DimDef(f, draw(expr)), *draw(tuples(stmt))))
+    body = (attr, t.DimDef(f, draw(expr)), *draw(tuples(stmt)))
+    return t.OpDecl(draw(free), params, results, body, draw(st.none() | free))
 
 
 ref = st.builds(t.Ref, free)
 opts = named(st.builds(t.Opt, free, expr))
 outs = st.lists(free, min_size=1, max_size=3, unique=True).map(tuple)
+little = st.builds(t.Ref, free) | st.builds(t.Num, st.integers(0, 9))
+field = st.builds(t.Field, st.builds(t.Ref, free) | st.builds(t.Access, free, st.tuples(little)), free)
+entry = st.builds(t.Entry, field, little)
+field = field | st.builds(t.Field, field | entry, free)
+mexpr = little | field | entry | st.builds(t.Text, texts) | st.builds(t.Bin, st.sampled_from("+-*/"), field, little)
+mrel = st.builds(t.Rel, st.sampled_from(["<=", "==", "!=", "in"]), mexpr, mexpr)
+fields = tuples(st.builds(t.Ref, free) | field, 1)
+readstmt = st.one_of(
+    st.builds(t.Require, tuples(mrel, 1), texts),
+    st.builds(t.Reject, fields),
+    st.builds(t.Ignore, fields),
+    st.builds(t.Read, free),
+    st.builds(t.MParam, free, tuples(mexpr, 1)),
+)
 mleaf = st.one_of(
-    st.builds(t.Require, rel, texts),
-    st.builds(t.Reject, tuples(free, 1)),
-    st.builds(t.TensorDecl, st.sampled_from(["weight", "state", "input"]), free, typ),
+    readstmt,
+    st.builds(t.TensorDecl, st.sampled_from(["weight", "state", "input"]), free, typ, st.none() | texts),
     st.builds(t.NodeStmt, outs, free, tuples(ref), opts),
     st.builds(t.Outputs, tuples(free, 1)),
 )
 mstmt = st.recursive(
     mleaf,
     lambda s: st.one_of(
-        st.builds(t.Repeat, expr, tuples(s)),
-        st.builds(t.Each, tuples(free, 1), free, tuples(s)),
-        st.builds(t.Cond, rel, tuples(s)),
+        st.builds(t.Repeat, expr, st.none() | free, tuples(s)),
+        st.builds(t.Each, tuples(free, 1), tuples(free, 1), tuples(s)),
+        st.builds(t.Cond, tuples(tuples(mrel, 1), 1), tuples(s), tuples(s)),
     ),
     max_leaves=5,
 )
-mparams = named(st.builds(t.MParam, free, expr, st.none() | expr))
-model = st.builds(lambda n, a, p, b: t.ModelDecl(n, a, p + b), free, tuples(texts), mparams, tuples(mstmt))
-block = st.builds(t.BlockDecl, free, outs, free, tuples(mstmt))
+readers = tuples(st.builds(t.Reader, texts, st.none() | free))
+model = st.builds(t.ModelDecl, free, readers, tuples(mstmt)).filter(
+    lambda m: len({s.name for s in m.body if isinstance(s, t.MParam)}) == sum(isinstance(s, t.MParam) for s in m.body)
+)
+block = st.builds(t.BlockDecl, free, outs, outs, tuples(mstmt))
+shared = st.builds(t.ConfigDecl, free, tuples(readstmt))
 
 signed = number | number.map(lambda x: -x if isinstance(x, int) and x else x)
 value = st.recursive(signed | texts | word, tuples, max_leaves=5)
@@ -128,7 +145,7 @@ def chip(draw: st.DrawFn) -> t.ChipDecl:
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(st.one_of(op(), model, block, graph, chip()))
+@given(st.one_of(op(), model, block, shared, graph, chip()))
 def test_property_round_trip(item: t.Item) -> None:
     text = show(item)
     assert parse_items(Source("t", text)) == (item,)

@@ -7,16 +7,17 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, reduce
 from math import ceil, prod
+from operator import add
 from typing import Any
 
 import numpy as np
 import pytest
-from test_nest import CASES, MASKED, joined, machine
+from nestcases import CASES, joined, machine
 
+from dfcompiler import residency, tiling
 from dfcompiler import tiles as tiles_module
-from dfcompiler import tiling
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
@@ -28,6 +29,8 @@ from dfcompiler.nest import DRAM_READ, DRAM_WRITE, INNER, OUTER, Keep, Nest, Til
 from dfcompiler.problem import Problem, problem
 from dfcompiler.tiles import splits, tile_sizes
 from dfcompiler.tiling import Tiling, search
+
+MASKED = ("causal", "window", "ragged", "fresh", "mla")
 
 SHARES = (1.0, 0.5, 0.125)
 
@@ -167,20 +170,40 @@ def test_splits_use_more_than_half_of_what_can_be_used(sizes: tuple[int, ...], i
     assert all(2 * prod(c) > max(prod(d) for d in found) for c in found)
 
 
+def every_residency(nest: Nest, levels: list[str]) -> list[Traffic]:
+    """Every combination of what each operand may be kept in and since where, whatever room it takes."""
+    each = []
+    for o in nest.problem.operands:
+        spots = nest.idle_positions(o) if o.kind != "local" else []
+        each.append([None, *(Keep(o.name, w, p) for p in spots for w in levels)])
+    combinations = list(itertools.islice(itertools.product(*each), 5000))
+    chosen = random.Random(len(combinations)).sample(combinations, min(8, len(combinations)))
+    return [
+        reduce(add, (nest.part(o, k) for o, k in zip(nest.problem.operands, keeps, strict=True))) for keeps in chosen
+    ]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bounds_never_exceed_prices(name: str) -> None:
+    """Not those of a tiling, not those of an order, and not those of an order where room counts."""
     for seed in range(4):
         p, unit, helper = drawn(name, 100 + seed)
         tiles = tiles_module.enumerate_tiles(p, unit, helper)
         for live, piece in tiles_module.by_pattern(p, tiles):
             bounds = tiles_module.lower_bounds(p, unit, piece, SHARES)
-            order = random.Random(seed).sample(live, len(live))
-            nest = Nest(p, unit, piece, order)
+            nest = Nest(p, unit, piece, random.Random(seed).sample(live, len(live)))
             levels = [INNER] if len(unit.levels) == 2 else [INNER, OUTER]
-            options = list(nest.options(levels, np.inf, np.inf))
-            for _, traffic in random.Random(seed).sample(options, min(6, len(options))):
-                for low, cycles in zip(bounds, nest.cycles(traffic, SHARES), strict=True):
-                    assert np.all(low <= cycles * (1 + 1e-9)), (name, seed, order)
+            ideal = nest.cycles(residency.ideal(nest), SHARES)
+            found = every_residency(nest, levels)
+            capacity = float(np.median(found[-1].room))
+            floors = residency.floors(nest, residency.parts(nest, levels), capacity, np.inf)
+            tight = nest.cycles(reduce(add, floors), SHARES)
+            for traffic in found:
+                fits = traffic.room <= capacity
+                for low, free, close, cycles in zip(bounds, ideal, tight, nest.cycles(traffic, SHARES), strict=True):
+                    assert np.all(low <= cycles * (1 + 1e-9)), (name, seed, nest.order)
+                    assert np.all(free <= cycles * (1 + 1e-9)), (name, seed, nest.order)
+                    assert np.all(close[fits] <= cycles[fits] * (1 + 1e-9)), (name, seed, nest.order)
 
 
 @pytest.mark.parametrize("name", ["linear", "gate_up_act", "gather", *MASKED])

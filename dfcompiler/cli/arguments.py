@@ -93,17 +93,21 @@ def _set(p: Parser) -> None:
     )
 
 
-def _dtype(p: Parser) -> None:
+def _dtype(p: Parser, default: str | None = "w16a16kv16") -> None:
+    otherwise = default or "as the checkpoint is stored, else w16a16kv16"
     p.add_argument(
         "--dtype",
-        default="w16a16kv16",
-        help="bits of weights, activations and KV cache (default w16a16kv16; w8a8kv8), or one type: bf16",
+        default=default,
+        help="bits of weights, activations and KV cache (w8a8kv8), or types (w=int4-g128,a=bf16); "
+        f"default: {otherwise}",
     )
 
 
 def _watch(p: Parser) -> None:
     p.add_argument(
-        "--verify", action="store_true", help="run the graph on small shapes before and after every pass and compare"
+        "--verify",
+        action="store_true",
+        help="run the graph on small shapes before and after every pass, and every mapped op tile by tile",
     )
     p.add_argument(
         "--print-after", metavar="PASS", action="append", default=[], help="write the graph to stderr after this pass"
@@ -149,20 +153,16 @@ def _compile(p: Parser) -> None:
     step.add_argument(
         "--context", type=whole, metavar="C", help="tokens already cached (default 0 for prefill, else 2048)"
     )
-    _dtype(p)
+    _dtype(p, None)
+    many = p.add_argument_group("several devices", "chips of this kind, joined by their links")
+    many.add_argument("--devices", type=whole, metavar="N", help="how many in all; alone it is --tp N")
     for name, what in (
-        ("devices", "devices"),
-        ("tp", "tensor-parallel"),
-        ("pp", "pipeline-parallel"),
-        ("ep", "expert-parallel"),
+        ("tp", "weights, heads and caches"),
+        ("ep", "experts, and the tokens of all else"),
+        ("dp", "sequences"),
+        ("pp", "layers, in stages"),
     ):
-        p.add_argument(
-            f"--{name}",
-            type=whole,
-            default=1,
-            metavar="N",
-            help=argparse.SUPPRESS if name != "devices" else f"{what}: only 1 so far",
-        )
+        many.add_argument(f"--{name}", type=whole, default=1, metavar="N", help=f"split {what}")
     how = p.add_argument_group("how to map")
     how.add_argument(
         "--pipeline",
@@ -201,6 +201,11 @@ def _opt(p: Parser) -> None:
     p.add_argument("--time-limit", type=real, default=60.0, metavar="S", help="seconds for the solver (default 60)")
     p.add_argument("--seed", type=whole, default=0, metavar="K", help="of the solver (default 0)")
     _watch(p)
+
+
+def _test(p: Parser) -> None:
+    p.add_argument("files", metavar="FILE", nargs="+", help="file tests, or folders with `*.test` files")
+    p.add_argument("--update", action="store_true", help="let the files expect what is printed now")
 
 
 def _rtl(p: Parser) -> None:
@@ -242,6 +247,9 @@ COMMANDS = {
         "dfc price linear t=1,2048 k=4096 n=4096 --on ador",
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
+    "test": Command(
+        "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
+    ),
     "rtl": Command("the parameter package for an RTL team", "rtl", _rtl, "dfc rtl --on ador --name npu -o rtl"),
 }
 

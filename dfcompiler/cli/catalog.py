@@ -3,87 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import inspect
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from dfcompiler import registry
-from dfcompiler.cli import display
+from dfcompiler import content, registry
+from dfcompiler.cache import kept
 from dfcompiler.cli.arguments import KINDS
-from dfcompiler.cli.display import Column
 from dfcompiler.diagnostics import unknown
-from dfcompiler.hardware.elaboration import chip_names, load_chip
-from dfcompiler.models import library, load_model, model_names
-from dfcompiler.pipeline import PIPELINES
-from dfcompiler.text.show import comma, show_param
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the names of a kind, or of all kinds; raises Diag `unknown-kind`."""
     if args.kind not in (None, *KINDS):
         raise unknown("kind", args.kind, KINDS)
-    found = {kind: entries() for kind, entries in CATALOG.items() if args.kind in (None, kind)}
+    found = entries([args.kind] if args.kind else KINDS)
     if args.json:
-        print(
-            json.dumps({kind: [{"name": n, "about": a} for n, a in entries.items()] for kind, entries in found.items()})
-        )
+        print(json.dumps({kind: [{"name": n, "about": a} for n, a in es.items()] for kind, es in found.items()}))
         return
-    for number, (kind, entries) in enumerate(found.items()):
+    from dfcompiler.cli import display
+
+    for number, (kind, named) in enumerate(found.items()):
         if number:
             display.plain()
         if len(found) > 1:
             display.heading(kind)
-        columns = (Column("name", style="cyan"), Column("", wrap=True))
-        display.table(columns, entries.items(), titles=False)
+        columns = (display.Column("name", style="cyan"), display.Column("", wrap=True))
+        display.table(columns, named.items(), titles=False)
 
 
 def names() -> dict[str, list[str]]:
     """Kind -> the names of that kind."""
-    return {
-        "ops": sorted(library().ops),
-        "models": model_names(),
-        "templates": registry.names("template"),
-        "chips": chip_names(),
-        "passes": registry.names("pass"),
-        "pipelines": sorted(PIPELINES),
-    }
+    return {kind: list(named) for kind, named in entries(KINDS).items()}
 
 
-def _ops() -> dict[str, str]:
-    ops = sorted(library().ops.items())
-    return {
-        name: f"({comma(map(show_param, op.params))}) -> ({comma(map(show_param, op.results))})" for name, op in ops
-    }
+def entries(kinds: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Kind -> name -> a line about it. Kept between runs, unless classes are known that may be in no file."""
 
+    def made(kind: str) -> dict[str, str]:
+        from dfcompiler.cli.entries import ENTRIES
 
-def _models() -> dict[str, str]:
-    found = {}
-    for name in model_names():
-        model = load_model(name)
-        sizes = {k: v for k, v in model.params.items() if isinstance(v, int) and v > 1}
-        found[name] = f"{model.family.name}: {display.pairs(sizes)}"
-    return found
+        return ENTRIES[kind]()
 
-
-def _chips() -> dict[str, str]:
-    found = {}
-    for name in chip_names():
-        chip = load_chip(name)
-        units = ", ".join(f"{u.instances} x {u.name} ({u.template.template_name})" for u in chip.units.values())
-        memory = f"{display.large(chip.dram_capacity_bytes, 'B')} at {display.large(chip.dram_bytes_per_s, 'B/s')}"
-        found[name] = f"{units}; {chip.dram.name} {memory}; {display.large(chip.clock_hz, 'Hz')}, {chip.node_nm:g} nm"
-    return found
-
-
-def _classes(kind: str) -> dict[str, str]:
-    return {n: display.first_sentence(inspect.getdoc(registry.lookup(kind, n))) for n in registry.names(kind)}
-
-
-CATALOG: dict[str, Callable[[], dict[str, str]]] = {
-    "ops": _ops,
-    "models": _models,
-    "templates": lambda: _classes("template"),
-    "chips": _chips,
-    "passes": lambda: _classes("pass"),
-    "pipelines": lambda: dict(PIPELINES),
-}
+    if registry.started():
+        return {kind: made(kind) for kind in kinds}
+    state = tuple(content.state())
+    return {kind: kept((kind.encode(), *state), functools.partial(made, kind)) for kind in kinds}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dfcompiler.api import compile_model
-from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of, one_device, pipeline_of, seed_of, step_of
+from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of, parallel_of, pipeline_of, seed_of, step_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Note
 from dfcompiler.graph import Graph
@@ -18,13 +18,13 @@ from dfcompiler.models import load_model
 
 def run(args: argparse.Namespace) -> None:
     """Compile and print; raises Diag and Infeasible."""
-    one_device(args)
+    parallel = parallel_of(args)
     out = Path(args.out) if args.out else None
     if out:
         check_writable(out)
     step, seed = step_of(args), seed_of(args)
     model, chip = load_model(args.model), chip_of(args)
-    _, names = pipeline_of(args.pipeline, args.print_after)
+    _, names = pipeline_of(parallel.inserted(args.pipeline), args.print_after)
     printed = names if args.print_after_all else args.print_after
 
     with Progress(names) as progress:
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
             chip,
             step,
             dtype=args.dtype,
+            parallel=parallel,
             pipeline=args.pipeline,
             objective=args.objective,
             time_limit_s=args.time_limit,

@@ -14,8 +14,6 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from dfcompiler.hardware.settings import DIMENSIONS
-
 PIPE_WIDTH = 160  # where there is no terminal and COLUMNS says nothing
 WRAPPED = 24  # characters of a wrapped column at least, before others give way
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -97,6 +95,8 @@ def quantity(value: int | float | str, unit: str) -> str:
     """An axis value with its unit, as one would write it in a chip."""
     if isinstance(value, str):
         return value
+    from dfcompiler.hardware.settings import DIMENSIONS  # who shows an axis has them already
+
     match unit:
         case "B":
             return capacity(value)

@@ -11,6 +11,7 @@ from dfcompiler.cli.arguments import DEFAULTS, PHASES, real
 from dfcompiler.diagnostics import Diag, Source, nearest, unknown
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.parallelism import Parallel
 from dfcompiler.pipeline import Pipeline, parse_pipeline
 from dfcompiler.steps import Step, phase
 from dfcompiler.text.parse import parse_setting
@@ -40,18 +41,9 @@ def step_of(args: argparse.Namespace) -> Step:
     return phase(args.phase, given["batch"], given["seq"], given["context"])
 
 
-def one_device(args: argparse.Namespace) -> None:
-    """Raises Diag for more devices than one."""
-    for name in ("devices", "tp", "pp", "ep"):
-        value = getattr(args, name)
-        if value < 1:
-            raise Diag("bad-option", f"--{name} must be at least 1, got {value}")
-        if value > 1:
-            raise Diag(
-                "not-available",
-                f"--{name} {value}: mapping onto several devices is not available yet",
-                hint="leave it out",
-            )
+def parallel_of(args: argparse.Namespace) -> Parallel:
+    """How `--devices --tp --ep --dp --pp` share the step out."""
+    return Parallel(args.devices, args.tp, args.ep, args.dp, args.pp)
 
 
 def seed_of(args: argparse.Namespace) -> int:

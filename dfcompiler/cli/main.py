@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Diag as error:
         return _tell(_coloured(error), error.exit_code)
     except Exception as error:
-        return _tell(_bug(error), BUG)
+        blamed = _of_plugin(error)
+        return _tell(_coloured(blamed), blamed.exit_code) if blamed else _tell(_bug(error), BUG)
     return 0
 
 
@@ -64,6 +65,13 @@ def _coloured(error: Diag) -> str:
         return text
     label = f"{error.severity}[{error.code}]"
     return text.replace(label, f"\033[1;31m{label}\033[0m", 1)
+
+
+def _of_plugin(error: Exception) -> Diag | None:
+    """The message for an error that a plug-in's file caused, where the traceback is not asked for."""
+    from dfcompiler import content, registry
+
+    return None if os.environ.get("DFC_DEBUG") or not content.plugins() else registry.fault(error)
 
 
 def _bug(error: Exception) -> str:

@@ -26,12 +26,13 @@ COLUMNS = (
     Column("tile", drop=2),
     Column("split", drop=1),
 )
-BOUNDS = {"compute": "green", "vector": "blue", "memory": "yellow", "network": "magenta"}
+BOUNDS = {"compute": "green", "vector": "blue", "memory": "yellow", "network": "magenta", "link": "red"}
 
 
 def print_mapping(report: Json) -> None:
     """Print a report (`Report.to_json()`, or a `mapping.json`): headline, then one row per scheduled op."""
-    display.heading(f"{report['model']} on {report['chip']}: {report['step']}, {report['dtype']}")
+    many = f"{report['devices']} x " if report["devices"] > 1 else ""
+    display.heading(f"{report['model']} on {many}{report['chip']}: {report['step']}, {report['dtype']}")
     display.facts(_headline(report))
     display.plain()
     rows, rules = _rows(report)
@@ -44,13 +45,16 @@ def _headline(r: Json) -> Iterator[tuple[str, str | Text]]:
     latency = r["latency_s"]
     yield "latency", _latency(r)
     yield "proof", _proof(r)
+    if r.get("stages"):
+        yield "stages", _stages(r)
     reached = percent(_share(r["roofline_s"], latency))
     yield "roofline", f"{seconds(r['roofline_s'])}, by {_limit(r['roofline'])}; the mapping is at {reached} of it"
     c = r["capacity"]
     used = c["weights_bytes"] + c["kv_bytes"] + c["activation_bytes"]
     kinds = (("weights", "weights_bytes"), ("KV cache", "kv_bytes"), ("activations", "activation_bytes"))
     parts = ", ".join(f"{name} {large(c[key], 'B')}" for name, key in kinds)
-    yield "capacity", f"{large(used, 'B')} of {large(c['available_bytes'], 'B')}: {parts}"
+    where = " on each device" if r["devices"] > 1 else ""
+    yield "capacity", f"{large(used, 'B')} of {large(c['available_bytes'], 'B')}{where}: {parts}"
     yield "traffic", _traffic(r)
     yield "energy", f"{joules(r['energy_j'])}, {digits(_share(r['energy_j'], latency), 3)} W (dynamic, without leakage)"
     yield "area", _area(r["area_mm2"])
@@ -68,6 +72,15 @@ def _latency(r: Json) -> Text:
     return text
 
 
+def _stages(r: Json) -> str:
+    """How many layers each stage has, and how soon the next step may start."""
+    counts = " + ".join(str(sum(n for _, n in s["layers"])) for s in r["stages"])
+    sent = sum(s["send_s"] for s in r["stages"])
+    tokens = digits(_share(r["tokens"], r["interval_s"]))
+    steady = f"a step every {seconds(r['interval_s'])}, {tokens} tokens/s"
+    return f"{counts} layers, {seconds(sent)} between them; {steady}"
+
+
 def _proof(r: Json) -> Text:
     text = Text(r["status"], style="bold green" if r["status"] == "OPTIMAL" else "bold yellow")
     text.append(f", gap {percent(r['gap'])}: proven bound {seconds(r['bound_s'])}", style="not bold default")
@@ -76,7 +89,8 @@ def _proof(r: Json) -> Text:
 
 def _limit(limit: Json) -> str:
     names = {"compute_s": "the multipliers", "vector_s": "the vector lanes", "memory_s": "the DRAM's bandwidth"}
-    longest = max(names, key=lambda k: limit[k])
+    names["link_s"] = "the links"
+    longest = max(names, key=lambda k: limit.get(k, 0.0))
     return names[longest]
 
 

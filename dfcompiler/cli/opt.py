@@ -30,16 +30,16 @@ def run(args: argparse.Namespace) -> None:
     ctx = Context(
         dtypes=parse_dtypes(args.dtype), chip=chip, seed=seed_of(args), time_limit_s=args.time_limit, on_note=tell
     )
-    before = graph
+    before = whole = graph
 
     with Progress(names) as progress:
 
         def after(name: str, made: Graph, seconds: float) -> None:
-            nonlocal before
+            nonlocal before, whole
             progress.done()
             if args.verify:
-                check_pass(name, before, made)
-            before = made
+                check_pass(name, before, made, ctx, whole)
+            before, whole = made, whole if made.mesh else made
             if name in printed:
                 print_graph(name, made, seconds)
 

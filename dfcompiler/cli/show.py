@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from dfcompiler.cli.mapping_table import print_mapping
 from dfcompiler.cli.show_hardware import show_chip, show_template
 from dfcompiler.cli.show_software import show_model, show_op, show_pass, show_pipeline
 from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.hardware.elaboration import find_chip
 from dfcompiler.models import load_model
 from dfcompiler.text.parse import read_source
+from dfcompiler.text.show import comma
+from dfcompiler.text.tree import ChipDecl
 
 SHOWN: dict[str, Callable[[str], None]] = {
     "ops": show_op,
@@ -47,7 +50,21 @@ def run(args: argparse.Namespace) -> None:
     elif path.exists() or path.suffix in (".json", ".dfm"):
         show_model(load_model(args.thing))
     else:
-        raise unknown("thing", args.thing, sorted({n for ns in known.values() for n in ns}))
+        raise _unknown(args.thing, known)
+
+
+def _unknown(name: str, known: Mapping[str, Sequence[str]]) -> Diag:
+    """The error for a name of nothing; a part is shown with its chip."""
+    error = unknown("thing", name, sorted({n for ns in known.values() for n in ns}))
+    chips = [chip for chip in known["chips"] if name in part_names(find_chip(chip))]
+    if chips:
+        error.hint = f"`{name}` is a part of {comma(f'`{c}`' for c in chips)}: `dfc show {chips[0]}` shows its parts"
+    return error
+
+
+def part_names(chip: ChipDecl) -> set[str]:
+    """The parts of a chip, in groups or not."""
+    return {p.name for ps in (chip.parts, *(g.parts for g in chip.groups)) for p in ps}
 
 
 def _mapping(path: Path) -> Path | None:

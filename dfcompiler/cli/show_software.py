@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
 from dfcompiler import registry
+from dfcompiler.census import census, declared
 from dfcompiler.cli import display
 from dfcompiler.cli.display import Column, capacity, large
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.facts import Facts, facts
-from dfcompiler.graph import Graph, Item, Region, Tensor
-from dfcompiler.models import Model, library
+from dfcompiler.graph import Graph
+from dfcompiler.models import Library, Model, library
 from dfcompiler.opshape import bind
+from dfcompiler.parameters import Names, Value, shown
 from dfcompiler.pipeline import (
     PIPELINES,
     Context,
@@ -37,46 +39,58 @@ def show_model(model: Model) -> None:
     graph, _ = run_pipeline(
         parse_pipeline(Source("show", "lower-model")),
         Graph(model.name),
-        Context(model=model, step=phase("prefill", 1, TOKENS, 0), dtypes=parse_dtypes("w16a16kv16")),
+        Context(model=model, step=phase("prefill", 1, TOKENS, 0), dtypes=parse_dtypes("w16a16kv16"), stored=True),
     )
-    weights = sum(x.type.elements * n for x, n in _stored(graph.body, 1) if x.kind == "weight")
-    states = sum(x.type.bytes * n for x, n in _stored(graph.body, 1) if x.kind == "state") / TOKENS
-    layers = sum(item.count for item in graph.body if isinstance(item, Region))
+    weights = census(graph)
+    size = sum(x.type.bytes * n for x, n in declared(graph.body, 1) if x.kind == "weight")
+    states = sum(x.type.bytes * n for x, n in declared(graph.body, 1) if x.kind == "state") / TOKENS
+    layers = _layers(model.family.body, Names(model.config, dict(model.params)))
     display.heading(f"model {model.name}")
-    architectures = f" ({', '.join(model.family.architectures)})" if model.family.architectures else ""
+    architectures = f" ({', '.join(r.name for r in model.family.readers)})" if model.family.readers else ""
     display.facts(
         [
             ("family", f"{model.family.name}{architectures}, declared in {model.family.span}"),
-            ("weights", f"{large(weights, '')} ({weights:,}), {large(2 * weights, 'B')} at 16 bit"),
+            ("weights", f"{large(weights.total, '')} ({weights.total:,}), {large(2 * weights.total, 'B')} at 16 bit"),
+            *([("active", f"{large(weights.active, '')} per token")] if weights.active < weights.total else []),
+            *([("stored", f"{large(size, 'B')} by {how.method}")] if (how := model.quantization) else []),
             ("KV cache", f"{capacity(states)} per token and sequence at 16 bit"),
             ("layers", f"{layers}, {len(graph.nodes)} operators in the text of one step"),
         ]
     )
     display.plain()
-    rows = [
-        [
-            s.name,
-            f"{model.params[s.name]:g}" if isinstance(model.params[s.name], float) else str(model.params[s.name]),
-            _source(s),
-        ]
-        for s in model.family.body
-        if isinstance(s, t.MParam)
-    ]
+    found = {s.name: s for s in params(model.family.body, model.library)}
+    rows = [[n, _value(v), " else ".join(map(show_expr, found[n].choices))] for n, v in model.params.items()]
     display.table(
         (Column("parameter", style="bold"), Column("value", right=True), Column("from", style="cyan", wrap=True)), rows
     )
 
 
-def _source(s: t.MParam) -> str:
-    return show_expr(s.expr) + (f", else {show_expr(s.default)}" if s.default is not None else "")
+def params(stmts: Iterable[t.MStmt], library: Library) -> Iterator[t.MParam]:
+    """The parameters that statements bind outside of layers, also those that families share."""
+    for s in stmts:
+        match s:
+            case t.MParam():
+                yield s
+            case t.Read(name) if name in library.configs:
+                yield from params(library.configs[name].body, library)
+            case t.Cond(_, body, orelse):
+                yield from params((*body, *orelse), library)
 
 
-def _stored(body: tuple[Item, ...], times: int) -> Iterator[tuple[Tensor, int]]:
-    for item in body:
-        if isinstance(item, Tensor):
-            yield item, times
-        elif isinstance(item, Region):
-            yield from _stored(item.body, times * item.count)
+def _value(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else shown(value).strip('"')
+
+
+def _layers(stmts: Iterable[t.MStmt], names: Names) -> int:
+    """Layers of a family's text: how often what repeats does so."""
+    found = 0
+    for s in stmts:
+        match s:
+            case t.Repeat(count):
+                found += int(names.number(count))
+            case t.Cond(clauses, body, orelse):
+                found += _layers(body if names.holds(clauses) else orelse, names)
+    return found
 
 
 def show_op(name: str) -> None:

@@ -25,7 +25,7 @@ from dfcompiler.hardware.topology import (
     levels,
     path,
 )
-from dfcompiler.text.parse import parse_items, read_source
+from dfcompiler.text.parse import parse_content, parse_items, read_source
 from dfcompiler.text.tree import ChipDecl, CPart, CValue, Quantity
 
 Given = dict[str, tuple[CValue, Span | None, str]]  # setting -> value, place, who set it
@@ -53,14 +53,14 @@ def load_chip(name_or_path: str, overrides: Mapping[str, CValue] | None = None, 
 
 def find_chip(name_or_path: str) -> ChipDecl:
     """The declaration that `load_chip` elaborates."""
-    path = Path(name_or_path)
+    path, parse = Path(name_or_path), parse_items
     if path.suffix != ".chip" and not path.is_file():
         known = chip_names()
         found = content.find("templates/chips", f"{name_or_path}.chip") if name_or_path in known else None
         if found is None:
             raise unknown("chip", name_or_path, known)
-        path = found
-    chips = [item for item in parse_items(read_source(path)) if isinstance(item, ChipDecl)]
+        path, parse = found, parse_content
+    chips = [item for item in parse(read_source(path)) if isinstance(item, ChipDecl)]
     if len(chips) != 1:
         span = chips[1].span if chips else None
         raise Diag("not-one-chip", f"`{path}` declares {len(chips)} chips", span, hint="a chip file declares one")

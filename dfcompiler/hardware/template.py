@@ -102,6 +102,14 @@ class Compute(Template, abc.ABC):
     def pj_per_op(self, tech: Tech, kind: str) -> Array:
         """Energy of one scalar operation."""
 
+    def applies_scales(self, dtype: str) -> bool:
+        """Whether it multiplies by the scales of a weight of this type itself, at no cost."""
+        return False
+
+    def skips_zeros(self) -> bool:
+        """Whether it leaves out the zeros of a stationary operand of which two of every four along k are kept."""
+        return False
+
     def no_such_op(self, kind: str) -> Array:
         """For a unit asked about an operation that it does not run: a fault of the caller."""
         raise ValueError(f"{self.template_name} does not run `{kind}`")

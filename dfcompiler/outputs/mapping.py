@@ -82,6 +82,7 @@ def _mapping(compiled: Compiled) -> dict[str, Any]:
         "bound_from": "roofline" if report.bound_s > mapping.bound / compiled.chip.clock_hz else "segments",
         "map_space": {"candidates": report.candidates, "columns": report.columns},
         "segments": segments,
+        "stages": [asdict(s) for s in mapping.stages],
         "refused": [asdict(r) for r in columns_of(compiled.graph).refusals],
     }
 

@@ -63,7 +63,7 @@ def gantt_svg(compiled: Compiled) -> str:
     chip, groups = compiled.chip, _groups(compiled, layer)
     bars = sorted((_bar(compiled, layer, task, groups) for task in layer.solution.tasks), key=lambda b: b.x)
     colours = {g: COLOURS[i % len(COLOURS)] for i, g in enumerate(dict.fromkeys(groups.values()))}
-    units = [u for u in chip.units if any(u in reservations(b.task) for b in bars)]
+    units = [u for u in (*chip.units, *(p.name for p in chip.links)) if any(u in reservations(b.task) for b in bars)]
     numbered = [b for b in bars if not _fitting(b) and b.width >= NARROW]
     numbers = {id(b): i for i, b in enumerate(numbered, 1)}
     key = list(_wrap([f"{i} {b.names[0]}" for i, b in enumerate(numbered, 1)]))
@@ -90,7 +90,7 @@ def _groups(compiled: Compiled, layer: Layer) -> dict[tuple[str, ...], str]:
     parts = [p.split()[0] for p in compiled.report.step.split("; ")]
     wanted = [t.column.nodes for t in layer.solution.tasks]
     if len(parts) == 1:
-        order = ("weights x activations", "activations x activations", "vector work")
+        order = ("weights x activations", "activations x activations", "vector work", "exchange")
         kinds = {nodes: _kind(compiled.graph, nodes) for nodes in wanted}
         return dict(sorted(kinds.items(), key=lambda x: order.index(x[1])))
     found = {nodes: [p for p in parts if any(f"_{p}" in n for n in nodes)] or parts for nodes in wanted}
@@ -99,7 +99,9 @@ def _groups(compiled: Compiled, layer: Layer) -> dict[tuple[str, ...], str]:
 
 
 def _kind(graph: Graph, nodes: tuple[str, ...]) -> str:
-    p = columns_of(graph).problems[nodes]
+    p = columns_of(graph).problems.get(nodes)
+    if p is None:
+        return "exchange"
     if not p.contractions:
         return "vector work"
     weights = any(graph.tensors[a].kind == "weight" for n in nodes for a in graph.nodes[n].args)

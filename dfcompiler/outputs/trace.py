@@ -25,7 +25,8 @@ Event = dict[str, Any]
 def trace_json(compiled: Compiled, name: str) -> dict[str, Any]:
     """The content of `trace.json`."""
     chip, report = compiled.chip, compiled.report
-    threads = {unit: LAYERS + 1 + i for i, unit in enumerate(chip.units)}
+    links = [p.name for p in chip.links if compiled.graph.mesh]
+    threads = {unit: LAYERS + 1 + i for i, unit in enumerate([*chip.units, *links])}
     counters = {"": "DRAM bandwidth"} | {u.vector: f"{u.vector} busy" for u in chip.units.values() if u.vector}
     to_us = 1e6 / chip.clock_hz
     events = [*_names(f"{name} on {chip.name}", threads)]

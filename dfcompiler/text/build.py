@@ -32,6 +32,7 @@ class Builder:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.foreign: list[Span] = []  # texts and fields of the item at hand: only families have them
 
     def build(self, node: Any, depth: int = 0) -> Any:
         """The node of a parse tree; tokens and absent parts stay as they are."""
@@ -51,7 +52,7 @@ class Builder:
             node = next((c for c in node.children if c is not None), None)
         return self.span(node) if isinstance(node, Token) else None
 
-    def text(self, token: Token) -> str:
+    def quoted(self, token: Token) -> str:
         """What a quoted text says."""
         try:
             text = str(json.loads(token, strict=False))
@@ -62,10 +63,12 @@ class Builder:
         return text
 
     def integer(self, token: Token) -> int:
-        try:
-            return int(token)
-        except ValueError:
-            raise Diag("syntax", "a number with too many digits", self.span(token)) from None
+        """A whole number; those that numpy could not hold are refused here, so that nobody else meets them."""
+        value = int(token[:20])
+        if len(token) > 20 or value >= 1 << 63:
+            hint = "write it as 1e30, which need not be exact"
+            raise Diag("syntax", "a whole number of more than 63 bits", self.span(token), hint=hint)
+        return value
 
     def literal(self, token: Token) -> int | float:
         if token.type == "INF":
@@ -96,21 +99,28 @@ class Builder:
     def several(self, *nodes: Any) -> tuple[Any, ...]:
         return nodes
 
-    params = targets = clause = args = opts = results = carries = settings = csettings = several
-
-    def texts(self, *texts: Token) -> tuple[str, ...]:
-        return tuple(self.text(x) for x in texts)
+    params = targets = clause = clauses = branch = readers = several
+    args = over = opts = results = carries = settings = csettings = several
 
     def sizes(self, *sizes: Token) -> tuple[int, ...]:
         return tuple(self.integer(x) for x in sizes)
 
     # ---- operators
 
-    def op(self, name: Token, params: tuple[t.Param, ...], results: tuple[t.Param, ...], *body: t.Stmt) -> t.OpDecl:
+    def op(
+        self,
+        name: Token,
+        params: tuple[t.Param, ...],
+        results: tuple[t.Param, ...],
+        same: Token | None,
+        *body: t.Stmt,
+    ) -> t.OpDecl:
+        if self.foreign:
+            raise Diag("syntax", "an operator knows numbers and tensors only", self.foreign[0])
         attrs = [s for s in body if isinstance(s, t.Attr)]
         self.unique("operand or attribute", [*params, *results, *attrs])
         self.unique("attribute or dimension", [s for s in body if isinstance(s, t.Attr | t.DimDef)])
-        return t.OpDecl(str(name), params, results, body, span=self.span(name))
+        return t.OpDecl(str(name), params, results, body, same and str(same), span=self.span(name))
 
     def param(self, inout: Token | None, name: Token, type: t.TypeExpr) -> t.Param:
         return t.Param(str(name), type, inout is not None, span=self.span(name))
@@ -119,8 +129,8 @@ class Builder:
         *dims, within = rest
         return t.TypeExpr(role and str(role), tuple(dims), within, span=self.span(role or bracket))
 
-    def within(self, name: Token, distinct: Token | None) -> t.Within:
-        return t.Within(str(name), distinct and str(distinct), span=self.span(name))
+    def within(self, name: Token, distinct: Token | None, skew: Token | None) -> t.Within:
+        return t.Within(str(name), distinct and str(distinct), skew and str(skew), span=self.span(name))
 
     def device(self, name: Token) -> t.DeviceDim:
         return t.DeviceDim(str(name), span=self.span(name))
@@ -132,6 +142,13 @@ class Builder:
         return t.DimDef(str(name), expr, span=self.span(name))
 
     def where(self, keyword: Token, *clauses: tuple[t.Rel, ...]) -> t.Where:
+        for rel in (r for clause in clauses for r in clause if r.op in ("!=", "in")):
+            raise Diag(
+                "syntax",
+                f"a `where` clause cannot compare with `{rel.op}`",
+                rel.span,
+                hint="use `<`, `<=`, `>`, `>=` or `==`",
+            )
         return t.Where(clauses, span=self.span(keyword))
 
     def rel(self, a: t.Expr, op: Token, b: t.Expr) -> t.Rel:
@@ -178,27 +195,55 @@ class Builder:
             )
         return t.Call(str(fn), args, span=self.span(fn))
 
+    def field(self, base: t.Expr, name: Token) -> t.Field:
+        self.foreign.append(self.span(name))
+        return t.Field(base, str(name), span=self.span(name))
+
+    def entry(self, base: t.Field, index: t.Expr) -> t.Entry:
+        return t.Entry(base, index, span=base.span)
+
+    def text(self, token: Token) -> t.Text:
+        self.foreign.append(self.span(token))
+        return t.Text(self.quoted(token), span=self.span(token))
+
     # ---- model families
 
-    def model(self, name: Token, architectures: tuple[str, ...] | None, *body: t.MStmt) -> t.ModelDecl:
+    def model(self, name: Token, readers: tuple[t.Reader, ...] | None, *body: t.MStmt) -> t.ModelDecl:
+        self.foreign.clear()
         self.unique("parameter", [s for s in body if isinstance(s, t.MParam)])
-        return t.ModelDecl(str(name), architectures or (), body, span=self.span(name))
+        return t.ModelDecl(str(name), readers or (), body, span=self.span(name))
 
-    def block(self, name: Token, params: tuple[Token, ...], result: Token, *body: t.MStmt) -> t.BlockDecl:
+    def reader(self, name: Token, inside: Token | None) -> t.Reader:
+        return t.Reader(self.quoted(name), inside and str(inside), span=self.span(name))
+
+    def block(self, name: Token, params: tuple[Token, ...], results: tuple[Token, ...], *body: t.MStmt) -> t.BlockDecl:
+        self.foreign.clear()
         self.unique("argument", [self.ref(p) for p in params])
-        return t.BlockDecl(str(name), strings(params), str(result), body, span=self.span(name))
+        return t.BlockDecl(str(name), strings(params), strings(results), body, span=self.span(name))
 
-    def mparam(self, name: Token, expr: t.Expr, default: t.Expr | None) -> t.MParam:
-        return t.MParam(str(name), expr, default, span=self.span(name))
+    def config(self, name: Token, *body: t.ReadStmt) -> t.ConfigDecl:
+        self.foreign.clear()
+        return t.ConfigDecl(str(name), body, span=self.span(name))
 
-    def require(self, rel: t.Rel, message: Token) -> t.Require:
-        return t.Require(rel, self.text(message), span=rel.span)
+    def mparam(self, name: Token, *choices: t.Expr) -> t.MParam:
+        return t.MParam(str(name), choices, span=self.span(name))
 
-    def reject(self, names: tuple[Token, ...]) -> t.Reject:
-        return t.Reject(strings(names), span=self.span(names[0]))
+    def require(self, clause: tuple[t.Rel, ...], message: Token) -> t.Require:
+        return t.Require(clause, self.quoted(message), span=clause[0].span)
 
-    def tensor(self, kind: Token, name: Token, type: t.TypeExpr) -> t.TensorDecl:
-        return t.TensorDecl(str(kind), str(name), type, span=self.span(name))
+    def reject(self, *fields: t.Expr) -> t.Reject:
+        return t.Reject(fields, span=fields[0].span)
+
+    def ignore(self, *fields: t.Expr) -> t.Ignore:
+        return t.Ignore(fields, span=fields[0].span)
+
+    def read(self, name: Token) -> t.Read:
+        return t.Read(str(name), span=self.span(name))
+
+    def tensor(self, kind: Token, name: Token, type: t.TypeExpr, module: Token | None) -> t.TensorDecl:
+        return t.TensorDecl(
+            str(kind), str(name), type, None if module is None else self.quoted(module), span=self.span(name)
+        )
 
     def node(
         self, outs: tuple[Token, ...], op: Token, args: tuple[t.Ref, ...], opts: tuple[t.Opt, ...] | None
@@ -210,14 +255,21 @@ class Builder:
     def opt(self, name: Token, value: t.Expr) -> t.Opt:
         return t.Opt(str(name), value, span=self.span(name))
 
-    def repeat(self, keyword: Token, count: t.Expr, *body: t.MStmt) -> t.Repeat:
-        return t.Repeat(count, body, span=self.span(keyword))
+    def repeat(self, keyword: Token, count: t.Expr, index: Token | None, *body: t.MStmt) -> t.Repeat:
+        return t.Repeat(count, index and str(index), body, span=self.span(keyword))
 
-    def each(self, keyword: Token, names: tuple[Token, ...], out: Token, *body: t.MStmt) -> t.Each:
-        return t.Each(strings(names), str(out), body, span=self.span(keyword))
+    def each(self, keyword: Token, names: tuple[Token, ...], outs: tuple[Token, ...], *body: t.MStmt) -> t.Each:
+        return t.Each(strings(names), strings(outs), body, span=self.span(keyword))
 
-    def cond(self, keyword: Token, rel: t.Rel, *body: t.MStmt) -> t.Cond:
-        return t.Cond(rel, body, span=self.span(keyword))
+    def cond(
+        self,
+        keyword: Token,
+        clauses: tuple[tuple[t.Rel, ...], ...],
+        body: tuple[t.MStmt, ...],
+        orelse: t.Cond | tuple[t.MStmt, ...] | None,
+    ) -> t.Cond:
+        after = (orelse,) if isinstance(orelse, t.Cond) else orelse or ()
+        return t.Cond(clauses, body, after, span=self.span(keyword))
 
     def output(self, names: tuple[Token, ...]) -> t.Outputs:
         return t.Outputs(strings(names), span=self.span(names[0]))
@@ -230,20 +282,36 @@ class Builder:
     def gtensor(self, kind: Token, name: Token, type: t.GType) -> t.GTensor:
         return t.GTensor(str(kind), str(name), type, span=self.span(name))
 
-    def gtype(self, dtype: Token, shape: tuple[int, ...], within: Token | None, distinct: Token | None) -> t.GType:
+    def gtype(
+        self,
+        dtype: Token,
+        shape: tuple[int, ...],
+        within: Token | None,
+        distinct: Token | None,
+        skew: Token | None,
+    ) -> t.GType:
         into = None if within is None else self.integer(within)
-        return t.GType(str(dtype), shape, into, distinct is not None, span=self.span(dtype))
+        unlike = 0.0 if skew is None else float(skew)
+        return t.GType(str(dtype), shape, into, distinct is not None, unlike, span=self.span(dtype))
 
     def gnode(
         self,
         results: tuple[t.GResult, ...],
         op: Token,
         args: tuple[t.Ref, ...],
+        over: tuple[t.GOver, ...] | None,
         attrs: tuple[t.Setting, ...] | None,
     ) -> t.GNode:
         self.unique("result", results)
         self.unique("attribute", attrs or ())
-        return t.GNode(results, str(op), args, attrs or (), span=self.span(op))
+        return t.GNode(results, str(op), args, attrs or (), over or (), span=self.span(op))
+
+    def along(self, index: Token, *axes: Token) -> t.GOver:
+        return t.GOver(str(index), strings(axes), span=self.span(index))
+
+    def gmesh(self, keyword: Token, axes: tuple[t.Setting, ...]) -> t.GMesh:
+        self.unique("axis", axes)
+        return t.GMesh(axes, span=self.span(keyword))
 
     def result(self, name: Token, type: t.GType) -> t.GResult:
         return t.GResult(str(name), type, span=self.span(name))
@@ -279,7 +347,7 @@ class Builder:
         return -self.literal(token) if sign else self.literal(token)
 
     def word(self, token: Token) -> str:
-        return self.text(token) if token.type == "STRING" else str(token)
+        return self.quoted(token) if token.type == "STRING" else str(token)
 
     def values(self, bracket: Token, *values: t.Value) -> tuple[t.Value, ...]:
         return values

@@ -13,8 +13,6 @@ def place() -> Span | None:
     return field(default=None, compare=False, repr=False, kw_only=True)
 
 
-
-
 @dataclass(frozen=True)
 class Num:
     """A literal; an int where the text has no point and no exponent. `inf` is `float("inf")`."""
@@ -83,12 +81,38 @@ class Neg:
     span: Span | None = place()
 
 
-Expr: TypeAlias = Num | Ref | Ext | Pack | Access | Call | Bin | Neg
+@dataclass(frozen=True)
+class Text:
+    """`"silu"`: a text, in the families of models only."""
+
+    value: str
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class Field:
+    """`rope_parameters.rope_theta`: a field of a configuration inside another, in the families of models only."""
+
+    base: Expr
+    name: str
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`sparse_attention_config.freq[l]`: an entry of a list inside, in the families of models only."""
+
+    base: Field
+    index: Expr
+    span: Span | None = place()
+
+
+Expr: TypeAlias = Num | Ref | Ext | Pack | Access | Call | Bin | Neg | Text | Field | Entry
 
 
 @dataclass(frozen=True)
 class Rel:
-    """`a op b`, op one of `<= >= == < >`."""
+    """`a op b`, op one of `<= >= == < >`; in the families of models also `!=` and `in`."""
 
     op: str
     a: Expr

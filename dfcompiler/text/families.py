@@ -12,38 +12,55 @@ from dfcompiler.text.operators import TypeExpr
 
 @dataclass(frozen=True)
 class MParam:
-    """`param G = num_key_value_heads else H`: a name bound from the configuration."""
+    """`param G = num_key_value_heads else H`: a name bound to the first choice whose fields are all there."""
 
     name: str
-    expr: Expr
-    default: Expr | None = None
+    choices: tuple[Expr, ...]
     span: Span | None = place()
 
 
 @dataclass(frozen=True)
 class Require:
-    """`require H % G == 0, "why"`: a condition on the configuration, with the message if it fails."""
+    """`require H % G == 0, "why"`: a clause on the configuration, with the message if it fails."""
 
-    rel: Rel
+    clause: tuple[Rel, ...]
     message: str
     span: Span | None = place()
 
 
 @dataclass(frozen=True)
 class Reject:
-    """`reject quantization_config`: fields whose presence the family cannot express."""
+    """`reject attn_logit_softcapping`: fields whose presence the family cannot express."""
 
-    names: tuple[str, ...]
+    fields: tuple[Expr, ...]
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """`ignore bos_token_id`: fields that do not change the work of a step."""
+
+    fields: tuple[Expr, ...]
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class Read:
+    """`read housekeeping`: what a `config` says, in this place."""
+
+    name: str
     span: Span | None = place()
 
 
 @dataclass(frozen=True)
 class TensorDecl:
-    """`weight wq: w [G, E, D]`; kind is `weight`, `state` or `input`."""
+    """`weight wq: w [G, E, D] as "self_attn.q_proj"`; kind is `weight`, `state` or `input`. `module` is the name in
+    a checkpoint, by which it says what is quantised."""
 
     kind: str
     name: str
     type: TypeExpr
+    module: str | None = None
     span: Span | None = place()
 
 
@@ -69,9 +86,10 @@ class NodeStmt:
 
 @dataclass(frozen=True)
 class Repeat:
-    """`repeat L { ... }`: equal layers; a name rebound inside is carried to the next."""
+    """`repeat L as l { ... }`: layers; a name rebound inside is carried to the next, `index` tells which it is."""
 
     count: Expr
+    index: str | None
     body: tuple[MStmt, ...]
     span: Span | None = place()
 
@@ -81,17 +99,18 @@ class Each:
     """`each q, k -> o { ... }`: once per part of the step, tokens seen as `[B, S]`."""
 
     names: tuple[str, ...]
-    out: str
+    outs: tuple[str, ...]
     body: tuple[MStmt, ...]
     span: Span | None = place()
 
 
 @dataclass(frozen=True)
 class Cond:
-    """`if rel { ... }`: statements that depend on the configuration."""
+    """`if a == 1, b > 2 or c > 3 { ... } else { ... }`: statements that depend on the configuration."""
 
-    rel: Rel
+    clauses: tuple[tuple[Rel, ...], ...]
     body: tuple[MStmt, ...]
+    orelse: tuple[MStmt, ...] = ()
     span: Span | None = place()
 
 
@@ -103,15 +122,25 @@ class Outputs:
     span: Span | None = place()
 
 
-MStmt: TypeAlias = MParam | Require | Reject | TensorDecl | NodeStmt | Repeat | Each | Cond | Outputs
+ReadStmt: TypeAlias = MParam | Require | Reject | Ignore | Read
+MStmt: TypeAlias = ReadStmt | TensorDecl | NodeStmt | Repeat | Each | Cond | Outputs
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`"Llama4ForConditionalGeneration" in text_config`: an architecture, and the field that has its sizes."""
+
+    name: str
+    inside: str | None = None
+    span: Span | None = place()
 
 
 @dataclass(frozen=True)
 class ModelDecl:
-    """A model family; `architectures` are the names in a `config.json` that it reads."""
+    """A model family; `readers` are the architectures in a `config.json` that it reads."""
 
     name: str
-    architectures: tuple[str, ...]
+    readers: tuple[Reader, ...]
     body: tuple[MStmt, ...]
     span: Span | None = place()
 
@@ -122,6 +151,15 @@ class BlockDecl:
 
     name: str
     params: tuple[str, ...]
-    result: str
+    results: tuple[str, ...]
     body: tuple[MStmt, ...]
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class ConfigDecl:
+    """Fields of a configuration that several families read alike."""
+
+    name: str
+    body: tuple[ReadStmt, ...]
     span: Span | None = place()

@@ -12,12 +12,13 @@ from dfcompiler.text.families import Outputs
 
 @dataclass(frozen=True)
 class GType:
-    """`bf16 [1, 2048, 4096]`, or `int32 [1, 8] in 128 distinct` for indices into a dimension."""
+    """`bf16 [1, 2048, 4096]`, or `int32 [1, 8] in 128 distinct skew 0.5` for indices into a dimension."""
 
     dtype: str
     shape: tuple[int, ...]
     within: int | None = None
     distinct: bool = False
+    skew: float = 0.0
     span: Span | None = place()
 
 
@@ -60,6 +61,24 @@ class GNode:
     op: str
     args: tuple[Ref, ...]
     attrs: tuple[Setting, ...] = ()
+    over: tuple[GOver, ...] = ()
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class GOver:
+    """`h = tp` after `over`: the op's index `h` is spread over these axes of the mesh, major first."""
+
+    index: str
+    axes: tuple[str, ...]
+    span: Span | None = place()
+
+
+@dataclass(frozen=True)
+class GMesh:
+    """`mesh {dp = 2, tp = 4}`: the axes that devices are laid out on, and their sizes."""
+
+    axes: tuple[Setting, ...]
     span: Span | None = place()
 
 
@@ -103,7 +122,7 @@ class GPlace:
     span: Span | None = place()
 
 
-GStmt: TypeAlias = GTensor | GNode | GRepeat | GOffer | GPlace | Outputs
+GStmt: TypeAlias = GTensor | GNode | GRepeat | GOffer | GPlace | GMesh | Outputs
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,12 @@ Dim: TypeAlias = Expr | DeviceDim
 
 @dataclass(frozen=True)
 class Within:
-    """`in e distinct j`: values index dimension `e`; entries along `j` differ."""
+    """`in e distinct j skew z`: values index dimension `e`; entries along `j` differ; `z` says how unlike in popularity
+    the places of `e` are."""
 
     name: str
     distinct: str | None = None
+    skew: str | None = None
     span: Span | None = place()
 
 
@@ -111,10 +113,11 @@ Stmt: TypeAlias = Attr | DimDef | Where | Let | Scan
 
 @dataclass(frozen=True)
 class OpDecl:
-    """An operator: signature and statements."""
+    """An operator: signature and statements. `same` names an op that computes the same in another way."""
 
     name: str
     params: tuple[Param, ...]
     results: tuple[Param, ...]
     body: tuple[Stmt, ...]
+    same: str | None = None
     span: Span | None = place()

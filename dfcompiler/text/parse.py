@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
-
-import lark
+from typing import TYPE_CHECKING, Any
 
 from dfcompiler import content
+from dfcompiler.cache import folder, kept
 from dfcompiler.diagnostics import Diag, Source
-from dfcompiler.text.build import Builder
-from dfcompiler.text.explain import explain
 from dfcompiler.text.tree import CSetting, CValue, Item
+
+if TYPE_CHECKING:
+    import lark
 
 
 def read_source(path: str | Path) -> Source:
@@ -37,6 +38,12 @@ def parse_items(source: Source) -> tuple[Item, ...]:
     return items
 
 
+def parse_content(source: Source) -> tuple[Item, ...]:
+    """The items of a file that is read again and again: those of the same text are kept between runs."""
+    inputs = (_grammar().read_bytes(), os.fsencode(source.name), source.text.encode())
+    return kept(inputs, lambda: parse_items(source))
+
+
 def parse_value(source: Source) -> CValue:
     """One value as in a chip, such as `64`, `1.5 GHz` or `weight-stationary`. Raises Diag: `syntax`."""
     value: CValue = _parse(source, "one_value")
@@ -50,7 +57,12 @@ def parse_setting(source: Source) -> CSetting:
 
 
 def _parse(source: Source, start: str) -> Any:
-    parser = _parser(content.root() / "ir" / "grammar.lark")
+    import lark  # only who meets a text that is not kept waits for it
+
+    from dfcompiler.text.build import Builder
+    from dfcompiler.text.explain import explain
+
+    parser = _parser(_grammar())
     try:
         parsed = parser.parse(source.text, start)
     except lark.UnexpectedInput as error:
@@ -58,10 +70,22 @@ def _parse(source: Source, start: str) -> Any:
     return Builder(source).build(parsed)
 
 
+def _grammar() -> Path:
+    return content.root() / "ir" / "grammar.lark"
+
+
 @functools.cache
 def _parser(path: Path) -> lark.Lark:
+    import lark
+
     grammar = path.read_text(encoding="utf-8")
-    return lark.Lark(grammar, parser="lalr", start=["start", "one_value", "one_setting"], cache=_tables(grammar))
+    collects = gc.isenabled()
+    gc.disable()  # all of the many small objects stay: to look for garbage among them takes a fifth as long again
+    try:
+        return lark.Lark(grammar, parser="lalr", start=["start", "one_value", "one_setting"], cache=_tables(grammar))
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _tables(grammar: str) -> str | bool:
@@ -69,11 +93,8 @@ def _tables(grammar: str) -> str | bool:
 
     lark itself checks the file, rebuilds a damaged one and goes on where it cannot write.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(home, "dfcompiler")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
+    import lark
+
+    home = folder()
     digest = hashlib.sha256(grammar.encode()).hexdigest()[:16]
-    return str(folder / f"grammar-{digest}-{lark.__version__}.tables")
+    return str(home / f"grammar-{digest}-{lark.__version__}.tables") if home else False

@@ -42,6 +42,12 @@ def show_expr(e: t.Expr | t.DeviceDim, place: int = SUM) -> str:
             return f"{name}[{comma(map(show_expr, subs))}]"
         case t.Call(fn, args):
             return f"{fn}({comma(map(show_expr, args))})"
+        case t.Text(value):
+            return quoted(value)
+        case t.Field(base, name):
+            return f"{show_expr(base)}.{name}"
+        case t.Entry(base, index):
+            return f"{show_expr(base)}[{show_expr(index)}]"
         case t.Neg(a):
             text, own = f"-{show_expr(a, SIGNED)}", SIGNED
         case t.Bin(op, a, b):
@@ -82,10 +88,11 @@ def lines(node: object) -> list[str]:
 @lines.register
 def _(op: t.OpDecl) -> list[str]:
     params, results = comma(map(show_param, op.params)), comma(map(show_param, op.results))
-    whole = f"op {op.name}({params}) -> ({results})"
+    results = f"({results}) same as {op.same}" if op.same else f"({results})"
+    whole = f"op {op.name}({params}) -> {results}"
     if len(whole) <= WIDTH:
         return block(whole, op.body)
-    return [*wrap(f"op {op.name}(", op.params, ")"), *block(f"    -> ({results})", op.body)]
+    return [*wrap(f"op {op.name}(", op.params, ")"), *block(f"    -> {results}", op.body)]
 
 
 def wrap(head: str, params: Iterable[t.Param], tail: str) -> list[str]:
@@ -107,13 +114,19 @@ def show_type(x: t.TypeExpr) -> str:
     """A type: `int [*t, j] in e distinct j`."""
     role = f"{x.role} " if x.role else ""
     distinct = f" distinct {x.within.distinct}" if x.within and x.within.distinct else ""
-    within = f" in {x.within.name}{distinct}" if x.within else ""
+    skew = f" skew {x.within.skew}" if x.within and x.within.skew else ""
+    within = f" in {x.within.name}{distinct}{skew}" if x.within else ""
     return f"{role}[{comma(map(show_expr, x.dims))}]{within}"
 
 
 def show_rel(rel: t.Rel) -> str:
     """A relation: `t <= s + past[b]`."""
     return f"{show_expr(rel.a)} {rel.op} {show_expr(rel.b)}"
+
+
+def show_clause(clause: Iterable[t.Rel]) -> str:
+    """Relations of which one must hold."""
+    return " or ".join(map(show_rel, clause))
 
 
 @lines.register
@@ -129,7 +142,7 @@ def _(s: t.DimDef) -> list[str]:
 
 @lines.register
 def _(s: t.Where) -> list[str]:
-    return ["where " + comma(" or ".join(map(show_rel, clause)) for clause in s.clauses)]
+    return ["where " + comma(map(show_clause, s.clauses))]
 
 
 @lines.register
@@ -148,33 +161,53 @@ def _(s: t.Scan) -> list[str]:
 
 @lines.register
 def _(m: t.ModelDecl) -> list[str]:
-    names = f" for {comma(map(quoted, m.architectures))}" if m.architectures else ""
+    names = f" for {comma(map(show_reader, m.readers))}" if m.readers else ""
     return block(f"model {m.name}{names}", m.body)
+
+
+def show_reader(r: t.Reader) -> str:
+    """An architecture: `"Qwen3VLForConditionalGeneration" in text_config`."""
+    return quoted(r.name) + (f" in {r.inside}" if r.inside else "")
 
 
 @lines.register
 def _(b: t.BlockDecl) -> list[str]:
-    return block(f"block {b.name}({comma(b.params)}) -> {b.result}", b.body)
+    return block(f"block {b.name}({comma(b.params)}) -> {comma(b.results)}", b.body)
+
+
+@lines.register
+def _(c: t.ConfigDecl) -> list[str]:
+    return block(f"config {c.name}", c.body)
 
 
 @lines.register
 def _(s: t.MParam) -> list[str]:
-    return [f"param {s.name} = {show_expr(s.expr)}" + (f" else {show_expr(s.default)}" if s.default else "")]
+    return [f"param {s.name} = {' else '.join(map(show_expr, s.choices))}"]
 
 
 @lines.register
 def _(s: t.Require) -> list[str]:
-    return [f"require {show_rel(s.rel)}, {quoted(s.message)}"]
+    return [f"require {show_clause(s.clause)}, {quoted(s.message)}"]
 
 
 @lines.register
 def _(s: t.Reject) -> list[str]:
-    return [f"reject {comma(s.names)}"]
+    return [f"reject {comma(map(show_expr, s.fields))}"]
+
+
+@lines.register
+def _(s: t.Ignore) -> list[str]:
+    return [f"ignore {comma(map(show_expr, s.fields))}"]
+
+
+@lines.register
+def _(s: t.Read) -> list[str]:
+    return [f"read {s.name}"]
 
 
 @lines.register
 def _(s: t.TensorDecl) -> list[str]:
-    return [f"{s.kind} {s.name}: {show_type(s.type)}"]
+    return [f"{s.kind} {s.name}: {show_type(s.type)}" + (f" as {quoted(s.module)}" if s.module is not None else "")]
 
 
 @lines.register
@@ -185,17 +218,25 @@ def _(s: t.NodeStmt) -> list[str]:
 
 @lines.register
 def _(s: t.Repeat) -> list[str]:
-    return block(f"repeat {show_expr(s.count)}", s.body)
+    return block(f"repeat {show_expr(s.count)}" + (f" as {s.index}" if s.index else ""), s.body)
 
 
 @lines.register
 def _(s: t.Each) -> list[str]:
-    return block(f"each {comma(s.names)} -> {s.out}", s.body)
+    return block(f"each {comma(s.names)} -> {comma(s.outs)}", s.body)
 
 
 @lines.register
 def _(s: t.Cond) -> list[str]:
-    return block(f"if {show_rel(s.rel)}", s.body)
+    rows = block(f"if {comma(map(show_clause, s.clauses))}", s.body)
+    match s.orelse:
+        case ():
+            return rows
+        case (t.Cond() as other,):
+            first, *rest = lines(other)
+            return [*rows[:-1], f"}} else {first}", *rest]
+        case _:
+            return [*rows[:-1], *block("} else", s.orelse)]
 
 
 @lines.register
@@ -219,7 +260,13 @@ def _(s: t.GTensor) -> list[str]:
 @lines.register
 def _(s: t.GNode) -> list[str]:
     results = comma(f"{r.name}: {show_gtype(r.type)}" for r in s.results)
-    return [f"{results} = {s.op}({comma(a.name for a in s.args)}){braced(map(show_setting, s.attrs))}"]
+    over = " over " + comma(f"{o.index} = {' '.join(o.axes)}" for o in s.over) if s.over else ""
+    return [f"{results} = {s.op}({comma(a.name for a in s.args)}){over}{braced(map(show_setting, s.attrs))}"]
+
+
+@lines.register
+def _(s: t.GMesh) -> list[str]:
+    return [f"mesh{braced(map(show_setting, s.axes))}"]
 
 
 @lines.register
@@ -241,8 +288,10 @@ def _(s: t.GPlace) -> list[str]:
 
 
 def show_gtype(x: t.GType) -> str:
-    """A concrete type: `int32 [1, 8] in 128 distinct`."""
-    within = "" if x.within is None else f" in {x.within}{' distinct' if x.distinct else ''}"
+    """A concrete type: `int32 [1, 8] in 128 distinct skew 0.5`."""
+    distinct = " distinct" if x.distinct else ""
+    skew = f" skew {x.skew!r}" if x.skew else ""
+    within = "" if x.within is None else f" in {x.within}{distinct}{skew}"
     return f"{x.dtype} [{comma(map(str, x.shape))}]{within}"
 
 

@@ -1,49 +1,34 @@
-# Qwen2 and Qwen2.5: as Llama, with a bias on the projections to q, k and v.
-model qwen2 for "Qwen2ForCausalLM" {
-  param L = num_hidden_layers
-  require L >= 1, "num_hidden_layers is at least 1"
-  param D = hidden_size
-  require D >= 1, "hidden_size is at least 1"
-  param H = num_attention_heads
-  require H >= 1, "num_attention_heads is at least 1"
-  param G = num_key_value_heads else H
-  require G >= 1, "num_key_value_heads is at least 1"
-  require H % G == 0, "num_attention_heads is a multiple of num_key_value_heads"
-  param E = head_dim else D // H
-  require E >= 2, "head_dim is at least 2"
-  require E % 2 == 0, "head_dim is even, as rotary embeddings turn pairs"
-  param F = intermediate_size
-  require F >= 1, "intermediate_size is at least 1"
-  param V = vocab_size
-  require V >= 1, "vocab_size is at least 1"
-  param eps = rms_norm_eps else 1e-6
-  require eps > 0, "rms_norm_eps is positive"
-  param theta = rope_theta else 10000
-  require theta > 0, "rope_theta is positive"
-  param tie = tie_word_embeddings else 0
-  param window = inf
-  param slide = use_sliding_window else 0
-  require slide == 0, "use_sliding_window mixes two kinds of layers, which this family cannot say"
-  reject quantization_config
+# Qwen 1.5, 2 and 2.5, and MiMo-7B: as Llama, with a bias on the projections to q, k and v. In layers from
+# max_window_layers on the attention slides where the configuration says so. The layer of MiMo that predicts a further
+# token is left out.
+model qwen2 for "Qwen2ForCausalLM", "MiMoForCausalLM" {
+  read decoder
+  read rotary
+  read rms
+  read swiglu
+  param slides = use_sliding_window else 0
+  param biases = attention_bias else 1
+  require biases == 1, "this family has biases on q, k and v"
+  ignore sliding_window, max_window_layers, layer_types, use_mrope, num_nextn_predict_layers
   input ids: int [N] in V
-  weight table: w [V, D]
+  weight table: w [V, D] as "embed_tokens"
   x = gather(table, ids)
-  repeat L {
+  repeat L as l {
+    param window = inf
+    if slides == 1, l >= max_window_layers {
+      param window = sliding_window
+      require window >= 1, "sliding_window is at least 1"
+    }
     weight g1: w [D]
-    weight wq: w [G, H // G, E, D]
-    weight wk: w [G, E, D]
-    weight wv: w [G, E, D]
-    h = rmsnorm(x, g1) {eps = eps}
-    q = linear(h, wq)
-    k = linear(h, wk)
-    v = linear(h, wv)
     weight bq: w [G, H // G, E]
     weight bk: w [G, E]
     weight bv: w [G, E]
+    h = rmsnorm(x, g1) {eps = eps}
+    q, k, v = qkv(h)
     q = bias_add(q, bq)
     k = bias_add(k, bk)
     v = bias_add(v, bv)
-    a = attend(q, k, v)
+    a = attend(q, k, v) {window = window}
     x = add(x, a)
     x = feed_forward(x)
   }

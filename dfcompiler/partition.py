@@ -1,0 +1,337 @@
+"""Which index of every node is split over one axis of devices: the exact minimum of time on and between devices.
+
+A value lies in one layout when it is made and in one (maybe another) when it is used; each node may do
+the same on every device or split one of its indices. All of it follows from `sharding.split`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from dfcompiler.collectives import Exchange, across, cheapest, exchange, traffic
+from dfcompiler.elimination import Table, minimum
+from dfcompiler.facts import facts
+from dfcompiler.fission import pieces
+from dfcompiler.graph import Graph, Node, TensorType, device_index, regions
+from dfcompiler.opshape import OpShape, bind
+from dfcompiler.sharding import Split, split
+from dfcompiler.text import tree as t
+
+
+@dataclass(frozen=True)
+class Lay:
+    """How a tensor lies on one axis of devices: `whole` on each, `split` along `axis`, `partial` by `fn` (of rows
+    that `rows` deals out, where there is one), or `rows`: right only in the rows that each device works on."""
+
+    kind: str
+    axis: int = -1
+    fn: str = ""
+    rows: str = ""
+
+
+WHOLE = Lay("whole")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device does in a second, to weigh work against exchanges."""
+
+    macs: float
+    memory: float  # bytes
+    link: float  # bytes, each way
+    latency_s: float  # of one step of an exchange
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to run a node: an index to split (None: the same on every device), and the layouts that it needs."""
+
+    index: str | None
+    needs: tuple[Lay, ...]
+    gives: tuple[Lay, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The choice: an option per node, the layouts in which each tensor is made and used, and the seconds in all."""
+
+    options: Mapping[str, Option]
+    made: Mapping[str, Lay]
+    used: Mapping[str, Lay]
+    seconds: float
+
+
+Allowed = Callable[[Node, str], bool]
+
+
+def partition(graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> Partition | None:
+    """The best way to split the graph over `ways` devices; None where there is none.
+
+    `allowed` says which indices of a node may be split, `required` that an index must be where it can be.
+    """
+    return _Search(graph, ways, rates, allowed, required).best()
+
+
+class _Search:
+    def __init__(self, graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> None:
+        self.graph, self.ways, self.rates = graph, ways, rates
+        self.allowed, self.required = allowed, required
+        self.lookups = [
+            x for x in graph.tensors.values() if x.kind == "value" and x.type.within is not None
+        ]  # index tensors that the graph computes: they may deal rows out
+
+    @cached_property
+    def options(self) -> dict[str, tuple[Option, ...]]:
+        return {n.name: tuple(self.options_of(n)) for n in self.graph.nodes.values()}
+
+    def best(self) -> Partition | None:
+        tensors = self.graph.tensors
+        lays = {name: self.lays(name) for name in tensors}
+        made = {name: self.made(name, lays[name]) for name in tensors}
+        sizes = {f"node {n}": len(o) for n, o in self.options.items()}
+        sizes |= {f"used {name}": len(x) for name, x in lays.items()}
+        sizes |= {f"made {name}": len(x) for name, x in made.items()}
+        tables = [*self.tables(lays, made)]
+        seconds, chosen = minimum(sizes, tables)
+        if not np.isfinite(seconds):
+            return None
+        return Partition(
+            {n: o[chosen[f"node {n}"]] for n, o in self.options.items()},
+            {name: x[chosen[f"made {name}"]] for name, x in made.items()},
+            {name: x[chosen[f"used {name}"]] for name, x in lays.items()},
+            seconds,
+        )
+
+    # ---- layouts
+
+    def lays(self, name: str) -> list[Lay]:
+        """Layouts in which a tensor may be used."""
+        kind = self.graph.type_of(name)
+        found = [WHOLE]
+        found += [Lay("split", a) for a, n in enumerate(kind.shape) if n % self.ways == 0]
+        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind)]
+        return found
+
+    def made(self, name: str, lays: list[Lay]) -> list[Lay]:
+        """Layouts in which it may be made."""
+        gives = [
+            o.gives[k]
+            for n, options in self.options.items()
+            for k, r in enumerate(self.graph.nodes[n].results)
+            if r.name == name
+            for o in options
+        ]
+        return list(dict.fromkeys(gives)) or [x for x in lays if x.kind != "rows"]
+
+    # ---- costs
+
+    def tables(self, lays: Mapping[str, list[Lay]], made: Mapping[str, list[Lay]]) -> Iterator[Table]:
+        graph = self.graph
+        times = self.times
+        for n, options in self.options.items():
+            node = graph.nodes[n]
+            yield Table((f"node {n}",), np.array([o.seconds * times[n] for o in options]))
+            shape = graph.shape(node)
+            inout = {a for p, a in zip(shape.params, node.args, strict=True) if p.inout}
+            for k, arg in enumerate(node.args):
+                fixed = arg in inout or graph.tensors[arg].kind != "value"
+                scope = (f"node {n}", f"made {arg}" if arg in inout else f"used {arg}")
+                rows = made[arg] if arg in inout else lays[arg]
+                costs = [[self.change(x, o.needs[k], arg, times[n], fixed) for x in rows] for o in options]
+                yield Table(scope, np.array(costs))
+            for k, r in enumerate(node.results):
+                costs = [[0.0 if o.gives[k] == x else np.inf for x in made[r.name]] for o in options]
+                yield Table((f"node {n}", f"made {r.name}"), np.array(costs))
+        for name, x in graph.tensors.items():
+            fixed = x.kind in ("weight", "state")
+            costs = [[self.change(a, b, name, self.layers.get(name, 1), fixed) for b in lays[name]] for a in made[name]]
+            yield Table((f"made {name}", f"used {name}"), np.array(costs))
+            if name in graph.outputs:
+                yield Table((f"used {name}",), np.array([np.inf if b.kind == "rows" else 0.0 for b in lays[name]]))
+        for region in regions(graph.body):
+            for c in region.carries:
+                inner = made[c.inner.name]
+                for other, times_ in ((c.init, 1), (c.yielded, region.count)):
+                    costs = [[self.change(x, y, other, times_, False) for y in inner] for x in lays[other]]
+                    yield Table((f"used {other}", f"made {c.inner.name}"), np.array(costs))
+                same = [[0.0 if x == y else np.inf for y in made[c.result.name]] for x in inner]
+                yield Table((f"made {c.inner.name}", f"made {c.result.name}"), np.array(same))
+
+    @cached_property
+    def times(self) -> Mapping[str, int]:
+        return self.graph.repeats
+
+    @cached_property
+    def layers(self) -> Mapping[str, int]:
+        """How often a tensor is made in one step."""
+        return {r.name: self.times[n.name] for n in self.graph.nodes.values() for r in n.results} | {
+            c.inner.name: region.count for region in regions(self.graph.body) for c in region.carries
+        }
+
+    def change(self, a: Lay, b: Lay, name: str, times: int, fixed: bool) -> float:
+        """Seconds to bring a tensor from one layout to another; infinite where it cannot be or must not be."""
+        if a == b:
+            return 0.0
+        what = changed(a, b)
+        if what is None or (fixed and what.fn is None and what.join is not None):
+            return np.inf
+        if what == Exchange():
+            return 0.0
+        kind = self.graph.type_of(name)
+        if what.cut is not None and kind.shape[what.cut] % self.ways:
+            return np.inf
+        return times * self.exchange_seconds(what, kind, a)
+
+    def exchange_seconds(self, what: Exchange, kind: TensorType, a: Lay) -> float:
+        taken = kind.bytes / (self.ways if a.kind == "split" else 1)
+        made = kind.bytes / (self.ways if what.cut is not None else 1)
+        op = exchange(what)
+        found = traffic(op, _ranked(op, len(kind.shape)), self.ways, taken, made)
+        return cheapest(found, self.rates.latency_s, self.rates.link) + (taken + made) / self.rates.memory
+
+    # ---- options
+
+    def options_of(self, node: Node) -> Iterator[Option]:
+        shape, sizes = self.graph.shape(node), self.graph.sizes(node)
+        whole = tuple(WHOLE for _ in node.args), tuple(WHOLE for _ in node.results)
+        found = []
+        for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
+            if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
+                continue
+            answer = split(shape, index)
+            if isinstance(answer, Split) and (not answer.inside or self.cuttable(shape, answer)):
+                found.append(self.split_option(node, shape, sizes, answer))
+        forced = [o for o in found if o.index and self.required(node, o.index)]
+        yield from forced or found
+        if not forced:
+            yield Option(None, *whole, self.work_seconds(shape, sizes, node, None))
+            yield from self.rows_options(node, shape, sizes)
+
+    def cuttable(self, shape: OpShape, answer: Split) -> bool:
+        cuts = tuple(sorted({c.before for c in answer.inside}))
+        return pieces(shape, cuts) is not None
+
+    def split_option(self, node: Node, shape: OpShape, sizes: Mapping[str, int], answer: Split) -> Option:
+        partial, over = dict(answer.partial), dict(node.over)
+        led = {p.name for p in (*node.op.params, *node.op.results) if device_index(p) in over}  # by an axis of devices
+        rows = next((node.args[k] for k, p in enumerate(shape.params) if p.name in answer.dispatch), "")
+        needs = []
+        for p, arg in zip(shape.params, node.args, strict=True):
+            axis = answer.axis(p.name)
+            if axis is not None:
+                needs.append(Lay("split", axis - (p.name in led)))
+            elif (
+                rows
+                and arg != rows
+                and _leads(self.graph.type_of(rows), self.graph.type_of(arg))
+                and any(x.name == rows for x in self.lookups)
+            ):
+                needs.append(Lay("rows", rows=rows))
+            else:
+                needs.append(WHOLE)
+        gives = []
+        for o in shape.results:
+            axis = answer.axis(o.name)
+            if axis is not None:
+                gives.append(Lay("split", axis - (o.name in led)))
+            else:
+                gives.append(Lay("partial", fn=partial[o.name], rows=rows) if o.name in partial else WHOLE)
+        seconds = self.work_seconds(shape, sizes, node, answer)
+        for c in answer.inside:
+            seconds += self.inside_seconds(shape, sizes, answer, c.tensor, c.fn)
+        return Option(answer.index, tuple(needs), tuple(gives), seconds)
+
+    def inside_seconds(self, shape: OpShape, sizes: Mapping[str, int], answer: Split, tensor: str, fn: str) -> float:
+        """Combining a tensor inside the op, in four bytes per element."""
+        write = next(a for s in shape.body for a in s.targets if a.name == tensor)
+        elements = np.prod([sizes.get(x.name, 1) if isinstance(x, t.Ref) else 1 for x in write.subs], dtype=float)
+        op = exchange(Exchange(fn=fn))
+        ways = traffic(op, _ranked(op, len(write.subs)), self.ways, 4 * elements, 4 * elements)
+        return cheapest(ways, self.rates.latency_s, self.rates.link)
+
+    def rows_options(self, node: Node, shape: OpShape, sizes: Mapping[str, int]) -> Iterator[Option]:
+        """The node on rows that an index tensor deals out: possible where rows do not meet."""
+        if across(node.op):
+            return
+        for i in self.lookups:
+            led = [_leads(i.type, self.graph.type_of(a)) for a in node.args]
+            if i.name in node.args or not any(led) or not all(_leads(i.type, r.type) for r in node.results):
+                continue
+            indices = {
+                o.dims[: len(i.type.shape)]
+                for o, is_led in zip(
+                    (*shape.params, *shape.results), (*led, *(True for _ in shape.results)), strict=True
+                )
+                if is_led
+            }
+            if len(indices) == 1 and all(isinstance(d, t.Ref) and _apart(shape, d.name) for d in next(iter(indices))):
+                rows = Lay("rows", rows=i.name)
+                needs = tuple(rows if x else WHOLE for x in led)
+                seconds = self.work_seconds(shape, sizes, node, None)
+                yield Option(None, needs, tuple(rows for _ in node.results), seconds)
+
+    def work_seconds(self, shape: OpShape, sizes: Mapping[str, int], node: Node, answer: Split | None) -> float:
+        """Time of one device: its multiply-accumulates or the bytes that it touches, whichever takes longer."""
+        f = facts(shape)
+        own = {a.name: 1.0 for a in shape.attrs} | {i: float(n) for i, n in sizes.items()}
+        if answer:
+            own[answer.index] /= self.ways
+        share = 1 / self.ways if answer and answer.dispatch else 1.0
+        macs = sum(float(np.prod([own[i] for i in c.indices])) for c in f.work.contractions) * share
+        types = {o.name: self.graph.type_of(a) for o, a in zip(shape.params, node.args, strict=True)}
+        types |= {o.name: r.type for o, r in zip(shape.results, node.results, strict=True)}
+        if spread := dict(node.over).keys() & set(across(node.op)):
+            share = self.ways if answer else 1
+            taken = sum(self.graph.type_of(a).bytes for a in node.args) / share
+            made = sum(r.type.bytes for r in node.results) / share
+            devices = self.graph.ways(dict(node.over)[min(spread)])
+            ways = traffic(node.op, shape, devices, taken, made)
+            return cheapest(ways, self.rates.latency_s, self.rates.link) + (taken + made) / self.rates.memory
+        moved = 0.0
+        for o in shape.operands:
+            kind = types[o.name]
+            axes = tuple(
+                int(n // self.ways) if answer and answer.axis(o.name) == k else n for k, n in enumerate(kind.shape)
+            )
+            if f.patterns[o.name]:
+                moved += float(f.reach(o.name, own, sizes, axes)) * kind.bytes / max(1, kind.elements)
+        return max(macs / self.rates.macs, moved / self.rates.memory)
+
+
+def changed(a: Lay, b: Lay) -> Exchange | None:
+    """The exchange from one layout to another; an empty one where nothing has to happen, None where none is."""
+    cut = b.axis if b.kind == "split" else None
+    match a.kind, b.kind:
+        case "partial", "rows" if a.rows == b.rows:
+            return Exchange()
+        case "partial", "whole" | "split":
+            return Exchange(fn=a.fn, cut=cut)
+        case "whole", "rows":
+            return Exchange()
+        case "whole", "split":
+            return Exchange(cut=cut)
+        case "split", "whole" | "split":
+            return Exchange(join=a.axis, cut=cut)
+        case _:
+            return None
+
+
+@lru_cache(maxsize=1024)
+def _ranked(op: t.OpDecl, rank: int) -> OpShape:
+    return bind(op, (rank + 1,))
+
+
+def _leads(rows: TensorType, kind: TensorType) -> bool:
+    """Whether a tensor has a row for every entry of an index tensor."""
+    return kind.shape[: len(rows.shape)] == rows.shape and len(kind.shape) >= len(rows.shape)
+
+
+def _apart(shape: OpShape, index: str) -> bool:
+    """Whether values of the index never meet: everything that has it is sliced along it."""
+    answer = split(shape, index)
+    return isinstance(answer, Split) and not (answer.partial or answer.inside or answer.guards or answer.offset)

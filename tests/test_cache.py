@@ -1,0 +1,115 @@
+"""Values kept between runs: right or absent, never out of date, foreign or in the way."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dfcompiler import cache, content
+from dfcompiler.cache import folder, kept
+from dfcompiler.diagnostics import Diag, Source
+from dfcompiler.text.parse import parse_content, parse_items, read_source
+
+TEXT = "op f(a: [m]) -> (b: [m]) {\n  b[m] = a[m]\n}\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder.cache_clear()
+    yield tmp_path / "dfcompiler"
+    folder.cache_clear()
+
+
+def values(home: Path) -> list[Path]:
+    return list(home.glob("engine-*/*"))
+
+
+def make(value: object, inputs: tuple[bytes, ...] = (b"a", b"b")) -> object:
+    """`value`, or what is kept under these inputs."""
+    return kept(inputs, lambda: value)
+
+
+def test_equal_inputs_are_made_once(home: Path) -> None:
+    assert make([1]) == [1] and make([2]) == [1]
+    assert make([3], (b"ab",)) == [3] and make([4], (b"a", b"b", b"")) == [4]
+    assert len(values(home)) == 3 and not home.stat().st_mode & 0o077
+
+
+def test_another_engine_does_not_read_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make(1) == 1
+    for number in range(cache.ENGINES + 2):
+        monkeypatch.setattr(cache, "engine", lambda n=number: f"engine-{n}")
+        assert make(10 + number) == 10 + number
+    assert len(list(home.iterdir())) == cache.ENGINES
+
+
+@pytest.mark.parametrize("path", sorted(content.files("ir", ".dfir", "ops")), ids=lambda p: p.stem)
+def test_a_kept_tree_is_the_parsed_one_with_its_places(path: Path) -> None:
+    source = read_source(path)
+    first, second = parse_content(source), parse_content(source)
+    assert first == second == parse_items(source)
+    assert [str(i.span) for i in first] == [str(i.span) for i in second]
+    assert [i.span and i.span.carets() for i in first] == [i.span and i.span.carets() for i in second]
+
+
+def test_the_name_of_the_source_counts() -> None:
+    for name in ("one", "two"):
+        (op,) = parse_content(Source(name, TEXT))
+        assert str(op.span) == f"{name}:1:4"
+
+
+def test_errors_are_not_kept(home: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(Diag):
+            parse_content(Source("s", "op ("))
+    assert not values(home)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x80\x05", b"junk", pickle.dumps(os.system), b"cos\nsystem\n(S'exit 1'\ntR."], ids=range(5)
+)
+def test_damaged_and_foreign_values_are_made_again(home: Path, damage: bytes) -> None:
+    assert make(1) == 1
+    (path,) = values(home)
+    path.write_bytes(damage)
+    assert make(2) == 2 and make(3) == 2
+
+
+@pytest.mark.parametrize("state", ["writable by others", "a file", "read-only"])
+def test_a_folder_that_is_not_ours_alone_is_not_used(home: Path, state: str) -> None:
+    if state == "a file":
+        home.write_text("here")
+    else:
+        home.mkdir()
+        home.chmod(0o777 if state == "writable by others" else 0o500)
+    if state == "read-only" and os.access(home, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert make(1) == 1 and make(2) == 2
+
+
+def test_listing_needs_nothing_heavy_the_second_time(tmp_path: Path) -> None:
+    """Also the lists follow from all content: a plug-in's chip is there at once, and gone at once."""
+    code = (
+        "import sys; from dfcompiler.cli import main; assert main(['list', '--json', *sys.argv[1:]]) == 0; "
+        "print(*sorted({'ortools', 'networkx', 'lark', 'numpy', 'rich', 'pandas'} & set(sys.modules)), file=sys.stderr)"
+    )
+    plugin = tmp_path / "plugin" / "ir" / "ops"
+    plugin.mkdir(parents=True)
+    (plugin / "mine.dfir").write_text(TEXT.replace("op f", "op mine"))
+
+    def listed(*more: str) -> tuple[str, str]:
+        done = subprocess.run([sys.executable, "-c", code, *more], capture_output=True, text=True, check=True)
+        return done.stdout, done.stderr.strip()
+
+    first, loaded = listed()
+    assert "numpy" in loaded and "ortools" not in loaded
+    assert listed() == (first, "")
+    assert '"mine"' in listed("--plugins", str(tmp_path / "plugin"))[0]
+    assert listed() == (first, "")

@@ -1,0 +1,181 @@
+"""Every file test holds, every pass has one, and so has every message that an input can cause."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from dfcompiler import content, registry
+from dfcompiler.cli import main
+from dfcompiler.cli.filetest import FileTest, agrees, fits, outcome, read, updated
+from dfcompiler.diagnostics import Diag
+
+ROOT = content.root()
+FILES = sorted((Path(__file__).parent / "files").rglob("*.test"))
+TESTS = {path: read(path) for path in FILES}
+
+# Codes that no file test can show, each with the reason.
+EXEMPT = {
+    "bad-test": "of the file tests themselves: below",
+    "failed-tests": "of the file tests themselves: below",
+    "bad-axes": "arrays of sizes are given from Python: tests/test_counting.py",
+    "bad-operand": "values of tensors are given from Python: tests/test_semantics.py",
+    "duplicate-part": "for chips made in Python; of a text the parser says `duplicate-name`",
+    "duplicate-setting": "for chips made in Python; of a text the parser says `duplicate-name`",
+    "bad-layout": "only a pass that splits wrongly makes such a graph: tests/test_sharding.py",
+    "no-replay": "it is caught where a tiling is audited, and counted there",
+    "wrong-nest": "only a wrong price makes it: tests/test_nest.py",
+    "not-text": "a file test is text: tests/test_text_files.py",
+    "rtl-*": "parameter packages are not written in text of ours: tests/test_rtl_*.py",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_file(path: Path, request: pytest.FixtureRequest) -> None:
+    test = TESTS[path]
+    printed = outcome(test, main, path.parent)
+    assert not printed.endswith("=== exit 3\n"), printed
+    if request.config.getoption("--update-files") and not agrees(test.expected, printed):
+        path.write_text(updated(test, printed), encoding="utf-8")
+        return
+    if not agrees(test.expected, printed):
+        assert printed == test.expected, f"{path} is out of date; `pytest --update-files` writes what is printed now"
+
+
+# ---- completeness ------------------------------------------------------------------------------
+
+
+def test_every_pass_has_a_file_test() -> None:
+    ours = {n for n in registry.names("pass") if registry.lookup("pass", n).__module__.startswith(content.__name__)}
+    missing = ours - {name for test in TESTS.values() for name in passes_named(test)}
+    assert not missing, (
+        f"no file test names the passes {sorted(missing)}: add tests/files/passes/NAME.test that begins with\n"
+        "RUN dfc opt graph.dfir -p NAME\n--- graph.dfir\n... and run pytest --update-files tests/test_files.py"
+    )
+
+
+def passes_named(test: FileTest) -> Iterator[str]:
+    """The passes that the command names itself."""
+    options = ("-p", "--pipeline")
+    texts = [b for a, b in zip(test.command, test.command[1:], strict=False) if a in options]
+    yield from (name for text in texts for name in re.findall(r"[a-z][\w-]*", re.sub(r"\{[^}]*\}", "", text)))
+
+
+def codes_told(test: FileTest) -> set[str]:
+    """The codes of the messages that the test expects."""
+    return set(re.findall(r"^(?:\S+: )?(?:error|infeasible)\[([\w-]+)\]", test.expected, re.MULTILINE))
+
+
+def codes() -> dict[str, str]:
+    """Every code that the sources raise, with `*` for what is filled in, and where."""
+    found: dict[str, str] = {}
+    for path in (p for top in ("dfcompiler", "passes", "templates") for p in sorted((ROOT / top).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for code in raised(node):
+                found.setdefault(code, f"{path.relative_to(ROOT)}:{node.lineno}")  # type: ignore[attr-defined]
+    return found
+
+
+def raised(node: ast.AST) -> Iterator[str]:
+    """The code that a call of `Diag`, `Infeasible` or `unknown` gives; none where it hands on that of another."""
+    if isinstance(node, ast.Call) and node.args:
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        match called, literal(node.args[0]):
+            case (("Diag" | "Infeasible"), str(code)):
+                yield code
+            case "unknown", str(kind):
+                yield f"unknown-{kind.replace(' ', '-')}"
+
+
+def literal(node: ast.expr) -> str | None:
+    """A text, with `*` for every part that is filled in; None where it has no fixed part."""
+    match node:
+        case ast.Constant(str(text)):
+            return text
+        case ast.JoinedStr(parts):
+            return "".join(str(p.value) if isinstance(p, ast.Constant) else "*" for p in parts)
+    return None
+
+
+def uncovered() -> dict[str, str]:
+    """Codes without a file test and without a reason for that."""
+    told = {code for test in TESTS.values() for code in codes_told(test)}
+    return {
+        code: where
+        for code, where in codes().items()
+        if not any(fnmatchcase(x, code) for x in told) and not any(fnmatchcase(code, x) for x in EXEMPT)
+    }
+
+
+def test_every_code_has_a_file_test() -> None:
+    missing = uncovered()
+    assert not missing, (
+        "no file test shows these codes; add tests/files/errors/CODE.test and run pytest --update-files, or say in\n"
+        "EXEMPT why there can be none:\n" + "\n".join(f"  {where}: {code}" for code, where in sorted(missing.items()))
+    )
+
+
+def test_no_exemption_is_left_over() -> None:
+    told = {code for test in TESTS.values() for code in codes_told(test)}
+    for exempt in EXEMPT:
+        held = {code for code in codes() if fnmatchcase(code, exempt)}
+        assert held, f"`{exempt}` exempts nothing"
+        assert not held & told, f"`{exempt}` is exempt, but has a file test"
+
+
+# ---- the tests of the tests --------------------------------------------------------------------
+
+GRAPH = 'graph "g" {\n  input x: bf16 [4]\n  output x\n}\n'
+
+
+def a_test(expected: str) -> FileTest:
+    return FileTest(["opt", "g.dfir", "-p", "fuse-elementwise{max-chain=2}"], {"g.dfir": GRAPH}, expected)
+
+
+def test_a_test_reads_as_it_is_written(tmp_path: Path) -> None:
+    test = a_test(f"=== stdout\n{GRAPH}=== exit 1\n")
+    (tmp_path / "a.test").write_text(test.head + test.expected)
+    assert read(tmp_path / "a.test") == test
+    (tmp_path / "b.test").write_text(test.head)
+    assert read(tmp_path / "b.test") == a_test("")
+    for text in ("dfc list", "RUN dfc 'list", ""):
+        (tmp_path / "c.test").write_text(text)
+        with pytest.raises(Diag) as caught:
+            read(tmp_path / "c.test")
+        assert caught.value.code == "bad-test"
+
+
+def test_what_is_wrong_is_seen_and_can_be_updated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = a_test(f"=== stdout\n{GRAPH}")
+    assert outcome(test, main, tmp_path) == test.expected
+    path = tmp_path / "wrong.test"
+    path.write_text(test.head + test.expected.replace("[4]", "[5]"))
+    assert main(["test", str(path)]) == 1
+    told = capsys.readouterr()
+    assert "-  input x: bf16 [5]\n+  input x: bf16 [4]" in told.out and "[failed-tests]" in told.err
+    assert main(["test", str(tmp_path), "--update"]) == 0
+    assert path.read_text() == test.head + test.expected
+    assert main(["test", str(path)]) == 0
+    assert "1 of 1 file tests hold" in capsys.readouterr().out
+    assert list(passes_named(test)) == ["fuse-elementwise"]
+
+
+def test_dots_stand_for_any_text_of_a_line() -> None:
+    assert fits("a ... c", "a  c") and fits("hint: known: ...", "hint: known: b") and not fits("a...", "b")
+    assert agrees("a\n...\n", "a\nb\n") and not agrees("a\n...\n", "a\nb\nc\n") and not agrees("a.c\n", "abc\n")
+    loose = a_test("=== stderr\nx ... z\n")
+    assert updated(loose, "=== stderr\nx 2 z\nhint: known: p, q\n").endswith("\nx ... z\nhint: known: ...\n")
+
+
+def test_codes_are_found_in_every_form() -> None:
+    text = (
+        "Diag('a', 'x')\nd.Infeasible('b', m)\nunknown('a kind', n)\nunknown(f'value of {n}', n)\nDiag(e.code, 'x')\n"
+    )
+    found = [code for node in ast.parse(text).body for code in raised(node.value)]  # type: ignore[attr-defined]
+    assert found == ["a", "b", "unknown-a-kind", "unknown-value-of-*"]
+    assert codes_told(a_test("=== stderr\ng:1:2: error[x-y]: z\ninfeasible[no]: z\nerror: [none]\n")) == {"x-y", "no"}
