@@ -86,14 +86,16 @@ def _declared(
     dims = [d for d in shape.dims if d.name in used and d.name not in known]
     sized = known | {d.name for d in dims}
     attrs = [_told(a, sized) for a in shape.attrs if a.name in used]
-    lost = sorted({x.name for s in body for x in walk(s.expr) if isinstance(x, t.Ext)} - sized)
+    sides = [e for c in where for r in c for e in (r.a, r.b)]
+    lost = sorted({x.name for e in (*sides, *(s.expr for s in body)) for x in walk(e) if isinstance(x, t.Ext)} - sized)
     attrs += [t.Attr(SIZE + name) for name in lost]
     told: dict[t.Expr, t.Expr] = {t.Ext(name): t.Ref(SIZE + name) for name in lost}
     lets = tuple(
         t.Let(s.targets, t.Reduce(s.fn, tuple(t.Ref(i) for i in s.over)) if s.fn else None, _replaced(s.expr, told))
         for s in body
     )
-    head = (*attrs, *dims, *((t.Where(tuple(where)),) if where else ()))
+    clauses = tuple(tuple(t.Rel(r.op, _replaced(r.a, told), _replaced(r.b, told)) for r in c) for c in where)
+    head = (*attrs, *dims, *((t.Where(clauses),) if where else ()))
     return t.OpDecl(name, tuple(params), tuple(results), (*head, *lets))
 
 
@@ -131,7 +133,7 @@ def rescaling(shape: OpShape, combined: tuple[str, ...], parts: tuple[str, ...])
         factor = _factor(s.expr, factors, set(combined))
         factors |= {a.name: factor for a in s.targets if a.name not in combined}
     own = _params(shape, [*combined, *parts])
-    if own is None or any(factors.get(n) is None for n in parts):
+    if own is None or not parts or any(factors.get(n) is None for n in parts):
         return None
     whole = [t.Param(WHOLE + p.name, p.type) for p in own[: len(combined)]]
     given = own[len(combined) :]

@@ -126,8 +126,8 @@ def accesses(e: t.Expr) -> Iterator[t.Access]:
 def bind(decl: t.OpDecl, ranks: tuple[int, ...]) -> OpShape:
     """Expand the packs of `decl` for operands of these ranks.
 
-    Raises what `declarations.check` raises, Diag `op-arity` for a wrong number of operands, `op-rank` for a rank that does not fit and
-    `op-ambiguous` where the ranks do not determine every pack.
+    Raises what `declarations.check` raises, Diag `op-arity` for a wrong number of operands, `op-rank` for a rank that
+    does not fit and `op-ambiguous` where the ranks do not determine every pack.
     """
     check(decl)
     if len(ranks) != len(decl.params):

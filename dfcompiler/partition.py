@@ -18,7 +18,7 @@ from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
 from dfcompiler.graph import Graph, Node, TensorType, device_index, regions
 from dfcompiler.opshape import OpShape, bind
-from dfcompiler.sharding import Split, split
+from dfcompiler.sharding import Split, choice, split
 from dfcompiler.text import tree as t
 
 
@@ -203,7 +203,7 @@ class _Search:
         for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
             if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
                 continue
-            answer = split(shape, index)
+            answer = choice(shape, index)
             if isinstance(answer, Split) and (not answer.inside or self.cuttable(shape, answer)):
                 found.append(self.split_option(node, shape, sizes, answer))
         forced = [o for o in found if o.index and self.required(node, o.index)]

@@ -50,4 +50,3 @@ def longest(flow: nx.DiGraph[str], cost: Mapping[str, float]) -> float:
     """The length of the longest chain; 0 for no nodes."""
     rest = beside(flow, cost, ((v,) for v in flow))
     return max((rest[v,] + cost[v] for v in flow), default=0.0)
-

@@ -89,6 +89,18 @@ def split(shape: OpShape, index: str) -> Split | Blocked:
         return stop.blocked
 
 
+def choice(shape: OpShape, index: str) -> Split | Blocked:
+    """As `split`, for an op of a graph: its results must be whole or sliced in the end, which they are not where one
+    of them is combined before others are made with it."""
+    answer = split(shape, index)
+    if isinstance(answer, Blocked):
+        return answer
+    given = {o.name for o in shape.results} & {c.tensor for c in answer.inside}
+    if given:
+        return Blocked(f"`{min(given)}` is a result, and others are made with it", shape.span)
+    return answer
+
+
 class _Stop(Exception):
     def __init__(self, why: str, span: Span | None) -> None:
         super().__init__(why)

@@ -142,7 +142,8 @@ def search(
     why = unable(problem, unit, helper)
     if why:
         return Search((), 0, why)
-    best, candidates, by_place = _Best(limits or {}), 0, grouped(problem)
+    finite = {s: limit for s, limit in (limits or {}).items() if limit < float("inf")}
+    best, candidates, by_place = _Best(finite), 0, grouped(problem)
     for form in (by_place, problem) if by_place else (problem,):
         more, why = _search(form, unit, helper, shares, best)
         candidates += more

@@ -14,7 +14,7 @@ from dfcompiler.graph import Graph, Node, regions
 from dfcompiler.kin import Axis, Kin
 from dfcompiler.partition import Allowed, Partition, Rates, partition
 from dfcompiler.pipeline import Context, Pass
-from dfcompiler.sharding import Split, split
+from dfcompiler.sharding import Split, choice
 from dfcompiler.spreading import spread
 from dfcompiler.text import tree as t
 
@@ -170,7 +170,7 @@ def splittable(graph: Graph, node: Node) -> Iterator[str]:
     """Indices of a node that may be split over devices."""
     shape = graph.shape(node)
     for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
-        if index not in across(node.op) and isinstance(split(shape, index), Split):
+        if index not in across(node.op) and isinstance(choice(shape, index), Split):
             yield index
 
 
@@ -178,7 +178,7 @@ def dispatched(graph: Graph) -> Iterator[tuple[Node, str]]:
     """Nodes with an index whose slices rows are dealt out to."""
     for node in graph.nodes.values():
         for index in splittable(graph, node):
-            answer = split(graph.shape(node), index)
+            answer = choice(graph.shape(node), index)
             if isinstance(answer, Split) and answer.dispatch:
                 yield node, index
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from math import ceil, prod
 from typing import Any
@@ -20,8 +20,8 @@ from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Level, Unit
 from dfcompiler.hardware.template import Ports
 from dfcompiler.models import library
-from dfcompiler.nest import INNER, OUTER, Nest
-from dfcompiler.problem import Problem, problem
+from dfcompiler.nest import INNER, OUTER, Keep, Nest
+from dfcompiler.problem import NestOperand, Problem, problem
 from dfcompiler.replay import Mapped
 from dfcompiler.replay.points import Space
 from dfcompiler.semantics import run_op
@@ -368,8 +368,13 @@ def mapping(name: str, seed: int) -> Mapped:
 
     nest = Nest(p, unit, tiles_of(p, unit, beside, one(size), one(ways)), live)
     places = [INNER] if len(unit.levels) == 2 else [INNER, OUTER]
-    keeps, _ = rng.choice(list(nest.options(places, np.inf, np.inf)))
-    return Mapped(p, unit, beside, size, ways, tuple(live), keeps)
+    held = [rng.choice([None, *_keeps(nest, o, places)]) for o in p.operands]
+    return Mapped(p, unit, beside, size, ways, tuple(live), tuple(k for k in held if k))
+
+
+def _keeps(nest: Nest, o: NestOperand, places: Sequence[str]) -> list[Keep]:
+    spots = nest.idle_positions(o) if o.kind != "local" else []
+    return [Keep(o.name, w, p) for p in spots for w in places]
 
 
 def _sizes(shard: int, whole: bool) -> Iterator[int]:

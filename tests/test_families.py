@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import LLAMA, lower
 
 from dfcompiler.census import census
 from dfcompiler.diagnostics import Diag, Source
@@ -20,7 +21,6 @@ from dfcompiler.parameters import Config, Names, read_config
 from dfcompiler.steps import step
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items
-from tiny import LLAMA, lower
 
 STEP = step(prefill=[(5, 0)])
 

@@ -1,4 +1,4 @@
-"""Dense families, run at small sizes: steps that hand on their caches, and what is special about each in plain numpy."""
+"""Dense families, run at small sizes: steps that hand on their caches, and what is special in plain numpy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import LLAMA, check_steps, lower, tiny
 
 from dfcompiler.execution import random_inputs, run_graph
 from dfcompiler.models import library
 from dfcompiler.opshape import bind, extents
 from dfcompiler.semantics import run_op
 from dfcompiler.steps import step
-from tiny import LLAMA, check_steps, lower, tiny
 
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "intermediate_size": 12, "vocab_size": 11}
 GPT2 = {"n_layer": 2, "n_embd": 8, "n_head": 2, "n_positions": 16, "vocab_size": 11}
@@ -28,7 +28,13 @@ BLOOM = {"n_layer": 2, "hidden_size": 12, "n_head": 3, "vocab_size": 11}
 FALCON = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 4, "vocab_size": 11}
 NEW_FALCON = {**FALCON, "new_decoder_architecture": 1, "num_kv_heads": 2}
 GEMMA = {**LLAMA, "tie_word_embeddings": 1}
-GEMMA2 = {**GEMMA, "num_hidden_layers": 4, "sliding_window": 3, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 5}
+GEMMA2 = {
+    **GEMMA,
+    "num_hidden_layers": 4,
+    "sliding_window": 3,
+    "attn_logit_softcapping": 2.0,
+    "query_pre_attn_scalar": 5,
+}
 GEMMA3 = {**GEMMA, "num_hidden_layers": 7, "sliding_window": 3, "rope_theta": 1e6}
 LISTED = {**GEMMA3, "num_hidden_layers": 3, "layer_types": ["full_attention", "sliding_attention", "full_attention"]}
 BERT = {
@@ -174,7 +180,7 @@ def test_bert_sees_both_ways() -> None:
 
 
 def test_partial_diffusion_step_sees_the_whole_cache() -> None:
-    """Tokens of a block, with keys and values of all others in the cache, as in a full step: position 5 to 7 are new."""
+    """Tokens 5 and 6 are new, keys and values of all others are in the cache, as they are after a full step."""
     model = tiny(LLADA, "llada")
     whole, part = lower(model, step(prefill=[(7, 0)])), lower(model, step(prefill=[(2, 5)]))
     w = random_inputs(whole)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import DEEPSEEK, LLAMA, check_steps, lower, states, tiny
 
 from dfcompiler.execution import random_inputs, run_graph
 from dfcompiler.steps import step
-from tiny import DEEPSEEK, LLAMA, check_steps, lower, states, tiny
 
 V2 = {**DEEPSEEK, "topk_method": "greedy", "q_lora_rank": None, "routed_scaling_factor": 2.0}
 GROUPED = {**DEEPSEEK, "n_routed_experts": 6, "n_group": 3, "topk_group": 2, "norm_topk_prob": 1}
@@ -154,6 +154,11 @@ def convolved(x: Any, taps: Any) -> Any:
     return sum(padded[taps.shape[1] - 1 - j :][: len(x)] * taps[:, j] for j in range(taps.shape[1]))
 
 
+def only_layer(graph: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of a model with one layer, without the axis over layers."""
+    return {k: v[0] if v.ndim > len(graph.type_of(k).shape) else v for k, v in inputs.items()}
+
+
 def zeroed(graph: Any) -> dict[str, Any]:
     inputs: dict[str, Any] = dict(random_inputs(graph))
     return inputs | {x.name: np.zeros(inputs[x.name].shape) for x in states(graph.body)}
@@ -161,7 +166,9 @@ def zeroed(graph: Any) -> dict[str, Any]:
 
 def test_mamba2_in_numpy() -> None:
     graph = lower({**MAMBA2, "num_hidden_layers": 1}, step(prefill=[(7, 0)]), "mamba2")
-    w = {k: v[0] if k in graph.tensors and v.ndim > len(graph.type_of(k).shape) else v for k, v in zeroed(graph).items()}
+    w = {
+        k: v[0] if k in graph.tensors and v.ndim > len(graph.type_of(k).shape) else v for k, v in zeroed(graph).items()
+    }
     x = w["table"][w["ids"][0]]
     h = rms(x, w["g"], 1e-5)
 
@@ -191,7 +198,7 @@ def test_gated_delta_layer_in_numpy() -> None:
     fields = {**QWEN, "num_hidden_layers": 1, "full_attention_interval": 4}
     graph = lower(fields, step(prefill=[(7, 0)]), "qwen3_5")
     given = zeroed(graph)
-    w = {k: v[0] if k in graph.tensors and v.ndim > len(graph.type_of(k).shape) else v for k, v in given.items()}
+    w = only_layer(graph, given)
     x = w["table"][w["ids"][0]]
     h = rms(x, 1 + w["g1"], 1e-5)
 
@@ -225,14 +232,18 @@ def test_latent_attention_in_numpy() -> None:
     """DeepSeek's attention as heads of keys and values made from the latent row, none of it absorbed."""
     fields = {**DEEPSEEK, "num_hidden_layers": 1, "first_k_dense_replace": 1}
     graph = lower(fields, step(prefill=[(7, 0)]), "deepseek")
-    w = {k: v[0] if k in graph.tensors and v.ndim > len(graph.type_of(k).shape) else v for k, v in zeroed(graph).items()}
+    w = {
+        k: v[0] if k in graph.tensors and v.ndim > len(graph.type_of(k).shape) else v for k, v in zeroed(graph).items()
+    }
     x = w["table"][w["ids"][0]]
     h = rms(x, w["g1"], 1e-6)
     cq, c = rms(h @ w["wdq"].T, w["gq"], 1e-6), rms(h @ w["wdkv"].T, w["gkv"], 1e-6)
 
     def turn(a: Any) -> Any:
         t = np.arange(7).reshape(7, *[1] * (a.ndim - 2))
-        return np.stack([a[..., 0] * np.cos(t) - a[..., 1] * np.sin(t), a[..., 1] * np.cos(t) + a[..., 0] * np.sin(t)], -1)
+        return np.stack(
+            [a[..., 0] * np.cos(t) - a[..., 1] * np.sin(t), a[..., 1] * np.cos(t) + a[..., 0] * np.sin(t)], -1
+        )
 
     qn, qr = np.einsum("sc,hec->she", cq, w["wuq"]), turn(np.einsum("sc,hec->she", cq, w["wqr"]))
     kn, kr = np.einsum("tc,hec->the", c, w["wuk"]), turn(h @ w["wkr"].T)

@@ -28,7 +28,7 @@ from dfcompiler.models import library, load_model
 from dfcompiler.opshape import OpShape, bind, evaluate, extents, operand_axes
 from dfcompiler.partition import Rates, partition
 from dfcompiler.pipeline import Context, parse_pipeline
-from dfcompiler.sharding import Split, expected_rows, split
+from dfcompiler.sharding import Split, choice, expected_rows, split
 from dfcompiler.spreading import spread
 from dfcompiler.stages import balance
 from dfcompiler.steps import Step, step
@@ -92,7 +92,7 @@ CASES = [
     if not across(op)
     for shape in [shape_of(name)]
     for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref))
-    if isinstance(split(shape, index), Split)
+    if isinstance(choice(shape, index), Split)
 ]
 
 

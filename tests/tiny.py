@@ -53,7 +53,7 @@ def tiny(fields: Mapping[str, Any], family: str = "llama") -> Model:
 
 
 def lower(what: Mapping[str, Any] | Model, on: Step, family: str = "llama", stored: bool = False) -> Graph:
-    """One step of a model, or of a family with these fields, as a graph; `stored` takes the checkpoint's number types."""
+    """One step of a model, or of a family with these fields; `stored` takes the checkpoint's number types."""
     model = what if isinstance(what, Model) else tiny(what, family)
     context = Context(model=model, dtypes=parse_dtypes("bf16"), step=on, stored=stored)
     lower_model = registry.lookup("pass", "lower-model")
