@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from dfcompiler.models import Model
     from dfcompiler.steps import Step
 
+_OFFERS = "lower-model,rewrite-same,quantize,fuse-elementwise{max-chain=1},fuse-norm,batch-parts,tile"
 PIPELINES: dict[str, str] = {
-    "default": "lower-model,fuse-elementwise,fuse-attention,fuse-norm,batch-parts,tile,map-ilp,schedule",
-    "greedy": "lower-model,fuse-elementwise,fuse-attention,fuse-norm,batch-parts,tile,map-greedy,schedule",
+    "default": f"{_OFFERS},map-ilp,schedule",
+    "greedy": f"{_OFFERS},map-greedy,schedule",
 }
 
 

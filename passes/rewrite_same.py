@@ -19,6 +19,8 @@ class RewriteSame(Pass, name="rewrite-same"):
     to: str = ""
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
+        if not self.to and all(_steps(graph, node) <= 1 for node in graph.nodes.values()):
+            return graph
         ops = ctx.model.library.ops if ctx.model else library().ops
         if self.to and self.to not in ops:
             raise unknown("op", self.to, ops)
