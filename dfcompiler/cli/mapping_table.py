@@ -110,8 +110,8 @@ def _area(area: Json) -> str:
 
 def _search(r: Json) -> str:
     total = sum(r["seconds"].values())
-    slow = sorted(((s, n) for n, s in r["seconds"].items() if s >= 0.01), reverse=True)
-    parts = f" ({', '.join(f'{n} {seconds(s)}' for s, n in slow)})" if slow else ""
+    slow = [f"{n} {seconds(s)}" for n, s in r["seconds"].items() if s >= 0.1]
+    parts = f" ({', '.join(slow)})" if slow else ""
     return f"{r['candidates']:,} tilings, {r['columns']:,} kept, by {r['mapper']} in {seconds(total)}{parts}"
 
 

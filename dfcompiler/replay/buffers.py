@@ -183,6 +183,8 @@ class Writes:
         when, then = self.visits[n + 1] if n + 1 < len(self.visits) else (len(self.walk.steps), None)
         if then == key:
             return
+        if key not in self.holds:  # a tile of steps without elements of this operand
+            return
         again, mine = self.again[step], self.holds[key]
         if again is None:
             self.dram[:-1][mine] = self.values.pop(key)[:-1][mine]
