@@ -34,7 +34,7 @@ class Rule:
 
 
 MASKED, HALO, IN_PLACE = frozenset({"masked"}), frozenset({"halo"}), frozenset({"in place"})
-PIECES, LOOK_UPS = frozenset({"pieces"}), frozenset({"look-ups"})
+PIECES, LOOK_UPS, SPILLS = frozenset({"pieces"}), frozenset({"look-ups"}), frozenset({"spills"})
 
 RULES = (
     Rule(BYTES, 1, 1, may=frozenset({"edges", "held", "idle", "spills"})),
@@ -44,6 +44,7 @@ RULES = (
     Rule(BYTES, 0.5, 2.5, needs=PIECES),  # a tile of one piece is not charged for those of the others
     Rule(BYTES, 0.1, 8, needs=IN_PLACE),  # what several tiles read or write of a state may be claimed once
     Rule(("dram",), 0.5, 4, needs=MASKED | LOOK_UPS),  # the same of indices of which the mask leaves some
+    Rule(("dram",), 0.75, 4, needs=MASKED | SPILLS),  # sums that leave unfinished are counted by mean passes
     Rule(("dram",), 1, 4, needs=MASKED),
     Rule(("above", "inner"), 0.75, 4, needs=MASKED),  # an instance without rows of its own is not always seen
     Rule(BYTES, 1, 2.5),
