@@ -14,10 +14,7 @@ from dfcompiler.facts import Array
 from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile
-from dfcompiler.nest import (
-    Nest,
-    Tiles,
-)
+from dfcompiler.nest import Nest, Tiles
 from dfcompiler.problem import NestLoop, Problem
 
 Floats = npt.NDArray[np.float64]
