@@ -362,7 +362,8 @@ def test_few_rows_leave_an_array_idle() -> None:
     weights = 64 * 64 * 2 / 64  # cycles to load a fold's weights by a port of 64 B
     assert tiles.compute[0] == pytest.approx(weights)
     nest = Nest(form, unit, tiles, ("e",))
-    assert nest.counts.sum() == pytest.approx(256 * (1 - (1 - 8 / 256) ** 64))  # experts that 64 tokens touch
+    touched = 256 * (1 - (1 - 8 / 256) ** 64)  # experts; a few rare ones have more rows than a tile takes
+    assert touched <= nest.counts.sum() <= touched * (1 + 1e-4)
 
 
 @pytest.mark.parametrize(("tile", "ways"), [(1, 1), (3, 1), (8, 1), (4, 2)])
