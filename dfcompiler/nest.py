@@ -7,17 +7,13 @@ tiles are charged the time of a whole tile, moves included (their bytes are exac
 low: the longest of two averages is less than the average of the longest. Instances walk in step; a tile
 that is empty for all of them is skipped.
 
-Which operands move in a step depends only on which loops stand at their first iteration: with loops
-`l0 .. l(D-1)`, outermost first, the steps fall into 2^D classes whose sizes are products of trips. An
-operand moves when a loop that it depends on has moved, unless it is kept: kept at a level across a
-loop that it does not depend on, it is loaded in that loop's first iteration only and occupies its whole
-region inside that loop. Sums that are not kept across a reduced loop go out unfinished and come back.
+What moves in which steps is in `moves`; here it meets numbers: how many steps there are of each class, and how
+many bytes a tile has. Traffic is linear in the bytes of tiles, so that of any residency is a sum over operands.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,26 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.facts import Array
-from dfcompiler.hardware.chip import Level, Unit
+from dfcompiler.hardware.chip import Unit
+from dfcompiler.moves import INNER, OUTER, Frame, Keep, Moves
 from dfcompiler.problem import NestOperand, Problem
+from dfcompiler.traffic import DRAM, NEAR, Port, Term, Traffic, ports, slowest
 
 Floats = npt.NDArray[np.float64]
-
-INNER, OUTER = "inner", "outer"  # where an operand may be kept: the unit's own memory, or the one above it
-
-
-@dataclass(frozen=True)
-class Keep:
-    """`operand` stays in the inner or outer memory from loop position `since` inwards."""
-
-    operand: str
-    where: str
-    since: int
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tilings of a problem: per loop, tile sizes and over how many instances it is split; arrays of one length."""
+    """Tilings of a problem: per loop, tile sizes and over how many instances it is split; arrays that broadcast."""
 
     size: Mapping[str, Floats]
     ways: Mapping[str, Floats]
@@ -63,99 +50,69 @@ class Tiles:
 INNER_IN, INNER_OUT, ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE = range(6)
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """What one order and one set of kept operands move, per class of steps.
-
-    `moved[row, class, tiling]` are bytes of one step; class 0 is the first step. `last` (one instance) and
-    `last_all` (all) are the bytes of the last store. `room` bytes are occupied in one instance's memory,
-    `room_above` in the memory above. Traffic of several operands adds up.
-    """
-
-    moved: Floats
-    last: Floats
-    last_all: Floats
-    room: Floats
-    room_above: Floats
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(
-            self.moved + other.moved,
-            self.last + other.last,
-            self.last_all + other.last_all,
-            self.room + other.room,
-            self.room_above + other.room_above,
-        )
-
-
 class Nest:
-    """A problem on a unit: prices orders and residencies of given tilings."""
+    """A problem on a unit: prices residencies of given tilings in an order of loops, each of which runs more than once
+    in every tiling."""
 
-    def __init__(self, problem: Problem, unit: Unit, tiles: Tiles, order: Sequence[str]) -> None:
-        self.problem, self.unit, self.tiles, self.order = problem, unit, tiles, tuple(order)
-        self.depth = len(self.order)
-        band = problem.band
-        self.trips = dict(tiles.trips)
-        self.thin, self.thick = "", ""  # the masked loops: the inner one has fewer trips, averaged over the outer one
-        if band and tiles.pairs is not None:
-            live = [x for x in self.order if x in (band.col, band.row)]
-            self.thick, self.thin = ("", *live, band.col)[:2] if len(live) < 2 else (live[0], live[1])
-            self.trips[self.thin] = np.maximum(1.0, tiles.pairs / self.trips.get(self.thick, 1.0))
-        again = [tiles.trips[x] > 1 for x in self.order]
-        self.steady = all(bool(x.all()) for x in again)  # every loop repeats: what moves is the same for all tilings
-        self.multi = [x.astype(np.float64) for x in again]
-        self.classes = list(itertools.product((0, 1), repeat=self.depth))
-        self.counts = np.stack([self._count(c) for c in self.classes])
-        self._moves_of: dict[tuple[str, str, int | None], Floats] = {}
+    def __init__(self, problem: Problem, unit: Unit, tiles: Tiles, order: Sequence[str] | Moves) -> None:
+        self.problem, self.unit, self.tiles = problem, unit, tiles
+        self.moves = order if isinstance(order, Moves) else Moves(Frame.of(problem), order)
+        self.order = self.moves.order
+        self.ports = ports(unit)
+        self._counts: dict[str, Floats] = {}
+        self._near = {(o.name, o.kind): tiles.elements[o.name] / 8 for o in problem.operands}
+        spreads = {(o.name, o.kind): spread(unit, tiles, o) for o in problem.operands}
+        self._above = {key: near * spreads[key] for key, near in self._near.items()}
 
-    def _count(self, moved: tuple[int, ...]) -> Floats:
-        total = np.ones_like(self.tiles.compute)
-        for position, later in enumerate(moved):
-            if later:
-                total = total * (self.trips[self.order[position]] - 1)
-        return total
-
-    def idle_positions(self, o: NestOperand) -> list[int]:
-        """Positions of loops that the operand does not depend on but with such loops inside: where keeping pays."""
-        on = [x in o.loops for x in self.order]
-        return [p for p in range(self.depth) if not on[p] and any(on[p + 1 :])]
+    def turned(self, moves: Moves) -> Nest:
+        """The same tilings with these loops in another order; what does not depend on it is shared."""
+        other = Nest.__new__(Nest)
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "trips"})
+        other.moves, other.order = moves, moves.order
+        return other
 
     @cached_property
-    def nothing(self) -> Traffic:
-        """No traffic at all."""
-        none = np.zeros_like(self.tiles.compute)
-        return Traffic(np.zeros((6, *self.counts.shape)), none, none, none, none)
+    def trips(self) -> dict[str, Floats]:
+        """Tiles per loop that one instance runs; of the inner one of masked loops the mean over the outer one."""
+        trips, pairs = dict(self.tiles.trips), self.tiles.pairs
+        if pairs is not None:
+            trips[self.moves.thin] = np.maximum(1.0, pairs / trips.get(self.moves.thick, 1.0))
+        return trips
 
-    def traffic(self) -> Traffic:
-        """Traffic with nothing kept."""
-        total = self.nothing
+    @property
+    def counts(self) -> Floats:
+        """Steps of each class, `[class, tiling]`."""
+        if self.moves.thin not in self._counts:
+            counts = np.ones((1, *self.tiles.compute.shape))
+            for name in self.moves.names:
+                counts = np.concatenate([counts, counts * (self.trips[name] - 1)])
+            self._counts[self.moves.thin] = counts
+        return self._counts[self.moves.thin]
+
+    def traffic(self, keeps: Sequence[Keep] = ()) -> Traffic:
+        """Traffic with these operands kept, all tiles as large as whole ones."""
+        kept = {k.operand: k for k in keeps}
+        total = Traffic(())
         for o in self.problem.operands:
-            total = total + self.part(o, None)
+            total = total + self.part(o, kept.get(o.name))
         return total
 
-    def part(self, o: NestOperand, keep: Keep | None, *, bound: bool = False) -> Traffic:
-        """One operand's share of the traffic, all tiles as large as whole ones; with `bound` never more than that."""
-        within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
-        none = np.zeros_like(self.tiles.compute)
-        room = none if bound else self._room(o, within)
+    def part(self, o: NestOperand, keep: Keep | None) -> Traffic:
+        """One operand's share of the traffic."""
+        room = self._room(o, keep if keep and keep.where == INNER else None)
+        above = np.zeros_like(room)
         if o.kind == "local":
-            return Traffic(np.zeros((6, *self.counts.shape)), none, none, room, none)
-        spread, tile = self._spread(o), self.tiles.elements[o.name] / 8
-        transfers = list(self._transfers(o, keep, widest=True, bound=bound))
-        if self.steady and all(isinstance(x, float) for _, _, size, fresh in transfers for x in (size, fresh)):
-            near, far = np.zeros((2, len(self.classes), 1)), np.zeros((2, len(self.classes), 1))
-            for c, row, size, from_dram in transfers:
-                near[row, c], far[row, c] = size, size * from_dram
-            moved = np.concatenate([near * tile, near * (tile * spread), far * (tile * spread)])
-        else:
-            moved = np.zeros((6, *self.counts.shape))
-            for c, row, size, from_dram in transfers:
-                moved[row, c] += size * tile
-                moved[row + 2, c] += size * tile * spread
-                moved[row + 4, c] += size * tile * spread * from_dram
-        last = tile * o.bits if o.kind == "write" else none
-        region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
-        return Traffic(moved, last, last * spread, room, region)
+            return Traffic((), room, above)
+        if keep and keep.where == OUTER:
+            above = self._region(o, keep) * spread(self.unit, self.tiles, o) * o.bits / 8
+        flow, inner, outer = self.moves.flow(o, keep), self._near[o.name, o.kind], self._above[o.name, o.kind]
+        near = self._all_of(flow.near_whole)
+        term = Term(flow.near, flow.far, inner * near, outer * near, outer * self._all_of(flow.far_whole))
+        return Traffic((term,), room, above)
+
+    def _all_of(self, whole: bool) -> Array:
+        """How much more passes that see all tiles of a masked loop move than the mean one."""
+        return self.tiles.trips[self.moves.thin] / self.trips[self.moves.thin] if whole else 1.0
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
         """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
@@ -167,58 +124,29 @@ class Nest:
             keep = kept.get(o.name)
             if o.kind == "local":
                 continue
-            tile, spread = self._mean_elements(o, keep) / 8, self._spread(o)
-            near, far = self._copies(o, keep if keep and keep.where == INNER else None), self._copies(o, keep)
-            for c, row, size, from_dram in self._transfers(o, keep):
-                one = self.counts[c] * size * tile
-                found[row] += one * all_ways * near
-                found[row + 2] += one * spread * near
-                found[row + 4] += one * spread * far * from_dram
+            inner = keep if keep and keep.where == INNER else None
+            tile, copies = self._mean_elements(o, keep) / 8, spread(self.unit, self.tiles, o)
+            near, far = self._copies(o, inner), self._copies(o, keep)
+            flow = self.moves.flow(o, keep, widest=False)
+            for row in (INNER_IN, INNER_OUT):
+                moved = (flow.near[row] * self.counts).sum(0) * self._all_of(flow.near_whole) * tile
+                found[row] += moved * all_ways * near
+                found[row + 2] += moved * copies * near
+                from_dram = (flow.far[row] * self.counts).sum(0) * self._all_of(flow.far_whole) * tile
+                found[row + 4] += from_dram * copies * far
             if o.kind == "write":
-                last = tile * o.bits * self._first_pass(o, self._held(o, keep))
+                last = tile * o.bits * self._all_of(self.moves.sees_all(o, self.moves.held(o, keep)))
                 found[INNER_OUT] += last * all_ways * near
-                found[ABOVE_WRITE] += last * spread * near
-                found[DRAM_WRITE] += last * spread * far
+                found[ABOVE_WRITE] += last * copies * near
+                found[DRAM_WRITE] += last * copies * far
         return found
-
-    def _transfers(
-        self, o: NestOperand, keep: Keep | None, *, widest: bool = False, bound: bool = False
-    ) -> Iterator[tuple[int, int, Array, Array]]:
-        """(class of steps, INNER_IN or INNER_OUT, bits of each of a tile's elements that move, how much of that is
-        from or to DRAM). Of sums that leave unfinished, the first pass's are wide and the last pass's are not; here
-        it is the first that counts as finished, or with `widest` none."""
-        within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
-        writes = o.kind == "write"
-        done, held = self._finished_once(o), self._held(o, within)
-        more = 1.0 if bound else self._first_pass(o, held or beyond)
-        spilling = [writes and self._spills(o, moving, within) for moving in self.classes]
-        wide = widest and any(spilling)
-        for c, moving in enumerate(self.classes):
-            changes, spills = self._moves(o, moving, held), spilling[c]
-            if changes is None:
-                continue
-            bits = max(o.bits, o.partial_bits) if wide else o.partial_bits if spills else o.bits
-            one = changes * float(bits) * (more if held else 1.0)
-            fresh = 1.0 if not beyond else more if self._fresh(moving, o, beyond) else 0.0
-            for out in (True, False) if spills else (writes,):
-                yield c, INNER_OUT if out else INNER_IN, one, fresh if not done else 1.0
-
-    def _finished_once(self, o: NestOperand) -> Keep | None:
-        """A result that is no sum itself but made of sums leaves once they are done: as if kept, without room."""
-        reduced = {x.name for x in self.problem.loops if x.reduced}
-        idle = [p for p in self.idle_positions(o) if self.order[p] in reduced]
-        return Keep(o.name, INNER, idle[0]) if idle and o.kind == "write" and not o.partial_bits else None
-
-    def _held(self, o: NestOperand, keep: Keep | None) -> Keep | None:
-        """Since where an operand moves in the first iterations only: because it is kept, or finished once."""
-        return min((k for k in (keep, self._finished_once(o)) if k), key=lambda k: k.since, default=None)
 
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
         """Elements of a tile on average over all that move, so that they add up to what really moves.
 
         Exact but for tiles of which the mask leaves only some rows, and for look-ups and groups of indices (`k // 4`)
         that tiles cut, which are taken as whole."""
-        elements, band, held = self.tiles.elements[o.name], self.problem.band, self._held(o, keep)
+        elements, band, held = self.tiles.elements[o.name], self.problem.band, self.moves.held(o, keep)
         plain = self.problem.proportional(o.name)
         apart, whole, edges = self._rows_apart(o, held), np.ones_like(elements), np.ones_like(elements)
         partly = not apart and self._passes_partly(o, held)
@@ -227,7 +155,8 @@ class Nest:
         for x in self.problem.loops:
             if x.name not in o.loops:
                 continue
-            over, alone = self.tiles.trips[x.name] * self.tiles.ways[x.name], x.name == self.thin and not self.thick
+            over = self.tiles.trips[x.name] * self.tiles.ways[x.name]
+            alone = x.name == self.moves.thin and not self.moves.thick
             whole = whole * (self.trips[x.name] * self.tiles.ways[x.name] if alone else over)
             if x.name not in ends:
                 tiles = x.size / self.tiles.size[x.name]
@@ -240,98 +169,70 @@ class Nest:
 
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
-        over = self.thick if self.thick and self.thin in o.loops else self.thin
+        over = self.moves.thick if self.moves.thick and self.moves.thin in o.loops else self.moves.thin
         if over not in self.order or over in o.loops:
             return False
         at = self.order.index(over)
-        return at in self.idle_positions(o) and not (held and held.since <= at)
+        return at in self.moves.idle_positions(o) and not (held and held.since <= at)
 
     def _rows_apart(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether each row tile takes those columns of an operand that it needs, and not all that any row needs."""
         band = self.problem.band
         if self.problem.crowd and {self.problem.crowd.col, self.problem.crowd.row or ""} <= {*o.loops, ""}:
             return self.tiles.fill is not None
-        if band is None or self.tiles.fill is None or band.col not in o.loops or self.thin != band.col:
+        if band is None or self.tiles.fill is None or band.col not in o.loops or self.moves.thin != band.col:
             return False
-        return not (held and self.thick in self.order[held.since :])
+        return not (held and self.moves.thick in self.order[held.since :])
 
     def _copies(self, o: NestOperand, keep: Keep | None) -> Array:
         """How many of the copies that instances take are taken: without multicast, none for instances without tiles."""
         found: Array = 1.0
-        counted = self.problem.band.row if self.problem.band and self._rows_apart(o, self._held(o, keep)) else None
+        counted = self.problem.band.row if self.problem.band and self._rows_apart(o, self.moves.held(o, keep)) else None
         for x in self.problem.loops:
             ways, trips = self.tiles.ways[x.name], self.tiles.trips[x.name]
             if x.name in o.loops or x.name == counted or self.unit.levels[-1].multicast:
                 continue
             tiles = np.ceil(x.size / self.tiles.size[x.name])
-            again = [p for p in self.idle_positions(o) if self.order[p] == x.name and not (keep and keep.since <= p)]
+            again = [
+                p for p in self.moves.idle_positions(o) if self.order[p] == x.name and not (keep and keep.since <= p)
+            ]
             found = found * (tiles / (trips * ways) if again else np.minimum(1.0, tiles / ways))
         return found
 
-    def _first_pass(self, o: NestOperand, keep: Keep | None) -> Array:
-        """An operand kept across a masked loop is loaded whole, though each pass sees only some of its tiles."""
-        if keep is None or not self.thick or self.thick in o.loops or self.thin not in o.loops:
-            return 1.0
-        if self.thick not in self.order[keep.since :]:
-            return 1.0
-        return self.tiles.trips[self.thin] / self.trips[self.thin]
-
-    def _spread(self, o: NestOperand) -> Array:
-        """Distinct copies over all instances that leave or reach the level above (one per reader without multicast)."""
-        over = [x.name for x in self.problem.loops if x.name in o.loops or not self.unit.levels[-1].multicast]
-        spread: Array = 1.0
-        for name in over:
-            spread = spread * self.tiles.ways[name]
-        return spread
-
-    def _moves(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> Array | None:
-        """1 where the operand's tile changes in this class of steps, None where it never does."""
-        advanced = max((p for p in range(self.depth) if moved[p]), default=None)
-        if keep and any(moved[p] for p in range(keep.since, self.depth) if self.order[p] not in o.loops):
-            return None
-        if advanced is None:
-            return 1.0 if o.kind != "write" else None
-        if self.order[advanced] in o.loops:
-            return 1.0
-        if self.steady:
-            return 1.0 if any(self.order[q] in o.loops for q in range(advanced + 1, self.depth)) else None
-        inside = [self.multi[q] for q in range(advanced + 1, self.depth) if self.order[q] in o.loops]
-        return np.maximum.reduce(inside) if inside else None
-
-    def _spills(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:
-        """Whether this class of steps swaps unfinished sums: out at the accumulator's width, and back in."""
-        reduced = {x.name for x in self.problem.loops if x.reduced and x.name not in o.loops}
-        since = keep.since if keep else self.depth
-        return bool(o.partial_bits) and any(
-            moved[p] and self.order[p] in reduced and p < since for p in self.idle_positions(o)
-        )
-
-    def _fresh(self, moved: tuple[int, ...], o: NestOperand, keep: Keep) -> bool:
-        """Whether a class of steps touches DRAM for an operand kept in the outer memory."""
-        return not any(moved[p] for p in range(keep.since, self.depth) if self.order[p] not in o.loops)
-
-    def _region(self, o: NestOperand, since: int, *, spread: bool) -> Floats:
-        """Elements of the operand inside position `since`: all its tiles of the loops from there on."""
+    def _region(self, o: NestOperand, keep: Keep | None) -> Floats:
+        """Elements of the operand where it stays: all its tiles of the loops inside."""
         elements = self.tiles.elements[o.name]
-        for name in self.order[since:]:
-            if name in o.loops:
-                elements = elements * self.tiles.trips[name]
-        return elements * (self._spread(o) if spread else 1.0)
+        for name in sorted(self.moves.region(o, keep) or ()):
+            elements = elements * self.tiles.trips[name]
+        return elements
 
     def _room(self, o: NestOperand, keep: Keep | None) -> Floats:
         """Bytes of the unit's memory: two buffers where tiles change, one region where kept, sums beside."""
         tile = self.tiles.elements[o.name]
         if o.kind == "local":
-            spots = self.idle_positions(o)
-            return (self._region(o, spots[0], spread=False) if spots else tile) * o.bits / 8
-        loops = [self.multi[p] for p in range(self.depth) if self.order[p] in o.loops]
-        buffers = 1 + np.maximum.reduce(loops) if loops else np.ones_like(tile)
-        if keep and keep.where == INNER:
-            region = self._region(o, keep.since, spread=False)
+            return self._region(o, None) * (o.bits / 8)
+        buffers = 2 if o.loops & set(self.order) else 1
+        if keep:
+            region = self._region(o, keep)
             width = max(o.bits, o.partial_bits)
             return np.maximum(region * width, np.minimum(region + tile, region * buffers) * o.bits) / 8
-        sums = tile * o.partial_bits / 8
-        return sums + tile * o.bits / 8 * (buffers if not o.partial_bits else 1)
+        return tile * ((o.partial_bits + o.bits if o.partial_bits else o.bits * buffers) / 8)
+
+    @cached_property
+    def last(self) -> list[Floats]:
+        """Bytes of the last store: of one instance, and of all."""
+        none, writes = np.zeros_like(self.tiles.compute), [o for o in self.problem.operands if o.kind == "write"]
+        return [sum((of[o.name, o.kind] * o.bits for o in writes), none) for of in (self._near, self._above)]
+
+    @cached_property
+    def store(self) -> Floats:
+        """Cycles of the last store, which nothing hides."""
+        return np.asarray(np.maximum.reduce([p.out * self.last[p.level != NEAR] for p in self.ports]))
+
+    @property
+    def waits(self) -> float:
+        """Cycles that are paid once: for the unit's pipeline to fill, and for the first byte to arrive."""
+        return float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in self.unit.levels)
 
     def cycles(self, traffic: Traffic, shares: Sequence[float]) -> list[Floats]:
         """Cycles of each tiling for each share of the way to memory: the double-buffered sum over steps.
@@ -339,27 +240,27 @@ class Nest:
         A share is one of the DRAM's bandwidth, and with it of the network's and of the memories between, so that
         units that run at once never move more than there is.
         """
-        levels, compute = self.unit.levels, self.tiles.compute
-        local, top, m = levels[-1], levels[1], traffic.moved
-        near = np.maximum(m[INNER_IN] / local.fill_bytes_per_cycle, m[INNER_OUT] / local.drain_bytes_per_cycle)
-        last = traffic.last / local.drain_bytes_per_cycle
-        if len(levels) > 2:
-            near = np.maximum(near, _port(m[ABOVE_READ], m[ABOVE_WRITE], local, levels[-2]))
-            last = np.maximum(last, traffic.last_all / local.sink_bytes_per_cycle)
-        into, out = (rate * top.instances for rate in (top.fill_bytes_per_cycle, top.drain_bytes_per_cycle))
-        dram = _port(m[DRAM_READ], m[DRAM_WRITE], top, levels[0])
-        dram = np.maximum(dram, np.maximum(m[DRAM_READ] / into, m[DRAM_WRITE] / out))
-        last_dram = traffic.last_all / min(top.sink_bytes_per_cycle, out)
-        once = compute + float(self.unit.template.fill_cycles()) + sum(x.latency_cycles for x in levels)
-        found, kinds = [], self.tiles.partly or ((np.ones_like(compute), compute),)
+        compute, counts = self.tiles.compute, self.counts
+        one = slowest(self.ports, traffic.terms)
+        kinds, found = self.tiles.partly or ((None, compute),), []
         for share in shares:
-            move = np.maximum(near, dram) / share
-            steps = sum((self.counts[1:] * np.maximum(move[1:], c) * often).sum(0) for often, c in kinds)
-            found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram) / share))
+            move, steps = one / share, compute + self.waits
+            for often, tile in kinds:
+                longer = (counts[1:] * np.maximum(move[1:], tile)).sum(0)
+                steps = steps + (longer if often is None else longer * often)
+            found.append(np.asarray(move[0] + steps + self.store / share))
         return found
 
+    def dram_bytes(self, traffic: Traffic) -> Floats:
+        """Bytes to and from DRAM of each tiling, all tiles as large as whole ones."""
+        bytes_ = slowest([Port(DRAM, 1.0, 1.0)], traffic.terms)
+        return np.asarray((self.counts * bytes_).sum(0) + self.last[1])
 
-def _port(read: Floats, write: Floats, below: Level, above: Level) -> Floats:
-    """Cycles for reads and writes of a memory: one after another where it is half duplex, else side by side."""
-    one, two = read / below.source_bytes_per_cycle, write / below.sink_bytes_per_cycle
-    return np.asarray(one + two if above.half_duplex else np.maximum(one, two))
+
+def spread(unit: Unit, tiles: Tiles, o: NestOperand) -> Array:
+    """Distinct copies over all instances that leave or reach the level above (one per reader without multicast)."""
+    found: Array = 1.0
+    for name, ways in tiles.ways.items():
+        if name in o.loops or not unit.levels[-1].multicast:
+            found = found * ways
+    return found

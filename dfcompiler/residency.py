@@ -1,103 +1,127 @@
-"""Which operands of a nest stay where: every useful choice, and what none of the choices can beat.
+"""Which operands of a nest stay where, in all orders of its loops at once.
 
-An operand pays to keep across a loop that it does not depend on and that has loops inside which it does. Keeping
-takes room, so choices exclude each other; what keeping saves, it saves whatever the others do.
+An operand pays to keep across a loop that it does not depend on and that has loops inside which it does. What an
+operand moves and what room it takes follows from a few choices, many of which are the same in several orders; an order
+with a choice for every operand is a structure, a row of numbers of choices. Equal rows are one structure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import reduce
-from operator import add
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations, product
 
 import numpy as np
+import numpy.typing as npt
 
-from dfcompiler.nest import INNER, Keep, Nest, Traffic
+from dfcompiler.moves import Frame, Keep, Moves
+from dfcompiler.problem import NestOperand
 
-FAR = 1e30  # bytes of what has no room
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
-Parts: TypeAlias = Sequence[Mapping[Keep | None, Traffic]]  # per operand, by where it is kept
-
-
-def ideal(nest: Nest) -> Traffic:
-    """Traffic that no choice can beat: every operand kept as early as it pays, as if there were room."""
-    total = nest.nothing
-    for o in nest.problem.operands:
-        spots = nest.idle_positions(o)
-        if o.kind != "local":
-            total = total + nest.part(o, Keep(o.name, INNER, spots[0]) if spots else None, bound=True)
-    return total
+COMPARED = 2048  # structures of which each is compared with each
+KNOWN = 1024  # frames of which structures are kept: layers, units and steps share them
 
 
-def parts(nest: Nest, levels: Sequence[str]) -> Parts:
-    """Every operand's traffic, streamed and kept in one of `levels` from every position where that pays, without what
-    takes no less room than a choice that moves no more."""
-    found = []
-    for o in nest.problem.operands:
-        spots = nest.idle_positions(o) if o.kind != "local" else []
-        keeps = [*(Keep(o.name, w, p) for p in spots for w in levels), None]
-        each = {k: nest.part(o, k) for k in keeps}
-        beaten = {k for k in keeps for other in keeps if _moves_no_more(nest, other, k) and _fits_where(each, other, k)}
-        found.append({k: t for k, t in each.items() if k not in beaten})
-    return found
+@dataclass(frozen=True)
+class Structures:
+    """Structures of orders that share how often their loops run: `rows[structure, operand]` are numbers of `choices`,
+    each of which is an order and what is kept in it; `made` says by which order, and by which of the combinations of
+    its `keeps` of each tensor."""
+
+    orders: Sequence[Moves]
+    choices: Sequence[Sequence[tuple[Moves, Keep | None]]]
+    rows: Ints
+    made: Ints
+    keeps: Sequence[Sequence[Sequence[Keep | None]]]
+    bits: Sequence[tuple[Floats, Floats]]  # per operand what its choices move, as in `Flow`: `[2, class, choice]`
+
+    def mapping(self, structure: int) -> tuple[Moves, tuple[Keep, ...]]:
+        """The order of a structure and what it keeps."""
+        at, combination = self.made[structure].tolist()
+        picks = np.unravel_index(combination, [len(keeps) for keeps in self.keeps[at]])
+        kept = [keeps[int(i)] for keeps, i in zip(self.keeps[at], picks, strict=True)]
+        return self.orders[at], tuple(k for k in kept if k)
 
 
-def _moves_no_more(nest: Nest, one: Keep | None, other: Keep | None) -> bool:
-    """Whether the first choice moves no more than the second, in any step. Kept across masked loops it may."""
-    if one is None or one == other or nest.thick:
-        return False
-    return other is None or (one.since <= other.since and one.where in (INNER, other.where))
+@lru_cache(maxsize=KNOWN)
+def structures(frame: Frame, live: tuple[str, ...], levels: tuple[str, ...]) -> tuple[Structures, ...]:
+    """All structures of loops that run more than once, by which of the masked loops is the inner one."""
+    orders = [Moves(frame, order) for order in permutations(live)]
+    thin = dict.fromkeys(m.thin for m in orders)
+    return tuple(_structures(frame, [m for m in orders if m.thin == t], levels) for t in thin)
 
 
-def _fits_where(each: Mapping[Keep | None, Traffic], one: Keep | None, other: Keep | None) -> bool:
-    a, b = each[one], each[other]
-    return bool(np.all(a.room <= b.room) and np.all(a.room_above <= b.room_above))
+def _structures(frame: Frame, orders: Sequence[Moves], levels: Sequence[str]) -> Structures:
+    known: list[dict[object, int]] = [{} for _ in frame.operands]
+    choices: list[list[tuple[Moves, Keep | None]]] = [[] for _ in frame.operands]
+    every, of, rows = [], [], []
+    names = list(dict.fromkeys(o.name for o in frame.operands))
+    for at, moves in enumerate(orders):
+        each = [_keeps(moves, [o for o in frame.operands if o.name == n], levels) for n in names]
+        picks = np.indices([len(keeps) for keeps in each]).reshape(len(names), -1)
+        columns = []
+        for o, seen, made in zip(frame.operands, known, choices, strict=True):
+            numbers = []
+            for keep in each[names.index(o.name)]:
+                numbers.append(seen.setdefault(_content(moves, o, keep), len(made)))
+                if numbers[-1] == len(made):
+                    made.append((moves, keep))
+            columns.append(np.array(numbers)[picks[names.index(o.name)]])
+        every.append(each)
+        rows.append(np.stack(columns, 1))
+        of.append(np.stack([np.full(picks.shape[1], at), np.arange(picks.shape[1])], 1))
+    found, first = np.unique(np.concatenate(rows), axis=0, return_index=True)
+    good = _undominated(found, [_no_more(o, made) for o, made in zip(frame.operands, choices, strict=True)])
+    bits = [_bits(o, made) for o, made in zip(frame.operands, choices, strict=True)]
+    return Structures(orders, choices, found[good], np.concatenate(of)[first[good]], every, bits)
 
 
-def floors(nest: Nest, each: Parts, capacity: float, above: float) -> list[Traffic]:
-    """Per operand the traffic that no choice can beat that fits where the others take the least room."""
-    least = [np.minimum.reduce([t.room for t in p.values()]) for p in each]
-    least_above = [np.minimum.reduce([t.room_above for t in p.values()]) for p in each]
-    room, room_above = capacity - reduce(add, least), above - reduce(add, least_above)
-    found = []
-    for p, own, own_above in zip(each, least, least_above, strict=True):
-        some, *more = p.values()
-        if not more:
-            found.append(some)
+def _bits(o: NestOperand, made: Sequence[tuple[Moves, Keep | None]]) -> tuple[Floats, Floats]:
+    """What moves of an operand by each of its choices, at the memories and at the DRAM; nothing of a local."""
+    if o.kind == "local":
+        return np.zeros((2, 0, 0)), np.zeros((2, 0, 0))
+    flows = [moves.flow(o, keep) for moves, keep in made]
+    return np.concatenate([f.near for f in flows], -1), np.concatenate([f.far for f in flows], -1)
+
+
+def _undominated(rows: Ints, no_more: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """Structures than which no other moves and takes no more; all where there are too many to compare."""
+    if len(rows) > COMPARED:
+        return np.ones(len(rows), dtype=bool)
+    worse = np.ones((len(rows), len(rows)), dtype=bool)
+    for numbers, matrix in zip(rows.T, no_more, strict=True):
+        worse &= matrix[numbers[:, None], numbers]
+    beaten = worse & ~(worse.T & np.tri(len(rows), dtype=bool))  # of equal ones the first stays
+    return np.asarray(~beaten.any(0))
+
+
+def _no_more(o: NestOperand, made: Sequence[tuple[Moves, Keep | None]]) -> npt.NDArray[np.bool_]:
+    """`[a, b]`: choice a of an operand moves no more than choice b in any step, in no more room anywhere."""
+    found = np.ones((len(made), len(made)), dtype=bool)
+    for (a, (one, mine)), (b, (other, its)) in product(enumerate(made), enumerate(made)):
+        found[a, b] = (one.region(o, mine) or frozenset()) <= (other.region(o, its) or frozenset())
+        if o.kind == "local":
             continue
-        moved = np.full_like(some.moved, FAR)
-        for t in p.values():
-            fits = (t.room - own <= room) & (t.room_above - own_above <= room_above)
-            moved = np.where(fits, np.minimum(moved, t.moved), moved)
-        found.append(Traffic(moved, some.last, some.last_all, own, own_above))
+        x, y = one.flow(o, mine), other.flow(o, its)
+        found[a, b] &= mine is None or (its is not None and mine.where == its.where)
+        found[a, b] &= bool(np.all(x.near <= y.near) and np.all(x.far <= y.far))
+        found[a, b] &= x.near_whole <= y.near_whole and x.far_whole <= y.far_whole
     return found
 
 
-def options(
-    each: Parts, least: Sequence[Traffic], capacity: float, above: float, open_: Callable[[Traffic], bool]
-) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
-    """Every useful set of kept operands with its traffic: per operand none, or one level and one position.
+def _keeps(moves: Moves, same: Sequence[NestOperand], levels: Sequence[str]) -> list[Keep | None]:
+    """Every way to keep a tensor; what is read of it and what is written stays alike."""
+    spots = sorted({p for o in same if o.kind != "local" for p in moves.idle_positions(o)})
+    return [None, *(Keep(same[0].name, where, p) for p in spots for where in levels)]
 
-    `least` are the operands' floors, and `open_` says of a floor of all traffic whether it is worth going on.
-    """
-    fixed = [i for i, p in enumerate(each) if len(p) == 1]
-    chosen = [i for i, p in enumerate(each) if len(p) > 1]
-    always = reduce(add, (least[i] for i in fixed)) if fixed else None  # operands without a choice are added up once
 
-    def extend(
-        depth: int, keeps: tuple[Keep, ...], so_far: Traffic | None
-    ) -> Iterator[tuple[tuple[Keep, ...], Traffic]]:
-        rest = [least[i] for i in chosen[depth:]]
-        floor = reduce(add, rest if so_far is None else [so_far, *rest])
-        if not np.any((floor.room <= capacity) & (floor.room_above <= above)):
-            return
-        if depth == len(chosen):
-            yield keeps, floor
-        elif depth == 0 or open_(floor):
-            for keep, part in each[chosen[depth]].items():
-                yield from extend(
-                    depth + 1, (*keeps, keep) if keep else keeps, part if so_far is None else so_far + part
-                )
-
-    yield from extend(0, (), always)
+def _content(moves: Moves, o: NestOperand, keep: Keep | None) -> object:
+    """What an operand's choice comes to: what moves, and what it takes room for."""
+    inside = moves.region(o, keep)
+    if o.kind == "local":
+        return inside
+    flow = moves.flow(o, keep)
+    return flow.near.tobytes(), flow.far.tobytes(), flow.near_whole, flow.far_whole, keep and keep.where, inside

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, prod
+from functools import lru_cache
+from math import ceil, factorial, prod
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +14,18 @@ import numpy.typing as npt
 from dfcompiler.facts import Array
 from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
-from dfcompiler.hardware.template import Contraction, Tile
-from dfcompiler.nest import Nest, Tiles
+from dfcompiler.hardware.template import Contraction, Tile, slowest
+from dfcompiler.nest import Tiles, spread
 from dfcompiler.problem import NestLoop, Problem
+from dfcompiler.traffic import NEAR, ports
 
 Floats = npt.NDArray[np.float64]
 
+GRID = 1 << 16  # tilings of a grid: arrays of this length stay in a core's cache
 HALVES = (8, 4, 2, 1)  # parts of a tile's rows by which its cycles are told apart, where rows are few or many
 
 
+@lru_cache(maxsize=4096)
 def tile_sizes(size: int, granule: int) -> npt.NDArray[np.int64]:
     """Tile sizes with distinct trip counts, rounded up to multiples of `granule` (or the whole); ascending."""
     trips = np.unique(-(-size // np.arange(1, int(size**0.5) + 2)))
@@ -46,21 +50,49 @@ def splits(sizes: Sequence[int], instances: int, *, spread: bool = True) -> list
     return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
 
 
-def enumerate_tiles(problem: Problem, unit: Unit, helper: Unit | None) -> Tiles:
-    """Every split and tile size."""
-    loops = problem.loops
-    parallel = [x for x in loops if not x.reduced]
+def axes(problem: Problem, unit: Unit) -> Iterator[tuple[list[npt.NDArray[np.int64]], list[int]]]:
+    """Every split over instances, with the tile sizes of each loop that are worth trying in it."""
+    loops, parallel = problem.loops, [x for x in problem.loops if not x.reduced]
     grain = granules(problem, unit, loops)
-    columns: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
-    over: dict[str, list[npt.NDArray[np.int64]]] = {x.name: [] for x in loops}
     for chosen in splits([x.size for x in parallel], unit.instances, spread=unit.levels[-1].multicast):
-        ways = dict(zip((x.name for x in parallel), chosen, strict=True))
-        each = [_sizes(problem, x, ways.get(x.name, 1), grain[x.name]) for x in loops]
-        for x, g in zip(loops, np.meshgrid(*each, indexing="ij"), strict=True):
-            columns[x.name].append(g.ravel())
-            over[x.name].append(np.full(g.size, ways.get(x.name, 1)))
-    size = {n: np.concatenate(c).astype(np.float64) for n, c in columns.items()}
-    return tiles_of(problem, unit, helper, size, {n: np.concatenate(c).astype(np.float64) for n, c in over.items()})
+        over = dict(zip((x.name for x in parallel), chosen, strict=True))
+        ways = [over.get(x.name, 1) for x in loops]
+        yield [_sizes(problem, x, w, grain[x.name]) for x, w in zip(loops, ways, strict=True)], ways
+
+
+def coarse(problem: Problem, unit: Unit, most: int) -> Floats:
+    """Tile sizes and splits `[2, loop, tiling]` of every split with at most so many sizes of each loop, evenly chosen
+    and the largest with them."""
+    found = []
+    for each, ways in axes(problem, unit):
+        few = [a[np.unique(np.linspace(0, len(a) - 1, most).round().astype(int))] for a in each]
+        size = np.array(np.meshgrid(*few, indexing="ij"), dtype=np.float64).reshape(len(ways), prod(map(len, few)))
+        found.append(np.stack([size, np.broadcast_to(np.array(ways)[:, None], size.shape)]))
+    return np.concatenate(found, -1)
+
+
+def grids(problem: Problem, unit: Unit, helper: Unit | None) -> Iterator[Tiles]:
+    """Every split and tile size, as grids: sizes lie along one axis per loop, so that what depends on few loops is
+    small."""
+    names = [x.name for x in problem.loops]
+    for each, over in axes(problem, unit):
+        ways = {n: np.full((1,) * len(names), float(w)) for n, w in zip(names, over, strict=True)}
+        for slab in _slabs(each):
+            size = dict(zip(names, np.ix_(*slab), strict=True))
+            yield _tiles(problem, unit, helper, {n: a.astype(np.float64) for n, a in size.items()}, ways)
+
+
+def _slabs(each: Sequence[npt.NDArray[np.int64]]) -> Iterator[Sequence[npt.NDArray[np.int64]]]:
+    """A grid in pieces of at most GRID points where that can be: single values of the first axes, parts of the next."""
+    if not each:
+        yield each
+        return
+    rest = [prod(len(a) for a in each[i + 1 :]) for i in range(len(each))]
+    axis = next(i for i, n in enumerate(rest) if n <= GRID)
+    rows = GRID // rest[axis]
+    for first in itertools.product(*(a.reshape(-1, 1) for a in each[:axis])):
+        for start in range(0, len(each[axis]), rows):
+            yield [*first, each[axis][start : start + rows], *each[axis + 1 :]]
 
 
 def _sizes(problem: Problem, loop: NestLoop, ways: int, granule: int) -> npt.NDArray[np.int64]:
@@ -70,29 +102,43 @@ def _sizes(problem: Problem, loop: NestLoop, ways: int, granule: int) -> npt.NDA
     return tile_sizes(ceil(loop.size / ways), granule)
 
 
-def by_pattern(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], Tiles]]:
-    """Tilings by which loops run more than once: the order of the others does not matter. Few loops first."""
+def by_pattern(problem: Problem, tiles: Tiles) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.int64]]]:
+    """Tilings, by positions, by which loops run more than once: the order of the others does not matter. Few loops
+    first."""
     names = [x.name for x in problem.loops]
     code = sum(
         ((tiles.trips[n] > 1).astype(np.int64) << i for i, n in enumerate(names)),
         np.zeros(len(tiles.compute), np.int64),
     )
-    for pattern in sorted(np.unique(code), key=lambda c: (int(c).bit_count(), c)):
-        yield tuple(n for i, n in enumerate(names) if pattern >> i & 1), select(tiles, code == pattern)
+    for pattern in sorted(np.unique(code).tolist(), key=lambda c: (c.bit_count(), c)):
+        yield tuple(n for i, n in enumerate(names) if pattern >> i & 1), np.flatnonzero(code == pattern)
 
 
 def lower_bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[float]) -> list[Floats]:
     """Cycles, for each share, that no order and no residency can beat: the first load, all tiles and the last
     store in turn; or compulsory traffic at the DRAM's bandwidth and one tile that nothing hides."""
-    nest = Nest(problem, unit, tiles, ())
     top, waits = unit.levels[1], float(unit.template.fill_cycles()) + sum(x.latency_cycles for x in unit.levels)
     rate = max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * (1 if unit.levels[0].half_duplex else 2)
-    rest = (steps_of(problem, tiles) - 1) * tiles.compute
-    turns = [c + rest for c in nest.cycles(nest.traffic(), shares)]
-    return [
-        np.maximum(t, problem.total_bytes / (rate * s) + tiles.compute + waits)
-        for t, s in zip(turns, shares, strict=True)
-    ]
+    load, store = (_bytes_of_tile(problem, unit, tiles, kind) for kind in ("read", "write"))
+    moved = _longest([p.into * load[p.level != NEAR] for p in ports(unit) if p.into])
+    moved = moved + _longest([p.out * store[p.level != NEAR] for p in ports(unit) if p.out])
+    busy, alone = steps_of(problem, tiles) * tiles.compute + waits, tiles.compute + waits
+    return [np.maximum(busy + moved / s, alone + problem.total_bytes / (rate * s)) for s in shares]
+
+
+def _longest(cycles: Sequence[Array]) -> Array:
+    return slowest(*cycles) if cycles else 0.0
+
+
+def _bytes_of_tile(problem: Problem, unit: Unit, tiles: Tiles, kind: str) -> tuple[Array, Array]:
+    """Bytes of one tile of all operands of a kind: of one instance's, and of what all take from the memory above."""
+    near: Array = 0.0
+    above: Array = 0.0
+    for o in problem.operands:
+        if o.kind == kind:
+            one = tiles.elements[o.name] * (o.bits / 8)
+            near, above = near + one, above + one * spread(unit, tiles, o)
+    return near, above
 
 
 def granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:
@@ -109,19 +155,27 @@ def granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[st
 
 
 def tiles_of(
-    problem: Problem, unit: Unit, helper: Unit | None, size: dict[str, Floats], ways: dict[str, Floats]
+    problem: Problem, unit: Unit, helper: Unit | None, size: Mapping[str, Floats], ways: Mapping[str, Floats]
 ) -> Tiles:
-    """Tilings of these sizes and splits, with what a tile costs in cycles and touches in elements."""
+    """Tilings of these sizes and splits, arrays of one length, with what a tile costs in cycles and touches in
+    elements."""
+    count = len(next(iter(size.values()))) if size else 1
+    return select(_tiles(problem, unit, helper, size, ways), np.arange(count), count)
+
+
+def _tiles(
+    problem: Problem, unit: Unit, helper: Unit | None, size: Mapping[str, Floats], ways: Mapping[str, Floats]
+) -> Tiles:
+    """The same of arrays that broadcast; what is made of them broadcasts with them."""
     shard = {x.name: np.ceil(x.size / ways[x.name]) for x in problem.loops}
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
-    count = len(next(iter(size.values()))) if size else 1
-    pairs, full = _masked(problem, unit, size, ways, count)
-    tiles = Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs, full)
-    elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
+    pairs, full = _masked(problem, unit, size, ways)
+    elements = {o.name: np.asarray(problem.elements(o.name, size), dtype=np.float64) for o in problem.operands}
+    tiles = Tiles(size, ways, trips, np.zeros(1), np.zeros(1), pairs, full, elements)
     if problem.crowd and pairs is not None:
-        return replace(_partly(problem, problem.crowd, unit, helper, tiles), elements=elements)
+        return _partly(problem, problem.crowd, unit, helper, tiles)
     own, beside = tile_work(problem, unit, helper, tiles)
-    return replace(tiles, compute=_long(np.maximum(own, beside), count), helper=_long(beside, count), elements=elements)
+    return replace(tiles, compute=np.maximum(own, beside), helper=beside)
 
 
 def _partly(problem: Problem, crowd: Crowd, unit: Unit, helper: Unit | None, tiles: Tiles) -> Tiles:
@@ -134,7 +188,7 @@ def _partly(problem: Problem, crowd: Crowd, unit: Unit, helper: Unit | None, til
     kinds, helped = [], np.zeros_like(rows)
     for this, beyond, end in zip(more, [*more[1:], np.zeros_like(rows)], ends, strict=True):
         own, beside = tile_work(problem, unit, helper, replace(tiles, size={**tiles.size, crowd.col: end}))
-        kinds.append((this - beyond, _long(np.maximum(own, beside), len(rows))))
+        kinds.append((this - beyond, np.maximum(own, beside)))
         helped = helped + (this - beyond) * beside
     mean = np.asarray(sum(often * cycles for often, cycles in kinds))
     return replace(tiles, compute=mean, helper=helped, partly=tuple(kinds))
@@ -142,36 +196,43 @@ def _partly(problem: Problem, crowd: Crowd, unit: Unit, helper: Unit | None, til
 
 def _fuller(crowd: Crowd, places: Floats, rows: Floats, beyond: Floats) -> Floats:
     """Of the steps that take so many places and rows, the part whose fullest tile has more than `beyond` rows."""
-    keys, back = np.unique(np.stack([places, rows, beyond], 1).astype(np.int64), axis=0, return_inverse=True)
-    found = [crowd.pairs(p, r, beyond=b) / crowd.pairs(p, r) for p, r, b in keys.tolist()]
-    return np.asarray(found)[back.ravel()]
+    shape, keys, back = _distinct(places, rows, beyond)
+    found = [crowd.pairs(p, r, beyond=b) / crowd.pairs(p, r) for p, r, b in keys]
+    return np.asarray(found)[back].reshape(shape)
 
 
-def _long(a: Array, count: int) -> Floats:
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(a, dtype=np.float64), (count,)))
+def _distinct(*arrays: Floats) -> tuple[tuple[int, ...], list[tuple[int, ...]], npt.NDArray[np.int64]]:
+    """The shape of arrays that broadcast, their distinct rows of whole numbers, and which of them stands where."""
+    every = [a.ravel().astype(np.int64) for a in np.broadcast_arrays(*arrays)]
+    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    if not every[0].size:
+        return shape, [], every[0]
+    bounds = [int(a.max()) + 1 for a in every]
+    keys, back = np.unique(np.ravel_multi_index(every, bounds), return_inverse=True)
+    return shape, list(zip(*(k.tolist() for k in np.unravel_index(keys, bounds)), strict=True)), back
 
 
 def _masked(
-    problem: Problem, unit: Unit, size: Mapping[str, Floats], ways: Mapping[str, Floats], count: int
+    problem: Problem, unit: Unit, size: Mapping[str, Floats], ways: Mapping[str, Floats]
 ) -> tuple[Floats, Floats] | tuple[None, None]:
     """Non-empty tiles of the masked pair of loops, and how full they are; equal pairs are counted once."""
     band = problem.band
     if band is None or band.col not in size:
         return None, None
-    none = np.ones(count)
-    row, split = (a.get(band.row or "", none).astype(np.int64) for a in (size, ways))
-    col, *rest = ((size[x] * ways[x]).astype(np.int64) for x in (band.col, *band.others))
-    blocks, back = np.unique(np.stack([row * split, *rest], 1), axis=0, return_inverse=True)
-    pairs, seen = np.ones(count), np.ones(count)
-    for i, (rows, *others) in enumerate(blocks.tolist()):
-        here = np.flatnonzero(back.ravel() == i)
+    none = np.ones(1)
+    row, split = (a.get(band.row or "", none) for a in (size, ways))
+    cols = [size[x] * ways[x] for x in (band.col, *band.others)]
+    shape, keys, back = _distinct(row, split, *cols)
+    blocks: dict[tuple[int, ...], list[int]] = {}
+    for i, (rows, w, _, *others) in enumerate(keys):
+        blocks.setdefault((rows * w, *others), []).append(i)
+    col, pairs = np.array([k[2] for k in keys]), np.ones(len(keys))
+    for (rows, *others), here in blocks.items():
         pairs[here] = band.pairs_of(rows, col[here], tuple(others))
-        if unit.levels[-1].multicast:
-            seen[here] = band.width(rows)
-    if not unit.levels[-1].multicast:
-        each, back = np.unique(row, return_inverse=True)
-        seen = np.array([band.width(r) for r in each.tolist()])[back.ravel()] / split
-    return pairs, np.divide(seen, pairs * col, out=np.zeros(count), where=pairs > 0)
+    multicast = unit.levels[-1].multicast
+    seen = np.array([band.width(rows * w) if multicast else band.width(rows) / w for rows, w, *_ in keys])
+    fill = np.divide(seen, pairs * col, out=np.zeros(len(keys)), where=pairs > 0)
+    return pairs[back].reshape(shape), fill[back].reshape(shape)
 
 
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
@@ -215,11 +276,11 @@ def _per_sum(problem: Problem, tiles: Tiles, loop: NestLoop) -> Floats:
     return np.maximum(1.0, np.floor(tiles.pairs / sums))
 
 
-def select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
-    """Some of the tilings, by a mask or by positions."""
+def select(tiles: Tiles, which: npt.NDArray[np.generic], count: int | None = None) -> Tiles:
+    """Some of the tilings, by a mask or by positions; `count` is how many there are where not all arrays have all."""
 
     def pick(a: Floats) -> Floats:
-        return np.asarray(a[which])
+        return np.asarray((a if count is None else np.broadcast_to(a, (count,)))[which], dtype=np.float64)
 
     return Tiles(
         {n: pick(a) for n, a in tiles.size.items()},
@@ -234,19 +295,42 @@ def select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
     )
 
 
+def shape_of(grid: Tiles) -> tuple[int, ...]:
+    """Tile sizes of a grid, per loop."""
+    return np.broadcast_shapes(*(a.shape for a in grid.size.values()))
+
+
+def picked(grid: Tiles, which: npt.NDArray[np.bool_]) -> Floats:
+    """Tile sizes and splits `[2, loop, tiling]` of those tilings of a grid that a mask has."""
+    at = np.nonzero(np.atleast_1d(which))
+    sizes = [a.ravel()[i] for a, i in zip(grid.size.values(), at, strict=False)]
+    ways = [np.full(len(at[0]), a.item()) for a in grid.ways.values()]
+    return np.asarray([sizes, ways]).reshape(2, len(sizes), len(at[0]))
+
+
+def orders_of(problem: Problem, tiles: Tiles, which: npt.NDArray[np.bool_]) -> int:
+    """Tilings of a grid that a mask has, each in all orders of its loops that run more than once."""
+    table = which.astype(np.int64)
+    for axis, x in enumerate(problem.loops):
+        again = tiles.trips[x.name].ravel() > 1
+        parts = [table.compress(some, axis).sum(axis, keepdims=True) for some in (~again, again)]
+        table = np.concatenate(parts, axis)
+    return sum(int(n) * factorial(sum(at)) for at, n in np.ndenumerate(table))
+
+
 def smallest_room(problem: Problem, tiles: Tiles) -> Floats:
     """Bytes that a tiling needs at the least: one buffer of every operand."""
-    room = np.zeros_like(tiles.compute)
+    room: Array = 0.0
     for o in problem.operands:
         room = room + tiles.elements[o.name] * o.bits / 8
-    return room
+    return np.asarray(room)
 
 
 def steps_of(problem: Problem, tiles: Tiles) -> Floats:
     """Tiles that one instance runs."""
     band = problem.band
     masked = {band.col, band.row} if band and tiles.pairs is not None else set()
-    steps = np.ones_like(tiles.compute) if tiles.pairs is None else tiles.pairs.copy()
+    steps: Array = 1.0 if tiles.pairs is None else tiles.pairs
     for name, trips in tiles.trips.items():
         if name not in masked:
             steps = steps * trips

@@ -10,41 +10,41 @@ in all their orders, residencies not counted.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
-from math import prod
-from operator import add
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler import residency
+from dfcompiler.blocks import Block
 from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Unit
-from dfcompiler.nest import (
-    ABOVE_READ,
-    ABOVE_WRITE,
-    DRAM_READ,
-    DRAM_WRITE,
-    INNER,
-    INNER_IN,
-    INNER_OUT,
-    OUTER,
-    Keep,
-    Nest,
-    Tiles,
-    Traffic,
-)
+from dfcompiler.moves import INNER, OUTER, Frame, Keep
+from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER_IN, INNER_OUT, Nest, Tiles
 from dfcompiler.problem import Problem
-from dfcompiler.tiles import by_pattern, enumerate_tiles, lower_bounds, select, smallest_room
+from dfcompiler.residency import structures
+from dfcompiler.tiles import (
+    by_pattern,
+    coarse,
+    grids,
+    lower_bounds,
+    orders_of,
+    picked,
+    select,
+    shape_of,
+    smallest_room,
+    tiles_of,
+)
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
-BLOCK = 2048  # tilings priced in one call: arrays of this length stay in a core's cache
-FIRST = 512  # the most promising ones go first: what they reach rules out most of the rest
-NARROW = 0.7  # where fewer of a block's tilings are worth pricing, the others are taken out first
+COARSE = 6  # sizes of each loop in the grid that comes first
+MANY = 1 << 18  # tilings that wait to be priced
+BLOCK = 2048  # tilings, and pairs, that are priced in one call
+PAIRS = 1 << 18  # pairs of a tiling and a structure whose bounds are held at once
+FIRST = 64  # pairs that are priced before the others: what they reach rules out most of the rest
 SHARES = (1.0, 0.5)  # of the way to memory that a column may reserve
 
 
@@ -82,15 +82,13 @@ class _Found:
 
     cycles: float
     dram_bytes: float
-    compute: float
     nest: Nest
     keeps: tuple[Keep, ...]
-    at: int
     room: tuple[float, float]
 
     @property
     def merit(self) -> tuple[float, float, float]:
-        return self.cycles, self.dram_bytes, self.compute
+        return self.cycles, self.dram_bytes, float(self.nest.tiles.compute[0])
 
 
 @dataclass
@@ -108,18 +106,13 @@ class _Best:
     ) -> npt.NDArray[np.bool_]:
         """Where what was found may be bettered by what takes no less than `floors` say, per share: by time, or by
         bytes in the same time."""
-        found = np.zeros(len(floors[0]), dtype=bool)
+        found = np.zeros(floors[0].shape, dtype=bool)
         for share, cycles in zip(shares, floors, strict=True):
             held = self.found.get(share)
             fewer = True if held is None or dram_bytes is None else dram_bytes < held.dram_bytes * (1 - 1e-12)
             bound = self.bound(share)
             found |= (cycles < bound * (1 - 1e-12)) | ((cycles <= bound) & fewer)
         return found
-
-    def reached(self, share: float, cycles: float, dram_bytes: float) -> bool:
-        """Whether what was found takes no longer and moves no more than this."""
-        held = self.found.get(share)
-        return held is not None and held.cycles <= cycles and held.dram_bytes <= dram_bytes * (1 + 1e-12)
 
     def offer(self, share: float, found: _Found) -> None:
         held = self.found.get(share)
@@ -151,37 +144,73 @@ def search(
 
 
 def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float], best: _Best) -> tuple[int, str]:
-    """Search one loop form for what is better than the best; the number of tilings, and why none is legal."""
-    tiles = enumerate_tiles(problem, unit, helper)
-    room = smallest_room(problem, tiles)
-    capacity = unit.levels[-1].capacity_bytes
-    if not np.any(room <= capacity):
-        missing = (
-            f"the smallest tile needs {room.min():,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
-        )
-        return len(room), missing
-    tiles, candidates = select(tiles, room <= capacity), 0
-    for live, piece in by_pattern(problem, tiles):
-        bounds = dict(zip(shares, lower_bounds(problem, unit, piece, shares), strict=True))
-        candidates += len(piece.compute) * prod(range(1, len(live) + 1))
-        order = np.argsort(bounds[shares[0]], kind="stable")
-        for start, stop in itertools.pairwise([0, *range(FIRST, len(order), BLOCK), len(order)]):
-            block = order[start:stop]
-            open_ = [s for s in shares if np.any(bounds[s][block] < best.bound(s))]
-            if not open_:
-                continue
-            block = block[np.any([bounds[s][block] < best.bound(s) for s in open_], axis=0)]
-            least = {s: float(bounds[s][block].min()) for s in open_}
-            _price(problem, unit, select(piece, block), live, least, best)
-    if not best.found and best.limits:
+    """Search one loop form for what is better than the best; the number of tilings, and why none is legal.
+
+    A coarse grid comes first: what it reaches rules out most of the fine one before that is priced."""
+    capacity, smallest, candidates = unit.levels[-1].capacity_bytes, np.inf, 0
+    _price_all(problem, unit, helper, coarse(problem, unit, COARSE), shares, best)
+    waiting: list[Floats] = []
+    for grid in grids(problem, unit, helper):
+        room = smallest_room(problem, grid)
+        smallest = min(smallest, float(room.min()))
+        fits = np.broadcast_to(room <= capacity, shape_of(grid))
+        candidates += orders_of(problem, grid, fits)
+        bounds = zip(shares, lower_bounds(problem, unit, grid, shares), strict=True)
+        waiting.append(picked(grid, fits & reduce(np.logical_or, [b < best.bound(s) for s, b in bounds])))
+        if sum(x.shape[-1] for x in waiting) > MANY:
+            _price_all(problem, unit, helper, np.concatenate(waiting, -1), shares, best)
+            waiting = []
+    if waiting:
+        _price_all(problem, unit, helper, np.concatenate(waiting, -1), shares, best)
+    if best.found:
+        return candidates, ""
+    own = f"`{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
+    if smallest > capacity:
+        return candidates, f"the smallest tile needs {smallest:,.0f} B of {own}"
+    if best.limits:
         return candidates, "no tiling takes less than its parts one after another"
-    if not best.found:
-        tightest = min(
-            float(Nest(problem, unit, p, live).traffic().room.min()) for live, p in by_pattern(problem, tiles)
-        )
-        why = f"buffers need {tightest:,.0f} B of `{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
-        return candidates, why
-    return candidates, ""
+    return candidates, f"buffers need {_tightest(problem, unit, helper):,.0f} B of {own}"
+
+
+def _tightest(problem: Problem, unit: Unit, helper: Unit | None) -> float:
+    """Bytes that the buffers of a tiling take at the least."""
+    least = np.inf
+    for grid in grids(problem, unit, helper):
+        tiles = _flat(problem, unit, helper, picked(grid, np.ones(shape_of(grid), dtype=bool)))
+        for live, at in by_pattern(problem, tiles):
+            room = Nest(problem, unit, select(tiles, at), live).traffic().room
+            least = min(least, float(np.min(room)))
+    return least
+
+
+def _flat(problem: Problem, unit: Unit, helper: Unit | None, sizes: Floats) -> Tiles:
+    """Tilings of these tile sizes and splits `[2, loop, tiling]`."""
+    names = [x.name for x in problem.loops]
+    size, ways = (dict(zip(names, a, strict=True)) for a in sizes)
+    return tiles_of(problem, unit, helper, size, ways)
+
+
+def _price_all(
+    problem: Problem, unit: Unit, helper: Unit | None, sizes: Floats, shares: Sequence[float], best: _Best
+) -> None:
+    """Price tilings in blocks of the same loops that run more than once, the most promising ones first."""
+    if not sizes.shape[-1]:
+        return
+    tiles, frame = _flat(problem, unit, helper, sizes), Frame.of(problem)
+    every = np.stack(lower_bounds(problem, unit, tiles, shares))
+    every[:, smallest_room(problem, tiles) > unit.levels[-1].capacity_bytes] = np.inf
+    levels = (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)
+    for live, here in sorted(by_pattern(problem, tiles), key=lambda x: float(every[0, x[1]].min())):
+        here = here[np.argsort(every[0, here], kind="stable")]
+        ways = structures(frame, live, levels)
+        for start in range(0, len(here), BLOCK):
+            block = here[start : start + BLOCK]
+            open_ = {s: b for s, b in zip(shares, every, strict=True) if (b[block] < best.bound(s)).any()}
+            if open_:
+                block = block[reduce(np.logical_or, [b[block] < best.bound(s) for s, b in open_.items()])]
+                chosen = select(tiles, block)
+                for some in ways:
+                    _price(Block(problem, unit, chosen, some), {s: b[block] for s, b in open_.items()}, best)
 
 
 def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
@@ -200,80 +229,63 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     return ""
 
 
-def _price(
-    problem: Problem, unit: Unit, tiles: Tiles, live: Sequence[str], least: Mapping[float, float], best: _Best
-) -> None:
-    """Price a block in every order and residency and update the best, until nothing in it can be better: when for
-    every share the block's bound `least` is reached with no more than compulsory traffic."""
-    shares = tuple(least)
-    levels = [INNER] + ([OUTER] if len(unit.levels) > 2 else [])
+def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
+    """Price all pairs of a block that may better what was found, the most promising ones first. `bounds` are those of
+    its tilings for each share."""
+    shares = tuple(bounds)
+    unit, nest = block.unit, block.nest
     capacity = unit.levels[-1].capacity_bytes
-    above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else float("inf")
-    nests = [Nest(problem, unit, tiles, order) for order in itertools.permutations(live)]
-    floors = [np.stack(nest.cycles(residency.ideal(nest), shares)) for nest in nests]
-    for at in sorted(range(len(nests)), key=lambda i: float(floors[i][0].min())):
-        open_ = best.open(shares, floors[at])
-        if not open_.any():
+    above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else np.inf
+    alone = nest.tiles.compute + nest.waits
+    longest = max(best.bound(s) * s for s in shares)
+    rows = np.arange(len(block.structures.rows))
+    if len(rows) * len(alone) > PAIRS:
+        rows = np.flatnonzero(block.useful(longest, capacity, above))
+    for some in np.array_split(rows, -(-len(rows) * len(alone) // PAIRS) or 1):
+        fits = np.logical_and(
+            *(
+                block.all_of(r, block.structures.rows[some]) <= c
+                for r, c in zip(block.rooms, (capacity, above), strict=True)
+            )
+        )
+        busy = [block.all_of(each, block.structures.rows[some]) for each in block.passing]
+        least = reduce(np.maximum, busy[:-1]) + nest.store
+        floors = [np.maximum(alone + least / s, bound) for s, bound in bounds.items()]
+        dram = busy[-1] + nest.last[1]
+        open_ = fits & best.open(shares, floors, dram)
+        few = FIRST
+        while open_.any():
+            pairs = np.flatnonzero(open_)
+            if len(pairs) > few:
+                pairs = pairs[np.argpartition(floors[0].ravel()[pairs], few)[:few]]
+            few = BLOCK
+            open_.ravel()[pairs] = False
+            structures, tilings = np.unravel_index(pairs, open_.shape)
+            _update(block, some[structures], tilings, shares, best)
+            open_ &= best.open(shares, floors, dram)
+
+
+def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[float], best: _Best) -> None:
+    """Price pairs of a structure and a tiling; the best for each share by (cycles, DRAM bytes, compute) is kept."""
+    nest, traffic = block.traffic(structures, tilings)
+    dram = nest.dram_bytes(traffic)
+    for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
+        low = cycles.min()
+        if not low <= best.bound(share):
             continue
-        nest = _some(nests[at], open_)
-        each = residency.parts(nest, levels)
-        low = residency.floors(nest, each, capacity, above)
-        open_ = _open(nest, best, shares, reduce(add, low))
-        if not open_.any():
-            continue
-        if open_.mean() < NARROW:
-            nest = _some(nest, open_)
-            each = residency.parts(nest, levels)
-            low = residency.floors(nest, each, capacity, above)
-        hopeful = partial(_hopeful, nest, best, shares)
-        for keeps, traffic in residency.options(each, low, capacity, above, hopeful):
-            fits = (traffic.room <= capacity) & (traffic.room_above <= above)
-            for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
-                _keep_best(best, nest, traffic, keeps, share, np.where(fits, cycles, np.inf))
-            if all(best.reached(s, least[s], problem.total_bytes) for s in shares):
-                return
-
-
-def _open(nest: Nest, best: _Best, shares: Sequence[float], floor: Traffic) -> npt.NDArray[np.bool_]:
-    """Which tilings may better what was found, with no less traffic than `floor`."""
-    return best.open(shares, nest.cycles(floor, shares), _dram_bytes(nest, floor))
-
-
-def _hopeful(nest: Nest, best: _Best, shares: Sequence[float], floor: Traffic) -> bool:
-    return bool(_open(nest, best, shares, floor).any())
-
-
-def _some(nest: Nest, which: npt.NDArray[np.bool_]) -> Nest:
-    """The nest with these of its tilings only."""
-    return nest if which.all() else Nest(nest.problem, nest.unit, select(nest.tiles, which), nest.order)
-
-
-def _keep_best(
-    best: _Best, nest: Nest, traffic: Traffic, keeps: tuple[Keep, ...], share: float, cycles: Floats
-) -> None:
-    low = cycles.min()
-    if not low <= best.bound(share):
-        return
-    ties = np.flatnonzero(cycles <= low)
-    dram = _dram_bytes(nest, traffic)[ties]
-    first = int(np.lexsort((nest.tiles.compute[ties], dram))[0])
-    at = int(ties[first])
-    room = float(traffic.room[at]), float(traffic.room_above[at])
-    best.offer(share, _Found(float(low), float(dram[first]), float(nest.tiles.compute[at]), nest, keeps, at, room))
-
-
-def _dram_bytes(nest: Nest, traffic: Traffic) -> Floats:
-    """Bytes to and from DRAM of each tiling, all tiles as large as whole ones."""
-    return np.asarray((nest.counts * traffic.moved[DRAM_READ:].sum(0)).sum(0) + traffic.last_all)
+        ties = np.flatnonzero(cycles <= low)
+        at = int(ties[np.lexsort((nest.tiles.compute[ties], dram[ties]))[0]])
+        room = float(np.asarray(traffic.room)[at]), float(np.asarray(traffic.room_above)[at])
+        moves, keeps = block.structures.mapping(int(structures[at]))
+        one = Nest(block.problem, block.unit, select(nest.tiles, np.array([at])), moves)
+        best.offer(share, _Found(float(low), float(dram[at]), one, keeps, room))
 
 
 def _tiling(found: _Found, share: float) -> Tiling:
     """The tiling with the bytes that really move, ragged edges and masks counted."""
-    nest, at = found.nest, found.at
-    tiles, unit = nest.tiles, nest.unit
-    one = Nest(nest.problem, unit, select(tiles, np.asarray([at])), nest.order)
-    moved = one.bytes(found.keeps)[:, 0]
-    steps = float(nest.counts[:, at].sum())
+    nest, tiles, unit = found.nest, found.nest.tiles, found.nest.unit
+    moved = nest.bytes(found.keeps)[:, 0]
+    steps = float(nest.counts.sum())
     names = [x.part for x in unit.levels]
     read, write = float(moved[DRAM_READ]), float(moved[DRAM_WRITE])
     through = {names[-2]: float(moved[ABOVE_READ] + moved[ABOVE_WRITE])} if len(names) > 2 else {}
@@ -282,13 +294,13 @@ def _tiling(found: _Found, share: float) -> Tiling:
     return Tiling(
         share,
         found.cycles,
-        steps * float(tiles.compute[at]),
-        steps * float(tiles.helper[at]),
+        steps * float(tiles.compute[0]),
+        steps * float(tiles.helper[0]),
         _busy(read / top.source_bytes_per_cycle, write / top.sink_bytes_per_cycle, unit),
         read + write,
         level_bytes,
-        {n: int(a[at]) for n, a in tiles.size.items()},
-        {n: int(a[at]) for n, a in tiles.ways.items() if a[at] > 1},
+        {n: int(a[0]) for n, a in tiles.size.items()},
+        {n: int(a[0]) for n, a in tiles.ways.items() if a[0] > 1},
         nest.order,
         found.keeps,
         *found.room,

@@ -20,7 +20,8 @@ from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Level, Unit
 from dfcompiler.hardware.template import Ports
 from dfcompiler.models import library
-from dfcompiler.nest import INNER, OUTER, Keep, Nest
+from dfcompiler.moves import INNER, OUTER, Keep
+from dfcompiler.nest import Nest
 from dfcompiler.problem import NestOperand, Problem, problem
 from dfcompiler.replay import Mapped
 from dfcompiler.replay.points import Space
@@ -373,7 +374,7 @@ def mapping(name: str, seed: int) -> Mapped:
 
 
 def _keeps(nest: Nest, o: NestOperand, places: Sequence[str]) -> list[Keep]:
-    spots = nest.idle_positions(o) if o.kind != "local" else []
+    spots = nest.moves.idle_positions(o) if o.kind != "local" else []
     return [Keep(o.name, w, p) for p in spots for w in places]
 
 

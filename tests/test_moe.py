@@ -27,7 +27,8 @@ from dfcompiler.hardware import load_chip
 from dfcompiler.hardware.chip import Level, Unit
 from dfcompiler.hardware.template import Ports
 from dfcompiler.models import library
-from dfcompiler.nest import DRAM_READ, DRAM_WRITE, INNER, Keep, Nest
+from dfcompiler.moves import INNER, Keep
+from dfcompiler.nest import DRAM_READ, DRAM_WRITE, Nest
 from dfcompiler.opshape import bind
 from dfcompiler.problem import Problem, problem
 from dfcompiler.routing import crowd, distinct, imbalance, inclusion, max_load, popularity

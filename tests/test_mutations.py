@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dfcompiler import registry
+from dfcompiler import nest, registry
 from dfcompiler.api import check_pass
 from dfcompiler.audit import audit
 from dfcompiler.diagnostics import Diag
@@ -101,17 +101,18 @@ def test_right_prices_are_not_caught() -> None:
     assert str(found) == f"{found.run} mapped ops executed tile by tile: values, bytes, time agree"
 
 
-WRONG_PRICES: dict[str, Any] = {
-    "_spread": lambda nest, o: 1.0,  # one copy, however many instances want their own part
-    "_mean_elements": lambda nest, o, keep: nest.tiles.elements[o.name],  # ragged edges as whole tiles
-    "_first_pass": lambda nest, o, keep: 2.0,  # loads of what is kept, twice
+WRONG_PRICES: dict[str, tuple[Any, Any]] = {
+    "spread": (nest, lambda unit, tiles, o: 1.0),  # one copy, however many instances want their own part
+    "_mean_elements": (Nest, lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
+    "_all_of": (Nest, lambda nest, whole: 2.0),  # loads of what is kept, twice
 }
 
 
-@pytest.mark.parametrize("method", WRONG_PRICES)
-def test_a_wrong_price_of_bytes_is_caught(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", WRONG_PRICES)
+def test_a_wrong_price_of_bytes_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mapping is made with the wrong formula too, so it is the execution that tells."""
-    monkeypatch.setattr(Nest, method, WRONG_PRICES[method])
+    where, wrong = WRONG_PRICES[name]
+    monkeypatch.setattr(where, name, wrong)
     with pytest.raises(Diag) as caught:
         audit(ran("map-greedy", ran("tile", lowered())), load_chip("ador"), DTYPES)
     assert caught.value.code == "wrong-nest"
@@ -123,7 +124,8 @@ def test_a_wrong_price_of_time_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
     cycles = Nest.cycles
 
     def hidden(nest: Nest, traffic: Any, shares: Any) -> Any:
-        return cycles(nest, replace(traffic, moved=traffic.moved / 2), shares)
+        half = tuple(replace(t, near=t.near / 2, above=t.above / 2, dram=t.dram / 2) for t in traffic.terms)
+        return cycles(nest, replace(traffic, terms=half), shares)
 
     monkeypatch.setattr(Nest, "cycles", hidden)
     with pytest.raises(Diag) as caught:

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from nestcases import CASES, mapping, operators
 
 import dfcompiler.replay
+from dfcompiler import nest
 from dfcompiler.audit import check
 from dfcompiler.audit.check import random_operands
 from dfcompiler.audit.claim import traits
 from dfcompiler.diagnostics import Diag, Infeasible
+from dfcompiler.moves import Moves
 from dfcompiler.nest import Nest
 from dfcompiler.replay import Mapped, replay
 from dfcompiler.semantics import Arrays, run_op
@@ -131,18 +133,18 @@ def test_what_is_not_one_factor_cannot_be_streamed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "wrong"),
+    ("where", "name", "wrong"),
     [
-        ("_spread", lambda nest, o: 1.0),  # one copy, however many instances want their own part
-        ("_spills", lambda nest, o, moved, keep: False),  # sums that stay though there is no room
-        ("_mean_elements", lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
-        ("idle_positions", lambda nest, o: []),  # nothing is ever loaded again
+        (nest, "spread", lambda unit, tiles, o: 1.0),  # one copy, however many instances want their own part
+        (Moves, "_spills", lambda moves, o, moved, keep: False),  # sums that stay though there is no room
+        (Nest, "_mean_elements", lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
+        (Moves, "idle_positions", lambda moves, o: []),  # nothing is ever loaded again
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_a_wrong_formula_is_caught(method: str, wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_formula_is_caught(where: object, name: str, wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
     mappings = [mapping("linear", seed) for seed in range(40)]
-    monkeypatch.setattr(Nest, method, wrong)
+    monkeypatch.setattr(where, name, wrong)
     faults = [f for seed, m in enumerate(mappings) for f in check(m, seed).faults]
     assert faults and {f.tensor for f in faults if f.what == "dram"} <= {"x", "w", "y"}
     assert any(f.what == "dram" and f.claimed != f.counted for f in faults)
@@ -151,12 +153,17 @@ def test_a_wrong_formula_is_caught(method: str, wrong: object, monkeypatch: pyte
 # ---- independence ------------------------------------------------------------------------------
 
 
+PRICING = ("nest", "traffic", "tiles", "blocks", "tiling", "columns", "counts", "routing")
+
+
 def test_the_execution_shares_no_formula_with_the_prices() -> None:
     """Of the modules that price it takes types only."""
-    prices: dict[str, set[str]] = {"nest": {"INNER", "OUTER", "Keep"}, "problem": {"Problem", "NestOperand"}}
+    prices: dict[str, set[str]] = {"moves": {"INNER", "OUTER", "Keep"}, "problem": {"Problem", "NestOperand"}}
     for path in Path(dfcompiler.replay.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 module = node.module.removeprefix("dfcompiler.")
-                assert module not in ("tiles", "tiling", "columns", "counts", "routing"), path
+                assert module not in ("nest", "traffic", "tiles", "blocks", "tiling", "columns", "counts", "routing"), (
+                    path
+                )
                 assert {a.name for a in node.names} <= prices.get(module, {a.name for a in node.names}), path

@@ -7,17 +7,17 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache, reduce
+from functools import cache
 from math import ceil, prod
-from operator import add
 from typing import Any
 
 import numpy as np
 import pytest
 from nestcases import CASES, joined, machine
 
-from dfcompiler import residency, tiling
 from dfcompiler import tiles as tiles_module
+from dfcompiler import tiling
+from dfcompiler.blocks import Block
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
@@ -25,8 +25,10 @@ from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
-from dfcompiler.nest import DRAM_READ, DRAM_WRITE, INNER, OUTER, Keep, Nest, Tiles, Traffic
+from dfcompiler.moves import INNER, OUTER, Frame, Keep
+from dfcompiler.nest import DRAM_READ, DRAM_WRITE, Nest, Tiles
 from dfcompiler.problem import Problem, problem
+from dfcompiler.residency import structures
 from dfcompiler.tiles import splits, tile_sizes
 from dfcompiler.tiling import Tiling, search
 
@@ -60,14 +62,6 @@ def subsets(nest: Nest, where: Sequence[str]) -> Iterator[tuple[Keep, ...]]:
         yield tuple(k for k in chosen if k)
 
 
-def priced(nest: Nest, keeps: Sequence[Keep]) -> Traffic:
-    kept = {k.operand: k for k in keeps}
-    total = nest.nothing
-    for o in nest.problem.operands:
-        total = total + nest.part(o, kept.get(o.name))
-    return total
-
-
 def one_tiling(p: Problem, unit: Unit, helper: Unit | None, size: dict[str, int], ways: dict[str, int]) -> Tiles:
     as_arrays = [{n: np.array([float(v)]) for n, v in d.items()} for d in (size, ways)]
     return tiles_module.tiles_of(p, unit, helper, *as_arrays)
@@ -94,8 +88,8 @@ def brute(p: Problem, unit: Unit, helper: Unit | None) -> dict[float, tuple[floa
         for order in itertools.permutations(x.name for x in p.loops):
             nest = Nest(p, unit, tiles, [x for x in order if tiles.trips[x][0] > 1])  # others do not move anything
             for keeps in subsets(nest, levels):
-                traffic = priced(nest, keeps)
-                if traffic.room[0] > unit.levels[-1].capacity_bytes or traffic.room_above[0] > above:
+                traffic = nest.traffic(keeps)
+                if np.any(traffic.room > unit.levels[-1].capacity_bytes) or np.any(traffic.room_above > above):
                     continue
                 moved = nest.bytes(keeps)[:, 0]
                 dram = float(moved[DRAM_READ] + moved[DRAM_WRITE])
@@ -170,40 +164,62 @@ def test_splits_use_more_than_half_of_what_can_be_used(sizes: tuple[int, ...], i
     assert all(2 * prod(c) > max(prod(d) for d in found) for c in found)
 
 
-def every_residency(nest: Nest, levels: list[str]) -> list[Traffic]:
-    """Every combination of what each operand may be kept in and since where, whatever room it takes."""
-    each = []
-    for o in nest.problem.operands:
-        spots = nest.idle_positions(o) if o.kind != "local" else []
-        each.append([None, *(Keep(o.name, w, p) for p in spots for w in levels)])
-    combinations = list(itertools.islice(itertools.product(*each), 5000))
-    chosen = random.Random(len(combinations)).sample(combinations, min(8, len(combinations)))
-    return [
-        reduce(add, (nest.part(o, k) for o, k in zip(nest.problem.operands, keeps, strict=True))) for keeps in chosen
-    ]
+@pytest.mark.parametrize("name", CASES)
+def test_bounds_never_exceed_prices(name: str) -> None:
+    """Not those of a tiling, and not what passes a port; and a pair of a structure and a tiling costs what the order
+    and the residency that it stands for do."""
+    for seed in range(4):
+        p, unit, helper = drawn(name, 100 + seed)
+        every = list(zip(*tilings(p, unit), strict=True))
+        columns = [{x.name: np.array([float(d[x.name]) for d in ds]) for x in p.loops} for ds in every]
+        tiles = tiles_module.tiles_of(p, unit, helper, *columns)
+        rng = np.random.default_rng(seed)
+        for live, here in tiles_module.by_pattern(p, tiles):
+            piece = tiles_module.select(tiles, here)
+            bounds = tiles_module.lower_bounds(p, unit, piece, SHARES)
+            for some in structures(Frame.of(p), live, (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)):
+                block = Block(p, unit, piece, some)
+                pairs = rng.integers(0, [[len(some.rows)], [len(piece.compute)]], (2, 40))
+                nest, traffic = block.traffic(*pairs)
+                busy = np.max([block.all_of(x, some.rows)[tuple(pairs)] for x in block.passing[:-1]], 0)
+                for share, low, cycles in zip(SHARES, bounds, nest.cycles(traffic, SHARES), strict=True):
+                    assert np.all(low[pairs[1]] <= cycles * (1 + 1e-9)), (name, seed, live)
+                    assert np.all(busy / share <= cycles * (1 + 1e-9)), (name, seed, live)
+                    for i, (structure, at) in enumerate(pairs.T[:5].tolist()):
+                        moves, keeps = some.mapping(structure)
+                        alone = Nest(p, unit, tiles_module.select(piece, np.array([at])), moves)
+                        assert alone.cycles(alone.traffic(keeps), [share])[0][0] == pytest.approx(cycles[i], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bounds_never_exceed_prices(name: str) -> None:
-    """Not those of a tiling, not those of an order, and not those of an order where room counts."""
-    for seed in range(4):
-        p, unit, helper = drawn(name, 100 + seed)
-        tiles = tiles_module.enumerate_tiles(p, unit, helper)
-        for live, piece in tiles_module.by_pattern(p, tiles):
-            bounds = tiles_module.lower_bounds(p, unit, piece, SHARES)
-            nest = Nest(p, unit, piece, random.Random(seed).sample(live, len(live)))
-            levels = [INNER] if len(unit.levels) == 2 else [INNER, OUTER]
-            ideal = nest.cycles(residency.ideal(nest), SHARES)
-            found = every_residency(nest, levels)
-            capacity = float(np.median(found[-1].room))
-            floors = residency.floors(nest, residency.parts(nest, levels), capacity, np.inf)
-            tight = nest.cycles(reduce(add, floors), SHARES)
-            for traffic in found:
-                fits = traffic.room <= capacity
-                for low, free, close, cycles in zip(bounds, ideal, tight, nest.cycles(traffic, SHARES), strict=True):
-                    assert np.all(low <= cycles * (1 + 1e-9)), (name, seed, nest.order)
-                    assert np.all(free <= cycles * (1 + 1e-9)), (name, seed, nest.order)
-                    assert np.all(close[fits] <= cycles[fits] * (1 + 1e-9)), (name, seed, nest.order)
+def test_structures_left_out_are_no_better(name: str) -> None:
+    """Every order with every residency is matched by a structure that is left, in time and in room, for all tilings."""
+    for seed in range(2):
+        p, unit, helper = drawn(name, 300 + seed)
+        every = list(zip(*tilings(p, unit), strict=True))
+        columns = [{x.name: np.array([float(d[x.name]) for d in ds]) for x in p.loops} for ds in every]
+        tiles = tiles_module.tiles_of(p, unit, helper, *columns)
+        levels = (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)
+        for live, at in tiles_module.by_pattern(p, tiles):
+            piece = tiles_module.select(tiles, at[:3])
+            left = [priced(Block(p, unit, piece, some)) for some in structures(Frame.of(p), live, levels)]
+            best = np.concatenate(left, 1)
+            for order in itertools.islice(itertools.permutations(live), 6):
+                nest = Nest(p, unit, piece, order)
+                for keeps in itertools.islice(subsets(nest, levels), 20):
+                    traffic = nest.traffic(keeps)
+                    mine = np.stack(
+                        [nest.cycles(traffic, [1.0])[0], *np.broadcast_arrays(traffic.room, traffic.room_above)]
+                    )
+                    assert (best <= mine[:, None] * (1 + 1e-9)).all(0).any(0).all(), (name, seed, order, keeps)
+
+
+def priced(block: Block) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Cycles, room and room above of all pairs, `[3, structure, tiling]`."""
+    shape = len(block.structures.rows), len(block.tiles.compute)
+    nest, traffic = block.traffic(*(x.ravel() for x in np.indices(shape)))
+    found = nest.cycles(traffic, [1.0])[0], traffic.room, traffic.room_above
+    return np.stack([np.broadcast_to(x, prod(shape)).reshape(shape) for x in found])
 
 
 @pytest.mark.parametrize("name", ["linear", "gate_up_act", "gather", *MASKED])
@@ -215,12 +231,17 @@ def test_a_batch_is_a_loop_of_single_ones(name: str) -> None:
             {x.name: np.array([float(d[x.name]) for d in ds]) for x in p.loops} for ds in zip(*every, strict=True)
         ]
         batch = tiles_module.tiles_of(p, unit, helper, *columns)
-        for i, (size, ways) in enumerate(every):
+        pieces = {live: tiles_module.select(batch, at) for live, at in tiles_module.by_pattern(p, batch)}
+        met = dict.fromkeys(pieces, 0)
+        for size, ways in every:
             alone = one_tiling(p, unit, helper, size, ways)
-            for order in itertools.islice(itertools.permutations(x.name for x in p.loops), 3):
-                many, one = Nest(p, unit, batch, order), Nest(p, unit, alone, order)
+            live = tuple(n for n, trips in alone.trips.items() if trips[0] > 1)
+            piece, i = pieces[live], met[live]
+            met[live] += 1
+            for order in itertools.islice(itertools.permutations(live), 3):
+                many, one = Nest(p, unit, piece, order), Nest(p, unit, alone, order)
                 keeps = list(subsets(one, [INNER]))[-1]
-                a, b = (n.cycles(priced(n, keeps), SHARES) for n in (many, one))
+                a, b = (n.cycles(n.traffic(keeps), SHARES) for n in (many, one))
                 assert [float(x[i]) for x in a] == pytest.approx([float(x[0]) for x in b], rel=1e-12)
                 assert many.bytes(keeps)[:, i] == pytest.approx(one.bytes(keeps)[:, 0], rel=1e-12)
 

@@ -8,16 +8,8 @@ from math import ceil
 
 import numpy as np
 
-from dfcompiler.nest import (
-    ABOVE_READ,
-    ABOVE_WRITE,
-    DRAM_READ,
-    DRAM_WRITE,
-    INNER,
-    INNER_IN,
-    INNER_OUT,
-    Nest,
-)
+from dfcompiler.moves import INNER
+from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER_IN, INNER_OUT, Nest
 from dfcompiler.opshape import accesses, walk
 from dfcompiler.problem import NestOperand
 from dfcompiler.replay import Mapped
@@ -42,11 +34,7 @@ def claim(mapped: Mapped, shares: Sequence[float]) -> Claim:
     p, unit = mapped.problem, mapped.unit
     size, ways = ({n: np.array([float(v)]) for n, v in d.items()} for d in (mapped.size, mapped.ways))
     nest = Nest(p, unit, tiles_of(p, unit, mapped.helper, size, ways), mapped.order)
-    kept = {k.operand: k for k in mapped.keeps}
-    traffic = nest.nothing
-    for o in p.operands:
-        traffic = traffic + nest.part(o, kept.get(o.name))
-    cycles = {s: float(c[0]) for s, c in zip(shares, nest.cycles(traffic, shares), strict=True)}
+    cycles = {s: float(c[0]) for s, c in zip(shares, nest.cycles(nest.traffic(mapped.keeps), shares), strict=True)}
     parts = {o.name: _of(mapped, nest, [x for x in p.operands if x.name == o.name]) for o in p.operands}
     return Claim(cycles, _of(mapped, nest, p.operands), parts)
 

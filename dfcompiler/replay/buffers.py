@@ -15,7 +15,7 @@ from math import sqrt
 
 import numpy as np
 
-from dfcompiler.nest import INNER, OUTER, Keep
+from dfcompiler.moves import INNER, OUTER, Keep
 from dfcompiler.problem import NestOperand
 from dfcompiler.replay.points import Bools, Key
 from dfcompiler.replay.walk import Walk

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.graph import TensorType
-from dfcompiler.nest import Keep
+from dfcompiler.moves import Keep
 from dfcompiler.opshape import Statement, accesses, walk
 from dfcompiler.problem import NestOperand
 from dfcompiler.replay.body import NEW, NOWHERE, OLD, Body, Locals

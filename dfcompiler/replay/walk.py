@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from dfcompiler.hardware.chip import Unit
-from dfcompiler.nest import Keep
+from dfcompiler.moves import Keep
 from dfcompiler.problem import NestOperand, Problem
 from dfcompiler.replay.points import Key, Space
 
