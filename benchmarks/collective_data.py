@@ -1,4 +1,4 @@
-"""Measured collective exchanges, read where they lie: NCCL tables of aiconfigurator-core, and LLMCompass's all-reduce."""
+"""Measured exchanges, read where they lie: NCCL tables of aiconfigurator-core, and the all-reduce of LLMCompass."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfcompiler.fabrics import Fabric
+from dfcompiler.hardware.template import Interconnect
+from dfcompiler.registry import lookup
+
 DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
 OPS = ("all_reduce", "all_gather", "reduce_scatter")
 NAMES = {"alltoall": "all_to_all"}  # the tables' name -> ours
+LINKS = {"a100_sxm": ("nvlink3", 12), "h100_sxm": ("nvlink4", 18), "h200_sxm": ("nvlink4", 18)}  # data sheets
 VERSIONS = {"a100_sxm": "2.27.3", "h100_sxm": "2.29.2", "h200_sxm": "2.29.2"}  # of NCCL, as measured
 
 
@@ -33,6 +38,14 @@ class Rows:
     def of(self, *ops: str) -> Rows:
         """Those of some exchanges."""
         return self[np.isin(self.op, ops)]
+
+
+def links(device: str) -> Fabric:
+    """The links of a device by its data sheet."""
+    kind, count = LINKS[device]
+    template = lookup("template", kind)(count=count)
+    assert isinstance(template, Interconnect)
+    return template.fabric(1e9)
 
 
 def folds(rows: Rows) -> NDArray[np.bool_]:

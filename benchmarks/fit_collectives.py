@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
-from collective_data import OPS, VERSIONS, Rows, folds, nccl
+from collective_data import OPS, VERSIONS, Rows, folds, links, nccl
 
-from dfcompiler.fabrics import Fabric, Guess, Library, Protocol, collective_latency_s
+from dfcompiler.fabrics import Guess, Library, Protocol, collective_latency_s
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates" / "libraries"
 RING = {"ops": "all_reduce all_gather reduce_scatter broadcast", "algorithms": "ring"}
@@ -32,12 +32,10 @@ def ring(base_us: float, step_us: float, bytes_per_s: str, share: float) -> dict
     }
 
 
-# File -> (device, bytes per second each way of its data sheet, topology, protocol -> public constants).
+# File -> (device, protocol -> public constants).
 GIVEN = {
     "nccl-sm80": (
         "a100_sxm",
-        300e9,
-        "switch",
         {
             "ll": ring(6.6, 0.6, "llMaxBws of Ampere, 87.7 of 300 GB/s", 87.7 / 300),
             "ll128": ring(14.0, 1.9, "120 of 128 bytes of 12 links of 20 of 25 GB/s", 0.8 * 120 / 128),
@@ -46,8 +44,6 @@ GIVEN = {
     ),
     "nccl-sm90": (
         "h100_sxm",
-        450e9,
-        "switch-reduce",
         {
             "ll": ring(6.6, 0.6, "llMaxBws of Hopper, 141 of 450 GB/s", 141 / 450),
             "ll128": ring(14.0, 1.9, "120 of 128 bytes of 12 channels of 30 GB/s, of 450 GB/s", 0.8 * 120 / 128),
@@ -86,7 +82,7 @@ Values = Mapping[str, Mapping[str, float]]
 
 def library(name: str, values: Values) -> Library:
     """The library that has these fitted values and NCCL's public ones."""
-    given = GIVEN[name][3]
+    given = GIVEN[name][1]
     protocols = []
     for protocol, fitted in values.items():
         if protocol == "start":
@@ -95,18 +91,22 @@ def library(name: str, values: Values) -> Library:
         guess = {k.removeprefix("guess_"): public.pop(k, 0.0) for k in (f"guess_{f.name}" for f in fields(Guess))}
         used = {key: tuple(text.split()) for key, text in USED[protocol].items()}
         protocols.append(
-            Protocol(
-                protocol, **used, **public, **fitted, guess=Guess(**guess) if guess["efficiency"] else None
-            )  # type: ignore[arg-type]
+            Protocol(protocol, **used, **public, **fitted, guess=Guess(**guess) if guess["efficiency"] else None)  # type: ignore[arg-type]
         )
     return Library(name, base_s=values["start"]["base_s"], protocols=tuple(protocols))
+
+
+def error_of(name: str, values: Values, rows: Rows) -> float:
+    """The mean of |log(predicted / measured)|."""
+    fabric = replace(links(GIVEN[name][0]), library=library(name, values))
+    seconds, _ = collective_latency_s(rows.op, rows.devices, rows.bytes, fabric)
+    return float(np.mean(np.abs(np.log(seconds / rows.seconds))))
 
 
 def fitted(name: str, rows: Rows, names: tuple[str, ...], known: Values) -> dict[str, dict[str, float]]:
     """The values of some protocols that make the mean of |log(predicted / measured)| over the rows least."""
     from scipy.optimize import minimize
 
-    _, bandwidth, topology, _ = GIVEN[name]
     keys = [(p, k) for p in names for k in BEGIN[p]]
     begin = np.log([BEGIN[p][k] for p, k in keys])
 
@@ -117,9 +117,7 @@ def fitted(name: str, rows: Rows, names: tuple[str, ...], known: Values) -> dict
         return found
 
     def error(x: np.ndarray) -> float:
-        fabric = Fabric(bandwidth, topology=topology, library=library(name, values(x)))
-        seconds, _ = collective_latency_s(rows.op, rows.devices, rows.bytes, fabric)
-        return float(np.mean(np.abs(np.log(seconds / rows.seconds))) + 1e-3 * np.mean(np.abs(x - begin)))
+        return error_of(name, values(x), rows) + 1e-3 * float(np.mean(np.abs(x - begin)))
 
     options = {"maxfev": 5000, "maxiter": 5000, "adaptive": True, "xatol": 1e-4, "fatol": 1e-7}
     best, least = begin, error(begin)
@@ -135,23 +133,25 @@ def fitted(name: str, rows: Rows, names: tuple[str, ...], known: Values) -> dict
 
 def fit(name: str, rows: Rows) -> dict[str, dict[str, float]]:
     """All values: rings and what the switch adds together, then exchanges of each with each with the same start."""
-    rings = tuple(p for p in BEGIN if p == "start" or p in GIVEN[name][3])
+    rings = tuple(p for p in BEGIN if p == "start" or p in GIVEN[name][1])
     values = fitted(name, rows.of(*OPS), rings, {})
     return fitted(name, rows.of("all_to_all"), ("p2p",), values)
 
 
 def text(name: str, values: Values, rows: int) -> str:
     """The file, every figure with its source."""
-    device, bandwidth, _, public = GIVEN[name]
+    device, public = GIVEN[name]
     where = f"fitted, {device} NCCL {VERSIONS[device]}"
     lines = [
-        f"# NCCL over {bandwidth / 1e9:g} GB/s each way. `fitted`: by benchmarks/fit_collectives.py on {rows} rows of fp16",
-        "# exchanges that NVIDIA measured (aiconfigurator-core 0.12.0, Apache-2.0), which are not among those tested on.",
+        f"# NCCL over {links(device).bytes_per_s / 1e9:g} GB/s each way. `fitted`: by benchmarks/fit_collectives.py",
+        f"# on {rows} of the rows that NVIDIA measured (fp16, aiconfigurator-core 0.12.0, Apache-2.0). Others test it.",
     ]
     for protocol, entries in values.items():
         lines += ["", f"[{protocol}]"]
         if protocol in USED:
-            lines += [f'{k} = {{ value = "{v}", source = "NCCL\'s, within a node" }}' for k, v in USED[protocol].items()]
+            lines += [
+                f'{k} = {{ value = "{v}", source = "NCCL\'s, within a node" }}' for k, v in USED[protocol].items()
+            ]
         lines += [f'{k} = {{ value = {v:.4g}, source = "{where}" }}' for k, v in entries.items()]
         lines += [f'{k} = {{ value = {v:.5g}, source = "{s}" }}' for k, (v, s) in public.get(protocol, {}).items()]
     return "\n".join([*lines, ""])
@@ -159,7 +159,7 @@ def text(name: str, values: Values, rows: int) -> str:
 
 def main() -> int:
     """Fits and writes every file; 1 with a reason where the data are absent."""
-    for name, (device, *_) in GIVEN.items():
+    for name, (device, _) in GIVEN.items():
         rows = nccl(device)
         if rows is None:
             print(f"no measurements of {device}: set DFC_DATA, or install aiconfigurator-core and pyarrow")

@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from collective_data import Rows, folds, llmcompass, nccl
+from collective_data import Rows, folds, links, llmcompass, nccl
 from numpy.typing import NDArray
 from tables import table
 
-from dfcompiler.fabrics import Fabric, Library, Protocol, collective_latency_s
-from dfcompiler.libraries import load_library
+from dfcompiler.fabrics import Library, Protocol, collective_latency_s
 
 LONG_S = 50e-6
-# Data sheets: bytes per second each way of all NVLinks, whether the switch adds, the clock behind the peak.
-SHEETS = {"a100_sxm": (300e9, "switch", 1.41e9), "h100_sxm": (450e9, "switch-reduce", 1.83e9)}
-SHEETS |= {"h200_sxm": SHEETS["h100_sxm"]}
-LIBRARIES = {"a100_sxm": "nccl-sm80", "h100_sxm": "nccl-sm90", "h200_sxm": "nccl-sm90"}
+NVLS_SHARE = 0.85  # NCCL 2.29 tuning.cc, nvlsEfficiency of Hopper
+CLOCKS = {"a100_sxm": 1.41e9, "h100_sxm": 1.83e9, "h200_sxm": 1.83e9}  # data sheets: behind the peak of multiplications
 # Exchange -> bars of the mean error in percent, all rows and those from 50 us up: own device, another device of the
 # generation, another generation.
 BARS = {"all_reduce": ((5.5, 4.5), (5.5, 5), (25, 15)), "all_gather": ((8, 8), (8, 8.5), (30, 20))}
@@ -57,27 +54,26 @@ class Result:
         return self.bars is None or (self.all <= self.bars[0] and self.long <= self.bars[1])
 
 
-def fabric_of(device: str, library: Library) -> Fabric:
-    """A device of a data sheet."""
-    bandwidth, topology, _ = SHEETS[device]
-    return Fabric(bandwidth, topology=topology, library=library)
-
-
 def moved(source: str, target: str) -> Library:
     """A library on a generation where it was not fitted: its own fitted values, times by the clocks' ratio, with what
-    NCCL says in public of the other. What it has no values for, it does not use there."""
-    own, there = (load_library(LIBRARIES[d]) for d in (source, target))
+    NCCL says in public of the other. A switch that adds, which it did not have, is used as memory is by its protocol
+    for large messages, at the part of a ring's bandwidth that NCCL says in public."""
+    own, there = (links(d).library for d in (source, target))
     if own == there:
         return own
-    slower = SHEETS[source][2] / SHEETS[target][2]
+    slower = CLOCKS[source] / CLOCKS[target]
     known = {p.name: p for p in there.protocols}
     timed = ("step_s", "device_s", "fill_s", "fill_device_s")
 
     def at(p: Protocol) -> Protocol:
         return replace(p, guess=known[p.name].guess, **{k: slower * getattr(p, k) for k in timed})
 
-    protocols = tuple(at(p) for p in own.protocols if p.name in known)
-    return Library(f"{own.name} on {target}", slower * own.base_s, protocols)
+    protocols = [at(p) for p in own.protocols if p.name in known]
+    if "nvls" in known and "nvls" not in {p.name for p in protocols}:
+        large = next(p for p in protocols if p.name == "simple")
+        new, public = {k: getattr(large, k) for k in timed}, known["nvls"]
+        protocols.append(replace(public, efficiency=NVLS_SHARE * large.efficiency, **new, fill_bytes=large.fill_bytes))
+    return Library(f"{own.name} on {target}", slower * own.base_s, tuple(protocols))
 
 
 def baseline(train: Rows, test: Rows, train_bandwidth: float, bandwidth: float) -> NDArray[np.float64]:
@@ -95,7 +91,9 @@ def baseline(train: Rows, test: Rows, train_bandwidth: float, bandwidth: float) 
         return float(np.mean(np.abs(np.log(seconds(x, train, train_bandwidth) / train.seconds))))
 
     starts = [np.log([f, 1e-6, e]) for f in (5e-6, 1e-5) for e in (1.2, 2.0)]
-    best = min((minimize(error, s, method="Nelder-Mead", options={"maxfev": 3000}) for s in starts), key=lambda r: r.fun)
+    best = min(
+        (minimize(error, s, method="Nelder-Mead", options={"maxfev": 3000}) for s in starts), key=lambda r: r.fun
+    )
     return seconds(best.x, test, bandwidth)
 
 
@@ -104,8 +102,10 @@ def compared(op: str, source: str, target: str, test: Rows, bars: tuple[float, f
     rows = nccl(source)
     assert rows is not None
     train = rows[folds(rows)].of(op)
-    seconds, _ = collective_latency_s(test.op, test.devices, test.bytes, fabric_of(target, moved(source, target)))
-    plain = baseline(train, test, SHEETS[source][0], SHEETS[target][0])
+    seconds, _ = collective_latency_s(
+        test.op, test.devices, test.bytes, replace(links(target), library=moved(source, target))
+    )
+    plain = baseline(train, test, links(source).bytes_per_s, links(target).bytes_per_s)
     off, long = 100 * (seconds / test.seconds - 1), test.seconds >= LONG_S
     error, rival = np.abs(off), np.abs(100 * (plain / test.seconds - 1))
     return Result(
@@ -128,7 +128,7 @@ def validate_collectives() -> Iterator[Result]:
     """Every comparison for which there are measurements."""
     pairs = [("a100_sxm", "a100_sxm", 0), ("h100_sxm", "h100_sxm", 0), ("h100_sxm", "h200_sxm", 1)]
     pairs += [("a100_sxm", "h100_sxm", 2), ("h100_sxm", "a100_sxm", 2)]
-    measured = {device: nccl(device) for device in SHEETS}
+    measured = {device: nccl(device) for device in CLOCKS}
     for op in OPS:
         for source, target, kind in pairs:
             rows = measured[target]
@@ -173,7 +173,9 @@ def main() -> int:
     if not results:
         print("## Collective exchanges\n\nNo measurements: set DFC_DATA, or install aiconfigurator-core and pyarrow.")
         return 0
-    notes = ["Constants: templates/libraries/nccl-*.toml, by benchmarks/fit_collectives.py; data: fp16, NCCL 2.27.3 (A100)"]
+    notes = [
+        "Constants: templates/libraries/nccl-*.toml, by benchmarks/fit_collectives.py; data: fp16, NCCL 2.27.3 (A100)"
+    ]
     notes[0] += " and 2.29.2 (H100, H200). Across generations times are scaled by the clocks of the data sheets."
     print(table("Collective exchanges", HEADERS, rows_of(results), notes))
     return 0

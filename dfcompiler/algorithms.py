@@ -20,12 +20,11 @@ Floats: TypeAlias = NDArray[np.float64]
 
 class Way(NamedTuple):
     """`steps`; `share` of the message that crosses the busier direction of the busiest port, `both` directions
-    together. A `pipelined` algorithm hands its message on in as many pieces as are best."""
+    together. Trees, chains and switches hand a message on in pieces: what small pieces come near is counted."""
 
     steps: Any
     share: Any
     both: Any
-    pipelined: bool = False
 
 
 def _even(steps: Any, share: Any) -> Way:
@@ -66,12 +65,12 @@ def _neighbours(n: Floats) -> Way:
 WAYS: dict[str, dict[str, Callable[[Floats], Way]]] = {
     "all_reduce": {
         "ring": lambda n: _even(2 * (n - 1), 2 * _others(n)),
-        "tree": lambda n: Way(2 * _rounds(n), 2 + 0 * n, 4 + 0 * n, pipelined=True),  # two trees, half a message each
+        "tree": lambda n: _even(2 * np.floor(np.log2(n)), np.minimum(2, n / 2)),  # two trees, half a message each
         "direct": lambda n: _even(2 + 0 * n, 2 * _others(n)),  # everyone adds one slice, then hands it to all
         "one-shot": lambda n: _even(1 + 0 * n, n - 1),  # everyone gets all, and adds
         "doubling": _doubling,
         "halving": lambda n: _even(2 * _rounds(n), 2 * _others(n)),
-        "switch-reduced": lambda n: _even(2 + 0 * n, 1 + 1 / n),  # own slice as a sum from the switch, then to all
+        "switch-reduced": lambda n: _even(2 + 0 * n, 1 + 1 / n),  # a sum of own slices, then to all
     },
     "reduce_scatter": {
         "ring": lambda n: _even(n - 1, _others(n)),
@@ -91,7 +90,7 @@ WAYS: dict[str, dict[str, Callable[[Floats], Way]]] = {
         "neighbours": _neighbours,
     },
     "broadcast": {
-        "ring": lambda n: Way(n - 1, 1 + 0 * n, 2 + 0 * n, pipelined=True),  # a chain
+        "ring": lambda n: Way(n - 1, 1 + 0 * n, 2 + 0 * n),  # a chain
         "tree": lambda n: Way(_rounds(n), _rounds(n), _rounds(n)),
         "one-shot": lambda n: Way(1 + 0 * n, n - 1, n - 1),
         "switch-reduced": lambda n: Way(1 + 0 * n, 1 + 0 * n, 1 + 0 * n),

@@ -8,7 +8,7 @@ its own, which need not be the fastest; without those the fastest is taken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -73,7 +73,7 @@ class Fabric:
     topology: str = "switch"
     half_duplex: bool = False
     library: Library = PLAIN
-    span: Span | None = None
+    span: Span | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.bytes_per_s) and self.bytes_per_s > 0):
@@ -163,17 +163,8 @@ def _seconds(p: Protocol, found: Way, n: Floats, size: Floats, fabric: Fabric) -
     wire = (_bytes(found, size, fabric) + p.tail_chunks * chunk) / (fabric.bytes_per_s * p.efficiency)
     step_s = max(p.step_s, fabric.latency_s)  # what a library takes for a step was measured over some link
     fill = (p.fill_s + n * p.fill_device_s) * chunk / (chunk + p.fill_bytes)
-    moving = _pipelined(found.steps - 1, step_s, wire) if found.pipelined else found.steps * step_s + wire
-    seconds: Floats = fabric.library.base_s + n * p.device_s + fill + moving
+    seconds: Floats = fabric.library.base_s + n * p.device_s + found.steps * step_s + fill + wire
     return seconds
-
-
-def _pipelined(later: Floats, step_s: float, wire_s: Floats) -> Floats:
-    """A message in s pieces over `later` + 1 steps, (later + s) (step + wire / s), with the best whole s."""
-    best = np.clip(np.sqrt(later * wire_s / max(step_s, 1e-15)), 1, 2**20)
-    ways = [(later + s) * (step_s + wire_s / s) for s in (np.floor(best), np.ceil(best))]
-    least: Floats = np.minimum(*ways)
-    return least
 
 
 def _guess(guess: Guess, found: Way, size: Floats, fabric: Fabric) -> Floats:

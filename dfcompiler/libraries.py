@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcompiler import content
+from dfcompiler.algorithms import WAYS
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.fabrics import PLAIN, Guess, Library, Protocol
 
@@ -55,8 +56,20 @@ def _read(path: Path) -> Library:
 def _protocol(name: str, entries: Any, where: Span) -> Protocol:
     known = [f.name for f in fields(Protocol) if f.name not in ("name", "guess")]
     values = _values(entries, name, [*known, *GUESSES], where)
+    _named(values, where)
     base, step, efficiency = (values.pop(key, 0.0) for key in GUESSES)
     return Protocol(name, guess=Guess(base, step, efficiency) if efficiency else None, **values)
+
+
+def _named(values: Mapping[str, Any], where: Span) -> None:
+    """Raises Diag `unknown-exchange` or `unknown-algorithm`."""
+    for op in values.get("ops", ()):
+        if op not in WAYS:
+            raise unknown("exchange", op, WAYS, where)
+    known = sorted({a for ways in WAYS.values() for a in ways})
+    for algorithm in values.get("algorithms", ()):
+        if algorithm not in known:
+            raise unknown("algorithm", algorithm, known, where)
 
 
 def _values(entries: Any, table: str, known: Any, where: Span) -> dict[str, Any]:
