@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dfcompiler.algorithms import TOPOLOGIES
 from dfcompiler.fabrics import Fabric
-from dfcompiler.hardware.axes import Array, axis, ints, one_of, reals
+from dfcompiler.hardware.axes import Array, Names, axis, ints, one_of, reals
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import Interconnect, ceil_div
 from dfcompiler.libraries import library_names, load_library
-
-# A number of each kind below is a line of its own, with its source.
 
 
 def _each_way(gbps: float) -> float:
@@ -40,8 +38,18 @@ def _between(topology: str) -> str:
     return axis(topology, one_of(*TOPOLOGIES), doc="what lies between devices")
 
 
+class _Libraries(Names):
+    """Those that there are when it is asked, which plug-ins may have added to."""
+
+    def __init__(self) -> None: ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(library_names())
+
+
 def _by(library: str) -> str:
-    return axis(library, one_of(*library_names()), doc="what runs exchanges; plain: hardware alone")
+    return axis(library, _Libraries(), doc="what runs exchanges; plain: hardware alone")
 
 
 class Link(Interconnect, name="link"):
@@ -78,9 +86,8 @@ class Link(Interconnect, name="link"):
         return True
 
     def fabric(self, clock_hz: float) -> Fabric:
-        rate = float(self.count * self.bandwidth)
-        library = load_library(self.library)
-        return Fabric(rate, float(self.latency), self.topology, self.duplex == "half", library)
+        rate, half, library = float(self.count * self.bandwidth), self.duplex == "half", load_library(self.library)
+        return Fabric(rate, float(self.latency), self.topology, half, library)
 
 
 class NvLink2(Link, name="nvlink2"):
@@ -177,15 +184,12 @@ class Ucie(Link, name="ucie"):
     phy_bandwidth: float = _per_phy(256)  # one module
 
 
-class UcieStandard(Link, name="ucie-standard"):
-    """UCIe, one standard-package module of 16 lanes."""
+class UcieStandard(Ucie, name="ucie-standard"):
+    """UCIe, one standard-package module of 16 lanes; latency, topology and controller as the other."""
 
     bandwidth: float = _each_way(64)  # UCIe 1.0: 16 lanes of 32 GT/s
-    latency: float = _step(2e-9)  # UCIe 1.0 white paper: below 2 ns, sender and receiver
-    topology: str = _between("ring")  # dies side by side
     pj_per_bit: float = _serdes(0.5)  # UCIe 1.0 white paper, standard package
     phy_mm2: float = _phy(1.02)  # UCIe 1.0 white paper: 125 GB/s per mm2 at 100 um, both ways: our reading
-    controller_transistors: float = _controller(10e6)  # our estimate
     phy_bandwidth: float = _per_phy(64)  # one module
 
 

@@ -231,7 +231,7 @@ def test_every_kind_has_area_energy_and_a_time(kind: str) -> None:
         assert slow > GIB * 3 / 4 / one_.fabric(1e9).bytes_per_s
 
 
-def test_links_of_a_chip_work_as_one(tmp_path: Path) -> None:
+def test_settings_of_a_link_reach_the_chip() -> None:
     assert load_chip("ador", {"link.topology": "ring"}).fingerprint() != load_chip("ador").fingerprint()
     faster = load_chip("ador", {"link.bandwidth": Quantity(128, "GB/s")})
     assert faster.link_bytes_per_s == 2 * load_chip("ador").link_bytes_per_s
