@@ -8,9 +8,10 @@ its own, which need not be the fastest; without those the fastest is taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,48 +130,59 @@ def _check(devices: Floats, size: Floats, span: Span | None) -> None:
         raise Diag("bad-exchange", f"a message of {size[bad].flat[0]:g} bytes", span, hint="0 bytes or more")
 
 
-def _best(op: str, n: Floats, size: Floats, fabric: Fabric) -> Choice:
+Candidate: TypeAlias = tuple[str, Protocol, Way]
+
+
+def _candidates(op: str, n: Floats, fabric: Fabric) -> list[Candidate]:
+    """Algorithms by protocols that the library and the topology have for an exchange."""
     if op not in WAYS:
         raise unknown("exchange", op, WAYS, fabric.span)
-    names, rank, seconds, moved = [], [], [], []
-    protocols = [p for p in fabric.library.protocols if not p.ops or op in p.ops]
-    guesses = all(p.guess for p in protocols)
-    for protocol in protocols:
-        for algorithm in WAYS[op] if not protocol.algorithms else protocol.algorithms:
-            found = way(op, algorithm, fabric.topology, n)
-            if found is None:
-                continue
-            names.append("-".join(filter(None, [algorithm, protocol.name])))
-            seconds.append(_seconds(protocol, found, n, size, fabric))
-            guessed = _guess(protocol.guess, found, size, fabric) if guesses and protocol.guess else seconds[-1]
-            rank.append(np.where(n >= protocol.least_devices, guessed, np.inf))
-            moved.append(_bytes(found, size, fabric))
-    if not names:
+    found = [
+        ("-".join(filter(None, [algorithm, protocol.name])), protocol, one)
+        for protocol in fabric.library.protocols
+        if not protocol.ops or op in protocol.ops
+        for algorithm in protocol.algorithms or WAYS[op]
+        if (one := way(op, algorithm, fabric.topology, n))
+    ]
+    if not found:
         message = f"`{fabric.library.name}` has no algorithm for `{op}` over a `{fabric.topology}`"
         raise Diag("bad-exchange", message, fabric.span, hint="another topology, or the library `plain`")
+    return found
+
+
+def _best(op: str, n: Floats, size: Floats, fabric: Fabric) -> Choice:
+    found = _candidates(op, n, fabric)
+    seconds = [_seconds(p, w, n, size, fabric) for _, p, w in found]
+    guesses = _guesses(found, size, fabric) or seconds
+    rank = [np.where(n >= p.least_devices, g, np.inf) for (_, p, _), g in zip(found, guesses, strict=True)]
     at = np.argmin(rank, axis=0)[None]
-    first = np.take_along_axis(np.array(seconds), at, 0)[0]
-    return Choice(first, np.array(names)[at[0]], np.take_along_axis(np.array(moved), at, 0)[0])
+    moved = np.array([_bytes(w, size, fabric) for _, _, w in found])
+    names = np.array([name for name, _, _ in found])[at[0]]
+    return Choice(np.take_along_axis(np.array(seconds), at, 0)[0], names, np.take_along_axis(moved, at, 0)[0])
 
 
-def _bytes(found: Way, size: Floats, fabric: Fabric) -> Floats:
-    share: Floats = (found.both if fabric.half_duplex else found.share) * size
-    return share
+def _guesses(found: Sequence[Candidate], size: Any, fabric: Fabric) -> list[Any] | None:
+    """What the library estimates, where it estimates everything."""
+    guesses = [(p.guess, w) for _, p, w in found if p.guess]
+    return [_guess(g, w, size, fabric) for g, w in guesses] if len(guesses) == len(found) else None
 
 
-def _seconds(p: Protocol, found: Way, n: Floats, size: Floats, fabric: Fabric) -> Floats:
+def _bytes(found: Way, size: Any, fabric: Fabric) -> Any:
+    return (found.both if fabric.half_duplex else found.share) * size
+
+
+def _seconds(p: Protocol, found: Way, n: Any, size: Any, fabric: Fabric) -> Any:
+    """Of numbers or of arrays, as all that it calls."""
     chunk = size / n
     wire = (_bytes(found, size, fabric) + p.tail_chunks * chunk) / (fabric.bytes_per_s * p.efficiency)
     step_s = max(p.step_s, fabric.latency_s)  # what a library takes for a step was measured over some link
     fill = (p.fill_s + n * p.fill_device_s) * chunk / (chunk + p.fill_bytes)
-    seconds: Floats = fabric.library.base_s + n * p.device_s + found.steps * step_s + fill + wire
-    return seconds
+    return fabric.library.base_s + n * p.device_s + found.steps * step_s + fill + wire
 
 
-def _guess(guess: Guess, found: Way, size: Floats, fabric: Fabric) -> Floats:
+def _guess(guess: Guess, found: Way, size: Any, fabric: Fabric) -> Any:
     wire = _bytes(found, size, fabric) / (fabric.bytes_per_s * guess.efficiency)
-    seconds: Floats = guess.base_s + found.steps * guess.step_s + wire
-    return seconds
+    return guess.base_s + found.steps * guess.step_s + wire
 
 
 def fewest_bytes(op: str, devices: int, message_bytes: float, fabric: Fabric) -> float:
@@ -180,8 +192,21 @@ def fewest_bytes(op: str, devices: int, message_bytes: float, fabric: Fabric) ->
     return min((float(_bytes(w, size, fabric)) for w in ways if w), default=0.0)
 
 
+@lru_cache(maxsize=256)
+def _alone(op: str, devices: int, fabric: Fabric) -> tuple[Candidate, ...]:
+    """The candidates of one row, in plain numbers."""
+    _check(np.array(float(devices)), np.array(0.0), fabric.span)
+    found = _candidates(op, np.array(float(devices)), fabric)
+    return tuple((name, p, Way(*map(float, w))) for name, p, w in found if devices >= p.least_devices)
+
+
 @lru_cache(maxsize=4096)
 def exchange_time(op: str, devices: int, message_bytes: float, fabric: Fabric) -> tuple[float, str, float]:
-    """One row of `choose`: seconds, algorithm, bytes. Kept, since a search asks for the same again and again."""
-    found: Any = choose(op, devices, message_bytes, fabric)
-    return float(found.seconds), str(found.algorithm), float(found.bytes)
+    """One row of `choose` without arrays, kept, since a search asks for many: seconds, algorithm, bytes."""
+    found = _alone(op, devices, fabric)
+    n, size = float(devices), message_bytes
+    _check(np.array(n), np.array(size), fabric.span)
+    seconds = [_seconds(p, w, n, size, fabric) for _, p, w in found]
+    rank = _guesses(found, size, fabric) or seconds
+    at = min(range(len(rank)), key=rank.__getitem__)
+    return float(seconds[at]), found[at][0], float(_bytes(found[at][2], size, fabric))
