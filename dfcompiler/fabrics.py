@@ -144,8 +144,9 @@ def _candidates(op: str, n: Floats, fabric: Fabric) -> list[Candidate]:
         for algorithm in protocol.algorithms or WAYS[op]
         if (one := way(op, algorithm, fabric.topology, n))
     ]
-    if not found:
-        message = f"`{fabric.library.name}` has no algorithm for `{op}` over a `{fabric.topology}`"
+    if not found or np.min(n, initial=np.inf) < min(p.least_devices for _, p, _ in found):
+        asked = f"`{op}` between {np.min(n):g} devices over a `{fabric.topology}`"
+        message = f"`{fabric.library.name}` has no algorithm for {asked}"
         raise Diag("bad-exchange", message, fabric.span, hint="another topology, or the library `plain`")
     return found
 

@@ -288,6 +288,15 @@ def test_what_is_not_known_lists_what_is() -> None:
     assert caught.value.code == "bad-exchange"
 
 
+def test_a_library_for_many_refuses_few() -> None:
+    many = Fabric(1e9, library=Library("x", 0, (Protocol("p", least_devices=3),)))
+    assert exchange_time("all_reduce", 3, 8, many)[0] > 0
+    for asked in (lambda: exchange_time("all_reduce", 2, 8, many), lambda: choose("all_reduce", [3, 2], 8, many)):
+        with pytest.raises(Diag) as caught:
+            asked()
+        assert caught.value.code == "bad-exchange" and "2 devices" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("bandwidth", Quantity(0, "GB/s")), ("bandwidth", Quantity(-1, "GB/s")), ("latency", Quantity(-1, "s"))],
