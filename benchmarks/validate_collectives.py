@@ -18,7 +18,7 @@ from tables import table
 from dfcompiler.fabrics import Library, Protocol, collective_latency_s
 
 LONG_S = 50e-6
-NVLS_SHARE = 0.85  # NCCL 2.29 tuning.cc, nvlsEfficiency of Hopper
+NVLS_SHARE = 0.85  # NCCL tuning.cc, nvlsEfficiency of Hopper
 CLOCKS = {"a100_sxm": 1.41e9, "h100_sxm": 1.83e9, "h200_sxm": 1.83e9}  # data sheets: behind the peak of multiplications
 # Exchange -> bars of the mean error in percent, all rows and those from 50 us up: own device, another device of the
 # generation, another generation.
