@@ -52,7 +52,8 @@ GIVEN = {
                 "guess_base_s": (25e-6, f"{TUNING}, hwLatencies, NVLS"),
                 "guess_efficiency": (
                     2 * 0.85 * 18 * 20.6 / 450 * 15 / 16 * 9 / 8,
-                    f"{TUNING}: nvlsEfficiency 0.85, twice, of 18 links of SM90_NVLINK_BW, 15 of 16 channels (16: our estimate); per byte "
+                    f"{TUNING}: nvlsEfficiency 0.85, twice, of 18 links of SM90_NVLINK_BW, 15 of 16 channels "
+                    "(16: our estimate); per byte "
                     "of the message, of which 9/8 cross a port of 8 devices",
                 ),
                 "least_devices": (3, "the rows of two devices go by a ring: our reading of them"),
