@@ -1,15 +1,15 @@
 """Exchanges between devices, written as ops: index notation over a dimension `@p` of devices.
 
-`exchange` writes the op that turns one layout of a tensor into another; `traffic` reads from any op's
-text how many bytes a device takes in, and in how many steps.
+`exchange` writes the op that turns one layout of a tensor into another; `demands` reads from any op's text which
+pattern of exchange it is, and of how many bytes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, log2
 
+from dfcompiler.fabrics import Fabric, exchange_time
 from dfcompiler.graph import Graph, Node, device_index
 from dfcompiler.opshape import OpShape, accesses
 from dfcompiler.text import tree as t
@@ -73,15 +73,11 @@ def _place(device: str, index: str) -> t.Expr:
 
 
 @dataclass(frozen=True)
-class Way:
-    """One algorithm: steps one after another, and bytes that a device takes in, in all of them."""
+class Demand:
+    """An exchange by its pattern, one of `algorithms.WAYS`, and the bytes of its message."""
 
-    steps: float
+    pattern: str
     bytes: float
-
-    def seconds(self, latency_s: float, bytes_per_s: float) -> float:
-        """Latency of every step plus the time of the bytes."""
-        return self.steps * latency_s + self.bytes / bytes_per_s
 
 
 def across(op: t.OpDecl) -> tuple[str, ...]:
@@ -95,11 +91,12 @@ def exchanged(node: Node) -> bool:
     return bool(set(across(node.op)) & {i for i, _ in node.over})
 
 
-def ways_of(graph: Graph, node: Node) -> tuple[Way, ...]:
-    """Ways to do the exchange that a node is, among the devices that its dimension of devices is spread over."""
+def demands_of(graph: Graph, node: Node) -> tuple[tuple[Demand, ...], int]:
+    """What the exchange that a node is asks for, and among how many devices: those that its dimension of devices is
+    spread over."""
     axes = next(axes for i, axes in node.over if i in across(node.op))
-    taken, made = bytes_of(graph, node)
-    return traffic(node.op, graph.shape(node), graph.ways(axes), taken, made)
+    devices = graph.ways(axes)
+    return demands(node.op, graph.shape(node), devices, *bytes_of(graph, node)), devices
 
 
 def bytes_of(graph: Graph, node: Node) -> tuple[float, float]:
@@ -107,32 +104,25 @@ def bytes_of(graph: Graph, node: Node) -> tuple[float, float]:
     return sum(graph.type_of(a).bytes for a in node.args), sum(r.type.bytes for r in node.results)
 
 
-def traffic(op: t.OpDecl, shape: OpShape, devices: int, taken: float, made: float) -> tuple[Way, ...]:
-    """Ways to do an exchange over `devices` devices, each with `taken` bytes before and `made` bytes after.
+def demands(op: t.OpDecl, shape: OpShape, devices: int, taken: float, made: float) -> tuple[Demand, ...]:
+    """What an op asks for between `devices` devices, each with `taken` bytes before and `made` bytes after.
 
-    Reductions where all get the same: a ring of reduce-scatter and all-gather, or doubling,
-    or halving and doubling. Where each gets a
-    slice, or each gets slices of all: a ring, or halving. An op whose devices only read what they have costs
-    nothing. (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4.)
+    A reduction where all get the same is an all-reduce, one where each gets a slice a reduce-scatter. Without a
+    reduction slices that become wholes are gathered, and others change places. An op whose devices only read what they
+    have asks for nothing.
     """
     mine = across(op)
-    ways: list[Way] = []
+    found: list[Demand] = []
     for s in shape.body:
         target = {i for a in s.targets for i in index_set(shape, a)} & set(mine)
         source = {i for a in accesses(s.expr) for x in a.subs for i in index_set(shape, x)} & set(mine)
         if devices < 2 or not source - _owners(op, s.targets[0].name, mine):
             continue
-        halvings = ceil(log2(devices))
-        share = (devices - 1) / devices
-        if set(s.over) & set(mine) and not (target & source):
-            ways += [Way(2 * (devices - 1), 2 * share * taken), Way(halvings, halvings * taken)]
-            ways += [Way(2 * halvings, 2 * share * taken)]
-        elif set(s.over) & set(mine):
-            ways += [Way(devices - 1, share * taken), Way(halvings, share * taken)]
+        if set(s.over) & set(mine):
+            found.append(Demand("reduce_scatter" if target & source else "all_reduce", taken))
         else:
-            ways += [Way(devices - 1, share * made)]
-            ways += [Way(halvings, share * made)] if made > taken else []
-    return tuple(ways)
+            found.append(Demand("all_gather" if made > taken else "all_to_all", made))
+    return tuple(found)
 
 
 def _owners(op: t.OpDecl, name: str, mine: tuple[str, ...]) -> set[str]:
@@ -140,6 +130,6 @@ def _owners(op: t.OpDecl, name: str, mine: tuple[str, ...]) -> set[str]:
     return {i for p in (*op.params, *op.results) if p.name == name and (i := device_index(p)) in mine and i}
 
 
-def cheapest(ways: tuple[Way, ...], latency_s: float, bytes_per_s: float) -> float:
-    """Seconds of the best way; 0 where nothing is exchanged."""
-    return min((w.seconds(latency_s, bytes_per_s) for w in ways), default=0.0)
+def exchange_seconds(found: tuple[Demand, ...], devices: int, fabric: Fabric) -> float:
+    """Seconds of what is asked for, one after the other."""
+    return sum(exchange_time(d.pattern, devices, d.bytes, fabric)[0] for d in found)

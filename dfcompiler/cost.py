@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from dfcompiler.collectives import exchanged, ways_of
+from dfcompiler.collectives import exchanged
 from dfcompiler.columns import Column, Segment, segments
 from dfcompiler.compose import Group, group, single
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
-from dfcompiler.exchanges import links_of
+from dfcompiler.exchanges import least_bytes, links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor, regions
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import Memory
@@ -142,11 +142,7 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
     """The roofline of a step. Compulsory bytes are those of a chip with unlimited buffers: weights and states
     once per layer, the step's inputs and outputs, nothing in between."""
     singles = {n.name: problem(single(graph, n), dtypes) for n in graph.nodes.values() if not exchanged(n)}
-    linked = sum(
-        min((w.bytes for w in ways_of(graph, n)), default=0.0) * graph.repeats[n.name]
-        for n in graph.nodes.values()
-        if exchanged(n)
-    )
+    linked = sum(least_bytes(graph, n, chip) * graph.repeats[n.name] for n in graph.nodes.values() if exchanged(n))
     macs = float(sum(p.macs * graph.repeats[n] for n, p in singles.items()))
     least = sum(min(p.macs_on(u.template) for u in chip.units.values()) * graph.repeats[n] for n, p in singles.items())
     kinds: dict[str, float] = {}
@@ -165,7 +161,7 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
         dram_seconds(chip, read, write),
         macs,
         read + write,
-        linked / links_of(chip).bytes_per_s if linked else 0.0,
+        linked / links_of(chip).fabric.bytes_per_s if linked else 0.0,
         linked,
     )
 

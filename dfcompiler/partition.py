@@ -12,8 +12,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from dfcompiler.collectives import Exchange, across, cheapest, exchange, traffic
+from dfcompiler.collectives import Exchange, across, demands, exchange, exchange_seconds
 from dfcompiler.elimination import Table, minimum
+from dfcompiler.fabrics import Fabric
 from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
 from dfcompiler.graph import Graph, Node, TensorType, device_index, regions
@@ -42,8 +43,7 @@ class Rates:
 
     macs: float
     memory: float  # bytes
-    link: float  # bytes, each way
-    latency_s: float  # of one step of an exchange
+    fabric: Fabric  # what lies between devices
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ class _Search:
         taken = kind.bytes / (self.ways if a.kind == "split" else 1)
         made = kind.bytes / (self.ways if what.cut is not None else 1)
         op = exchange(what)
-        found = traffic(op, _ranked(op, len(kind.shape)), self.ways, taken, made)
-        return cheapest(found, self.rates.latency_s, self.rates.link) + (taken + made) / self.rates.memory
+        found = demands(op, _ranked(op, len(kind.shape)), self.ways, taken, made)
+        return exchange_seconds(found, self.ways, self.rates.fabric) + (taken + made) / self.rates.memory
 
     # ---- options
 
@@ -251,8 +251,8 @@ class _Search:
         write = next(a for s in shape.body for a in s.targets if a.name == tensor)
         elements = np.prod([sizes.get(x.name, 1) if isinstance(x, t.Ref) else 1 for x in write.subs], dtype=float)
         op = exchange(Exchange(fn=fn))
-        ways = traffic(op, _ranked(op, len(write.subs)), self.ways, 4 * elements, 4 * elements)
-        return cheapest(ways, self.rates.latency_s, self.rates.link)
+        found = demands(op, _ranked(op, len(write.subs)), self.ways, 4 * elements, 4 * elements)
+        return exchange_seconds(found, self.ways, self.rates.fabric)
 
     def rows_options(self, node: Node, shape: OpShape, sizes: Mapping[str, int]) -> Iterator[Option]:
         """The node on rows that an index tensor deals out: possible where rows do not meet."""
@@ -290,8 +290,8 @@ class _Search:
             taken = sum(self.graph.type_of(a).bytes for a in node.args) / share
             made = sum(r.type.bytes for r in node.results) / share
             devices = self.graph.ways(dict(node.over)[min(spread)])
-            ways = traffic(node.op, shape, devices, taken, made)
-            return cheapest(ways, self.rates.latency_s, self.rates.link) + (taken + made) / self.rates.memory
+            found = demands(node.op, shape, devices, taken, made)
+            return exchange_seconds(found, devices, self.rates.fabric) + (taken + made) / self.rates.memory
         moved = 0.0
         for o in shape.operands:
             kind = types[o.name]

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import ceil
 
-from dfcompiler.collectives import Way
 from dfcompiler.columns import Segment, segments
 from dfcompiler.diagnostics import Diag
 from dfcompiler.exchanges import links_of
+from dfcompiler.fabrics import exchange_time
 from dfcompiler.graph import Carry, Graph, regions
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.schedule import mapping_of
@@ -101,6 +101,5 @@ def _carries(graph: Graph, segment: Segment) -> list[Carry]:
 
 
 def _send_cycles(chip: Chip, size: float) -> int:
-    """Cycles of one message: a step over the links."""
-    links = links_of(chip)
-    return ceil(Way(1, size).seconds(links.latency_s, links.bytes_per_s) * chip.clock_hz)
+    """Cycles of one message over the links."""
+    return ceil(exchange_time("send", 2, size, links_of(chip).fabric)[0] * chip.clock_hz)

@@ -10,7 +10,7 @@ from typing import Any
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline, energy_pj
 from dfcompiler.diagnostics import first_span
-from dfcompiler.exchanges import links_of
+from dfcompiler.exchanges import links_of, taken_by
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem
@@ -24,7 +24,8 @@ class OpReport:
     """One scheduled group: seconds from the start of the step (of its first repetition), bytes of one run.
 
     `op` joins the names of the ops in the group by `+`; `bound` is what it waits for longest: `compute`,
-    `vector`, `memory`, `link`, or `network` where none of these fills its time and latencies do.
+    `vector`, `memory`, `link`, or `network` where none of these fills its time and latencies do. `algorithm` is that
+    of an exchange.
     """
 
     name: str
@@ -49,6 +50,7 @@ class OpReport:
     bound: str
     energy_j: float
     loc: str
+    algorithm: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem | None, start: int, rep
         bound=bound_by(c) if p else _exchange_bound(c, chip),
         energy_j=energy_pj(c, p, chip) * 1e-12,
         loc=str(span) if span else "",
+        algorithm="" if p else taken_by(graph, nodes[0], links_of(chip).fabric)[2],
     )
 
 
@@ -241,7 +244,7 @@ def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> f
 def _exchange_bound(c: Column, chip: Chip) -> str:
     """What an exchange waits for: the bytes on the links, those in memory, or the latency of its steps."""
     links, memory = links_of(chip), c.tiling.memory_cycles
-    linked = c.tiling.level_bytes[links.part] / links.bytes_per_s * chip.clock_hz
+    linked = c.tiling.level_bytes[links.part] / links.fabric.bytes_per_s * chip.clock_hz
     longest = max(linked, memory)
     return "network" if longest < 0.5 * c.cycles else "link" if longest == linked else "memory"
 

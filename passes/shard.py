@@ -9,6 +9,7 @@ from dfcompiler.collectives import across
 from dfcompiler.devices import layouts
 from dfcompiler.diagnostics import Diag, first_span
 from dfcompiler.exchanges import links_of
+from dfcompiler.fabrics import Fabric
 from dfcompiler.facts import facts
 from dfcompiler.graph import Graph, Node, regions
 from dfcompiler.kin import Axis, Kin
@@ -19,7 +20,7 @@ from dfcompiler.spreading import spread
 from dfcompiler.text import tree as t
 
 # What work and exchanges cost where no chip is given: NVIDIA H100 SXM data sheet, dense bf16, HBM3 and NVLink 4.
-RATES = Rates(macs=494.7e12, memory=3.35e12, link=450e9, latency_s=1e-6)  # latency: our estimate of one hop
+RATES = Rates(macs=494.7e12, memory=3.35e12, fabric=Fabric(450e9, 1e-6))  # latency: our estimate of one hop
 
 
 class Shard(Pass, name="shard"):
@@ -143,7 +144,7 @@ def rates_of(ctx: Context) -> Rates:
         return RATES
     chip, links = ctx.chip, links_of(ctx.chip)
     macs = sum(float(u.template.peak_macs_per_cycle()) * u.instances for u in chip.units.values())
-    return Rates(macs * chip.clock_hz, chip.dram_bytes_per_s, links.bytes_per_s, links.latency_s)
+    return Rates(macs * chip.clock_hz, chip.dram_bytes_per_s, links.fabric)
 
 
 def on_weights(graph: Graph, node: Node, index: str) -> bool:

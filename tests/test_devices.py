@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from dfcompiler import registry
 from dfcompiler.api import Compiled, compile_model
-from dfcompiler.collectives import Exchange, bytes_of, exchange, exchanged, traffic
+from dfcompiler.collectives import bytes_of, exchanged
 from dfcompiler.diagnostics import Diag, Infeasible, Note
 from dfcompiler.dtypes import parse_dtypes
-from dfcompiler.exchanges import links_of, price_exchange
+from dfcompiler.exchanges import links_of, price_exchange, taken_by
 from dfcompiler.graph import Graph
 from dfcompiler.hardware import load_chip
 from dfcompiler.models import load_model
-from dfcompiler.opshape import bind
 from dfcompiler.outputs.picture import gantt_svg
 from dfcompiler.outputs.trace import trace_json
 from dfcompiler.parallelism import Parallel
@@ -79,7 +78,7 @@ def test_every_reduction_is_charged_by_the_formula_of_a_ring() -> None:
         assert op.bytes["link"] == pytest.approx(2 * (8 - 1) / 8 * size)
         assert op.bytes["hbm"] == 2 * size
         least = op.bytes["link"] / CHIP.link_bytes_per_s
-        assert least < op.end_s - op.start_s <= least + 2 * (8 - 1) * links_of(CHIP).latency_s + 1e-9
+        assert least < op.end_s - op.start_s <= least + 2 * (8 - 1) * links_of(CHIP).fabric.latency_s + 1e-9
     total = 161 * 2 * 7 / 8 * size
     assert run.report.traffic_bytes["link"] == pytest.approx(total)
     assert run.report.roofline.link_s == pytest.approx(total / CHIP.link_bytes_per_s)
@@ -115,72 +114,26 @@ def test_longest_sequences_are_priced() -> None:
 # ---- exchanges ---------------------------------------------------------------------------------
 
 
-def simulated(kind: str, devices: int, doubling: bool) -> tuple[int, int]:
-    """(steps, chunks that a device receives) of an algorithm that is run: everyone sends at once, then all take."""
-    held = [
-        [{(d, c)} for c in range(devices)] for d in range(devices)
-    ]  # what is summed up in each chunk of each device
-    steps = chunks = 0
-
-    def swap(partner: list[int], sent: list[list[int]], add: bool) -> None:
-        nonlocal steps, chunks
-        steps, chunks = steps + 1, chunks + len(sent[0])
-        messages = [(partner[d], c, set(held[d][c])) for d in range(devices) for c in sent[d]]
-        for to, c, value in messages:
-            held[to][c] = held[to][c] | value if add else value
-
-    right = [(d + 1) % devices for d in range(devices)]
-    if doubling:
-        mine = [list(range(devices)) for _ in range(devices)]
-        far = devices
-        while far > 1:
-            far //= 2
-            partner = [d ^ far for d in range(devices)]
-            kept = [[c for c in mine[d] if (c & far) == (d & far)] for d in range(devices)]
-            swap(partner, [[c for c in mine[d] if c not in kept[d]] for d in range(devices)], add=True)
-            mine = kept
-        while kind == "all" and far < devices:
-            partner = [d ^ far for d in range(devices)]
-            swap(partner, [list(m) for m in mine], add=False)
-            mine = [mine[d] + mine[partner[d]] for d in range(devices)]
-            far *= 2
-    else:
-        for i in range(devices - 1):
-            swap(right, [[(d - i) % devices] for d in range(devices)], add=True)
-        for i in range(devices - 1 if kind == "all" else 0):
-            swap(right, [[(d + 1 - i) % devices] for d in range(devices)], add=False)
-    for c in range(devices):
-        done = [d for d in range(devices) if held[d][c] == {(x, c) for x in range(devices)}]
-        assert len(done) == devices if kind == "all" else len(done) >= 1
-    return steps, chunks
-
-
-@pytest.mark.parametrize("devices", [2, 4, 8])
-@pytest.mark.parametrize("doubling", [False, True])
-@pytest.mark.parametrize(("kind", "what"), [("all", Exchange(fn="sum")), ("one", Exchange(fn="sum", cut=0))])
-def test_algorithms_take_the_steps_and_bytes_of_their_execution(
-    kind: str, what: Exchange, devices: int, doubling: bool
-) -> None:
-    op = exchange(what)
-    size = 64.0 * devices
-    ways = traffic(op, bind(op, (2,)), devices, size, size if kind == "all" else size / devices)
-    steps, chunks = simulated(kind, devices, doubling)
-    assert any(w.steps == steps and w.bytes == pytest.approx(chunks * size / devices) for w in ways)
-
-
 def test_small_messages_take_few_steps_and_large_ones_few_bytes() -> None:
     run = compiled("llama3-70b", Parallel(tp=8))
     graph = run.graph
     node = next(n for n in graph.nodes.values() if exchanged(n))
     _, made = bytes_of(graph, node)
-    for latency, steps, share in ((1e-3, 3, 3.0), (0.0, 6, 2 * 7 / 8)):
+    for latency, algorithm, steps, share in ((1e-3, "one-shot", 1, 7), (1e-9, "direct", 2, 2 * 7 / 8)):
         chip = load_chip("ador", {"link.latency": Quantity(latency, "s")})
         found = price_exchange(graph, node, chip)
+        assert taken_by(graph, node, links_of(chip).fabric)[2] == algorithm
         assert found.level_bytes["link"] == pytest.approx(share * made)
         linked = share * made / chip.link_bytes_per_s + steps * latency
         assert found.cycles == pytest.approx(linked * chip.clock_hz)
         busy = found.dram_bytes / chip.dram_bytes_per_s * chip.clock_hz
         assert found.memory_cycles == pytest.approx(busy) and busy / found.share <= found.cycles
+
+
+def test_the_algorithm_of_an_exchange_is_reported() -> None:
+    for run in (compiled("llama3-70b", Parallel(tp=8)), compiled("llama3-8b")):
+        for op in run.report.ops:
+            assert bool(op.algorithm) == (op.unit == "link")
 
 
 def test_exchanges_take_turns_on_the_links_and_reserve_memory() -> None:
@@ -226,7 +179,7 @@ def test_a_share_of_the_picks_touches_a_share_of_the_places(own: int, held: int,
 def test_stages_are_the_best_cuts_of_the_layers(stages: int) -> None:
     whole, cut = (compiled("llama3-8b", Parallel(tp=2, pp=n)).report for n in (1, stages))
     costs = [x.period_s for x in whole.layers for _ in range(x.repeat)]
-    links, size = links_of(CHIP), 16 * 4096 * 2
+    links, size = links_of(CHIP).fabric, 16 * 4096 * 2
     send = ceil((links.latency_s + size / links.bytes_per_s) * CHIP.clock_hz) / CHIP.clock_hz
     n = len(costs)
     longest = min(

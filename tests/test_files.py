@@ -27,6 +27,7 @@ EXEMPT = {
     "bad-operand": "values of tensors are given from Python: tests/test_semantics.py",
     "duplicate-part": "for chips made in Python; of a text the parser says `duplicate-name`",
     "duplicate-setting": "for chips made in Python; of a text the parser says `duplicate-name`",
+    "bad-link": "for links made in Python; in a chip the axis refuses: tests/test_collectives.py",
     "bad-layout": "only a pass that splits wrongly makes such a graph: tests/test_sharding.py",
     "no-replay": "it is caught where a tiling is audited, and counted there",
     "wrong-nest": "only a wrong price makes it: tests/test_nest.py",

@@ -42,7 +42,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlugin:
         for where, text in files.items():
             path = tmp_path / folder / where.replace("__", "/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            kinds = {"chips": ".chip", "ops": ".dfir", "models": ".dfm", "configs": ".json"}
+            kinds = {"chips": ".chip", "ops": ".dfir", "models": ".dfm", "configs": ".json", "libraries": ".toml"}
             path.with_suffix(kinds.get(path.parent.name, ".py")).write_text(text)
         return tmp_path / folder
 

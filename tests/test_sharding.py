@@ -16,12 +16,13 @@ from tiny import DEEPSEEK, LLAMA, lower
 
 from dfcompiler import registry
 from dfcompiler.api import check_pass
-from dfcompiler.collectives import Exchange, across, exchange, traffic
+from dfcompiler.collectives import Demand, Exchange, across, demands, exchange
 from dfcompiler.devices import layouts, run_devices
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.elimination import Table, minimum
 from dfcompiler.execution import random_inputs, run_graph
+from dfcompiler.fabrics import Fabric
 from dfcompiler.graph import AttrValue, Graph, Node, Tensor, TensorType
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.models import library, load_model
@@ -35,7 +36,7 @@ from dfcompiler.steps import Step, step
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
 
-RATES = Rates(macs=5e14, memory=3e12, link=4e11, latency_s=1e-6)
+RATES = Rates(macs=5e14, memory=3e12, fabric=Fabric(4e11, 1e-6))
 DTYPES = parse_dtypes("bf16")
 
 
@@ -237,22 +238,21 @@ def test_exchanges_that_the_library_has_are_those_it_declares() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "shares"),
+    ("what", "pattern", "message"),
     [
-        (Exchange(fn="sum"), 2 * 3 / 4),  # a ring: reduce-scatter, then all-gather
-        (Exchange(fn="sum", cut=0), 3 / 4),
-        (Exchange(join=0), 3 / 4 * 4),
-        (Exchange(join=0, cut=1), 3 / 4),
-        (Exchange(cut=0), 0.0),
+        (Exchange(fn="sum"), "all_reduce", 1024),
+        (Exchange(fn="sum", cut=0), "reduce_scatter", 1024),
+        (Exchange(join=0), "all_gather", 4096),
+        (Exchange(join=0, cut=1), "all_to_all", 1024),
+        (Exchange(cut=0), None, 0),
     ],
 )
-def test_bytes_of_an_exchange(what: Exchange, shares: float) -> None:
-    """Of 4 devices with 1024 bytes each, by the ring's own count."""
+def test_pattern_of_an_exchange(what: Exchange, pattern: str | None, message: float) -> None:
+    """Of 4 devices with 1024 bytes each."""
     op = exchange(what)
     made = 1024.0 * (4 if what.join is not None and what.cut is None else 1)
     made /= 4 if what.cut is not None and what.join is None else 1
-    ways = traffic(op, bind(op, (3,)), 4, 1024.0, made)
-    assert (ways[0].bytes if ways else 0.0) == pytest.approx(1024 * shares)
+    assert demands(op, bind(op, (3,)), 4, 1024.0, made) == ((Demand(pattern, message),) if pattern else ())
 
 
 # ---- models ------------------------------------------------------------------------------------

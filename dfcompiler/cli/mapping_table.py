@@ -148,7 +148,7 @@ def _row(op: Json, zero: float) -> list[str | Text]:
         *(_us(op[key]) for key in ("compute_s", "memory_s")),
         percent(op["utilization"]),
         Text(op["bound"], style=BOUNDS.get(op["bound"], "")),
-        pairs(op["tile"]),
+        op.get("algorithm") or pairs(op["tile"]),
         pairs(op["ways"]),
     ]
 

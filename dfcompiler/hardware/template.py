@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfcompiler.fabrics import Fabric
 from dfcompiler.hardware.axes import Array, Template
 from dfcompiler.hardware.tech import Tech
 
@@ -177,6 +178,10 @@ class Interconnect(Template, abc.ABC):
     def between_chips(self) -> bool:
         """Whether it leaves the chip."""
         return False
+
+    def fabric(self, clock_hz: float) -> Fabric:
+        """Between chips: how they reach each other. One design, no array."""
+        return Fabric(float(self.bytes_per_cycle(clock_hz)) * clock_hz, float(self.latency_s(clock_hz)))
 
 
 def ceil_div(a: Array, b: Array) -> NDArray[Any]:
