@@ -69,6 +69,20 @@ def _place(device: str, index: str) -> t.Expr:
     return t.Bin("+", t.Bin("*", t.Ref(device), t.Ext(index)), t.Ref(index))
 
 
+@lru_cache(maxsize=64)
+def send(values: int) -> t.OpDecl:
+    """The op by which every device hands so many values of any rank on to the next one, in one message."""
+    numbers = range(values) if values > 1 else [""]
+    before = t.Bin("%", t.Bin("-", t.Bin("+", t.Ref("q"), t.Ext("p")), t.Num(1)), t.Ext("p"))
+    params, results, lets = [], [], []
+    for x, y, rest in ((f"x{i}", f"y{i}", t.Pack(f"n{i}")) for i in numbers):
+        params.append(t.Param(x, t.TypeExpr(None, (t.DeviceDim("p"), rest))))
+        results.append(t.Param(y, t.TypeExpr(None, (t.DeviceDim("q"), rest))))
+        lets.append(t.Let((t.Access(y, (t.Ref("q"), rest)),), None, t.Access(x, (before, rest))))
+    name = f"send_{values}" if values > 1 else "send"
+    return t.OpDecl(name, tuple(params), tuple(results), (t.DimDef("q", t.Ext("p")), *lets))
+
+
 # ---- what an exchange costs --------------------------------------------------------------------
 
 
@@ -95,6 +109,20 @@ def exchanged(node: Node) -> bool:
     return bool(set(across(node.op)) & {i for i, _ in node.over})
 
 
+def hands_on(node: Node) -> bool:
+    """Whether a node brings values from one device to another: what device it is follows from who gets it."""
+    return exchanged(node) and shifts(node.op)
+
+
+@lru_cache(maxsize=1024)
+def shifts(op: t.OpDecl) -> bool:
+    """Whether all that an op reads of other devices is at a device that is computed, not one of each."""
+    mine = [t.Ref(i) for i in across(op)]
+    led = {p.name for p in op.params if device_index(p) is not None}
+    read = [a.subs[0] for s in op.body if isinstance(s, t.Let) for a in accesses(s.expr) if a.name in led]
+    return bool(read) and not any(x in mine for x in read)
+
+
 def ways_of(graph: Graph, node: Node) -> tuple[Way, ...]:
     """Ways to do the exchange that a node is, among the devices that its dimension of devices is spread over."""
     axes = next(axes for i, axes in node.over if i in across(node.op))
@@ -112,9 +140,11 @@ def traffic(op: t.OpDecl, shape: OpShape, devices: int, taken: float, made: floa
 
     Reductions where all get the same: a ring of reduce-scatter and all-gather, or doubling,
     or halving and doubling. Where each gets a
-    slice, or each gets slices of all: a ring, or halving. An op whose devices only read what they have costs
-    nothing. (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4.)
+    slice, or each gets slices of all: a ring, or halving. Where each gets what one other has: one message. An op whose
+    devices only read what they have costs nothing. (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4.)
     """
+    if shifts(op):
+        return (Way(1, made),) if devices > 1 else ()
     mine = across(op)
     ways: list[Way] = []
     for s in shape.body:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 
 import numpy as np
 
-from dfcompiler.collectives import Exchange, across, cheapest, exchange, traffic
+from dfcompiler.collectives import Exchange, across, bytes_of, cheapest, exchange, traffic
 from dfcompiler.elimination import Table, minimum
 from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
@@ -209,7 +210,7 @@ class _Search:
         forced = [o for o in found if o.index and self.required(node, o.index)]
         yield from forced or found
         if not forced:
-            yield Option(None, *whole, self.work_seconds(shape, sizes, node, None))
+            yield Option(None, *whole, work_seconds(self.graph, node, self.rates))
             yield from self.rows_options(node, shape, sizes)
 
     def cuttable(self, shape: OpShape, answer: Split) -> bool:
@@ -241,7 +242,7 @@ class _Search:
                 gives.append(Lay("split", axis - (o.name in led)))
             else:
                 gives.append(Lay("partial", fn=partial[o.name], rows=rows) if o.name in partial else WHOLE)
-        seconds = self.work_seconds(shape, sizes, node, answer)
+        seconds = work_seconds(self.graph, node, self.rates, self.ways, answer)
         for c in answer.inside:
             seconds += self.inside_seconds(shape, sizes, answer, c.tensor, c.fn)
         return Option(answer.index, tuple(needs), tuple(gives), seconds)
@@ -272,35 +273,39 @@ class _Search:
             if len(indices) == 1 and all(isinstance(d, t.Ref) and _apart(shape, d.name) for d in next(iter(indices))):
                 rows = Lay("rows", rows=i.name)
                 needs = tuple(rows if x else WHOLE for x in led)
-                seconds = self.work_seconds(shape, sizes, node, None)
+                seconds = work_seconds(self.graph, node, self.rates)
                 yield Option(None, needs, tuple(rows for _ in node.results), seconds)
 
-    def work_seconds(self, shape: OpShape, sizes: Mapping[str, int], node: Node, answer: Split | None) -> float:
-        """Time of one device: its multiply-accumulates or the bytes that it touches, whichever takes longer."""
-        f = facts(shape)
-        own = {a.name: 1.0 for a in shape.attrs} | {i: float(n) for i, n in sizes.items()}
-        if answer:
-            own[answer.index] /= self.ways
-        share = 1 / self.ways if answer and answer.dispatch else 1.0
-        macs = sum(float(np.prod([own[i] for i in c.indices])) for c in f.work.contractions) * share
-        types = {o.name: self.graph.type_of(a) for o, a in zip(shape.params, node.args, strict=True)}
-        types |= {o.name: r.type for o, r in zip(shape.results, node.results, strict=True)}
-        if spread := dict(node.over).keys() & set(across(node.op)):
-            share = self.ways if answer else 1
-            taken = sum(self.graph.type_of(a).bytes for a in node.args) / share
-            made = sum(r.type.bytes for r in node.results) / share
-            devices = self.graph.ways(dict(node.over)[min(spread)])
-            ways = traffic(node.op, shape, devices, taken, made)
-            return cheapest(ways, self.rates.latency_s, self.rates.link) + (taken + made) / self.rates.memory
-        moved = 0.0
-        for o in shape.operands:
-            kind = types[o.name]
-            axes = tuple(
-                int(n // self.ways) if answer and answer.axis(o.name) == k else n for k, n in enumerate(kind.shape)
-            )
-            if f.patterns[o.name]:
-                moved += float(f.reach(o.name, own, sizes, axes)) * kind.bytes / max(1, kind.elements)
-        return max(macs / self.rates.macs, moved / self.rates.memory)
+
+def work_seconds(graph: Graph, node: Node, rates: Rates, ways: int = 1, answer: Split | None = None) -> float:
+    """Time of one device: its multiply-accumulates or the bytes that it touches, whichever takes longer. With an
+    `answer` its index is split over `ways` devices more."""
+    shape, sizes, over = graph.shape(node), graph.sizes(node), dict(node.over)
+    if spread := over.keys() & set(across(node.op)):
+        taken, made = (n / ways for n in bytes_of(graph, node))
+        found = traffic(node.op, shape, graph.ways(over[min(spread)]), taken, made)
+        return cheapest(found, rates.latency_s, rates.link) + (taken + made) / rates.memory
+    f = facts(shape)
+    own = {a.name: 1.0 for a in shape.attrs} | {i: float(n) for i, n in sizes.items()}
+    if answer:
+        own[answer.index] /= ways
+    dealt = [graph.ways(axes) for i, axes in over.items() if _deals(shape, i)]
+    share = 1 / prod((*dealt, ways if answer and answer.dispatch else 1))
+    macs = sum(float(np.prod([own[i] for i in c.indices])) for c in f.work.contractions) * share
+    types = {o.name: graph.type_of(a) for o, a in zip(shape.params, node.args, strict=True)}
+    types |= {o.name: r.type for o, r in zip(shape.results, node.results, strict=True)}
+    moved = 0.0
+    for o in shape.operands:
+        kind = types[o.name]
+        axes = tuple(int(n // ways) if answer and answer.axis(o.name) == k else n for k, n in enumerate(kind.shape))
+        if f.patterns[o.name]:
+            moved += float(f.reach(o.name, own, sizes, axes)) * kind.bytes / max(1, kind.elements)
+    return max(macs / rates.macs, moved / rates.memory)
+
+
+def _deals(shape: OpShape, index: str) -> bool:
+    answer = choice(shape, index)
+    return isinstance(answer, Split) and bool(answer.dispatch)
 
 
 def changed(a: Lay, b: Lay) -> Exchange | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from dfcompiler.devices import layouts, run_devices
 from dfcompiler.diagnostics import Diag
 from dfcompiler.execution import random_inputs, run_graph
-from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, seen_shapes
+from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, regions, seen_shapes
 from dfcompiler.meshes import own_result
 from dfcompiler.opshape import bind, extents, operand_axes
-from dfcompiler.verify import Mismatch, compare, shrink
+from dfcompiler.verify import Mismatch, compare, few, shrink
 
 
 def equivalent_on_devices(before: Graph, after: Graph, seed: int = 0, rtol: float = 1e-9) -> Mismatch | None:
@@ -34,7 +34,7 @@ def shrink_alike(before: Graph, after: Graph) -> tuple[Graph, Graph]:
     known = before.tensors
     lay = {name: axes for name, axes in layouts(after).items() if name in known}
     multiples = {(name, k): after.ways(axes) for name, spread in lay.items() for k, axes in enumerate(spread)}
-    small = shrink(before, multiples)
+    small = shrink(before, multiples, [few(r) for r in regions(after.body)])
     shapes = {
         name: tuple(n // after.ways(axes) for n, axes in zip(small.type_of(name).shape, spread, strict=True))
         for name, spread in lay.items()
@@ -69,8 +69,17 @@ class _Resizing:
             case Region():
                 carries = [replace(c, inner=self.like(c.inner, c.init)) for c in item.carries]
                 body = self.body(item.body)
+                between = tuple(map(self.node, item.between))
                 done = tuple(replace(c, result=self.like(c.result, c.yielded)) for c in carries)
-                return replace(item, count=min(item.count, 2), carries=done, body=body)
+                runs = few(item)
+                return replace(
+                    item,
+                    count=sum(runs),
+                    carries=done,
+                    body=body,
+                    runs=runs if item.runs else (),
+                    between=between,
+                )
 
     def known(self, x: Tensor) -> Tensor:
         self.tensors[x.name] = x
