@@ -10,24 +10,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log2
 
-from dfcompiler.graph import Graph, Node, device_index
-from dfcompiler.opshape import OpShape, accesses
+from dfcompiler.diagnostics import Source
+from dfcompiler.graph import Graph, Node, TensorType, device_index
+from dfcompiler.opshape import OpShape, accesses, walk
+from dfcompiler.routing import reach
 from dfcompiler.text import tree as t
+from dfcompiler.text.parse import parse_items
 from dfcompiler.work import index_set
 
 
 @dataclass(frozen=True)
 class Exchange:
     """What happens to a tensor: parts combined by `fn`, slices put together along axis `join`, or a slice kept
-    along axis `cut`."""
+    along axis `cut`. With `leads`, an index tensor of so many axes and one more says which rows are exchanged: those
+    that pick a place that the device which takes or gives them has."""
 
     fn: str | None = None
     join: int | None = None
     cut: int | None = None
+    leads: int = 0
 
     @property
     def name(self) -> str:
         """A name for people; nothing depends on it."""
+        if self.leads:
+            parts = ("combine" if self.fn else "dispatch", "rows", str(self.leads))
+            return "_".join([*parts, *_number(self.cut if self.fn else self.join)])
         if self.fn:
             kind = "all_reduce" if self.cut is None else "reduce_scatter"
             return "_".join([kind, *([self.fn] if self.fn != "sum" else []), *_number(self.cut)])
@@ -43,6 +51,8 @@ def _number(axis: int | None) -> list[str]:
 @lru_cache(maxsize=1024)
 def exchange(what: Exchange) -> t.OpDecl:
     """The op of an exchange, for tensors of any rank that has its axes."""
+    if what.leads:
+        return _by_rows(what)
     last = max((a for a in (what.join, what.cut) if a is not None), default=-1)
     given: list[t.Expr] = [t.Ref(f"i{k}") for k in range(last + 1)]
     made, read, write = list(given), list(given), list(given)
@@ -69,18 +79,46 @@ def _place(device: str, index: str) -> t.Expr:
     return t.Bin("+", t.Bin("*", t.Ref(device), t.Ext(index)), t.Ref(index))
 
 
+def _by_rows(what: Exchange) -> t.OpDecl:
+    """Rows to the devices that have places which they pick, 0 for those without; or the sum of what these devices made
+    of them, back to where rows are at home. Device q has the q-th |l| places."""
+    axis = what.join if what.fn is None else what.cut
+    rows = [f"i{k}" for k in range(what.leads)]
+    mine = ["n" if k == axis else i for k, i in enumerate(rows)]  # where rows are at home
+    asked = [f"i{axis} % |n|" if k == axis else i for k, i in enumerate(rows)]
+    told = ["q * |n| + n" if k == axis else i for k, i in enumerate(rows)]
+    if what.fn is None:
+        x, y, takes = mine, rows, "q"
+        let = f"y[q, {', '.join(rows)}, *r] = x[i{axis} // |n|, {', '.join(asked)}, *r] * h[q, {', '.join(rows)}]"
+    else:
+        x, y, takes = rows, mine, "p"
+        let = f"y[q, {', '.join(mine)}, *r] = {what.fn}(p) x[p, {', '.join(told)}, *r] * h[p, {', '.join(told)}]"
+    home = "" if what.fn is None else f"  dim n = |i{axis}| // |p|\n"
+    return _read(f"""op {what.name}(x: [@p, {", ".join(x)}, *r], id: int [{", ".join(rows)}, j] in e distinct j)
+    -> (y: [@q, {", ".join(y)}, *r]) {{
+  attr places
+  dim e = places
+  dim q = |p|
+  dim l = |e| // |p|
+{home}  h[{takes}, {", ".join(rows)}] = max(j) equal(id[{", ".join(rows)}, j] // |l|, {takes})
+  {let}
+}}""")
+
+
 @lru_cache(maxsize=64)
 def send(values: int) -> t.OpDecl:
     """The op by which every device hands so many values of any rank on to the next one, in one message."""
-    numbers = range(values) if values > 1 else [""]
-    before = t.Bin("%", t.Bin("-", t.Bin("+", t.Ref("q"), t.Ext("p")), t.Num(1)), t.Ext("p"))
-    params, results, lets = [], [], []
-    for x, y, rest in ((f"x{i}", f"y{i}", t.Pack(f"n{i}")) for i in numbers):
-        params.append(t.Param(x, t.TypeExpr(None, (t.DeviceDim("p"), rest))))
-        results.append(t.Param(y, t.TypeExpr(None, (t.DeviceDim("q"), rest))))
-        lets.append(t.Let((t.Access(y, (t.Ref("q"), rest)),), None, t.Access(x, (before, rest))))
+    tags = [str(i) for i in range(values)] if values > 1 else [""]
+    given, made = (", ".join(f"{x}{i}: [@{d}, *n{i}]" for i in tags) for x, d in (("x", "p"), ("y", "q")))
+    lets = "\n".join(f"  y{i}[q, *n{i}] = x{i}[(q + |p| - 1) % |p|, *n{i}]" for i in tags)
     name = f"send_{values}" if values > 1 else "send"
-    return t.OpDecl(name, tuple(params), tuple(results), (t.DimDef("q", t.Ext("p")), *lets))
+    return _read(f"op {name}({given}) -> ({made}) {{\n  dim q = |p|\n{lets}\n}}")
+
+
+def _read(text: str) -> t.OpDecl:
+    (op,) = parse_items(Source("exchange", text))
+    assert isinstance(op, t.OpDecl)
+    return op
 
 
 # ---- what an exchange costs --------------------------------------------------------------------
@@ -117,10 +155,11 @@ def hands_on(node: Node) -> bool:
 @lru_cache(maxsize=1024)
 def shifts(op: t.OpDecl) -> bool:
     """Whether all that an op reads of other devices is at a device that is computed, not one of each."""
-    mine = [t.Ref(i) for i in across(op)]
+    mine = {t.Ref(i) for i in across(op)}
     led = {p.name for p in op.params if device_index(p) is not None}
     read = [a.subs[0] for s in op.body if isinstance(s, t.Let) for a in accesses(s.expr) if a.name in led]
-    return bool(read) and not any(x in mine for x in read)
+    named = ({x for x in walk(sub) if isinstance(x, t.Ref)} for sub in read)
+    return bool(read) and not mine & set(read) and all(names <= mine for names in named)
 
 
 def ways_of(graph: Graph, node: Node) -> tuple[Way, ...]:
@@ -131,20 +170,49 @@ def ways_of(graph: Graph, node: Node) -> tuple[Way, ...]:
 
 
 def bytes_of(graph: Graph, node: Node) -> tuple[float, float]:
-    """Bytes of a device's operands and of its results."""
-    return sum(graph.type_of(a).bytes for a in node.args), sum(r.type.bytes for r in node.results)
+    """Bytes of a device's operands and of its results. Where index tensors say which rows are exchanged, of a tensor
+    with all rows those count that are expected; the index tensors themselves are not exchanged."""
+    dealt = rows_of(node)
+    if dealt is None:
+        return sum(graph.type_of(a).bytes for a in node.args), sum(r.type.bytes for r in node.results)
+    rows, ids = dealt
+    ways = graph.ways(next(axes for i, axes in node.over if i in across(node.op)))
+    share = chosen(graph.type_of(ids), ways)
+    found = []
+    for p, kind in ((node.op.params[0], graph.type_of(node.args[0])), (node.op.results[0], node.results[0].type)):
+        found.append(kind.bytes * (share if p.type.dims[1 : 1 + len(rows)] == rows else 1.0))
+    return found[0], found[1]
+
+
+def rows_of(node: Node) -> tuple[tuple[t.Dim, ...], str] | None:
+    """The dimensions of the rows that an exchange deals out by an index tensor, and that tensor; None for others."""
+    if not exchanged(node):
+        return None
+    for p, arg in zip(node.op.params, node.args, strict=True):
+        if p.type.within is not None and device_index(p) is None:
+            return p.type.dims[:-1], arg
+    return None
+
+
+def chosen(ids: TensorType, devices: int) -> float:
+    """The share of rows that is expected to have a pick on a device, of so many that have equally many places each: on
+    the one that has most."""
+    assert ids.within is not None
+    return reach(ids.within, ids.shape[-1], devices, ids.skew)
 
 
 def traffic(op: t.OpDecl, shape: OpShape, devices: int, taken: float, made: float) -> tuple[Way, ...]:
     """Ways to do an exchange over `devices` devices, each with `taken` bytes before and `made` bytes after.
 
-    Reductions where all get the same: a ring of reduce-scatter and all-gather, or doubling,
-    or halving and doubling. Where each gets a
-    slice, or each gets slices of all: a ring, or halving. Where each gets what one other has: one message. An op whose
-    devices only read what they have costs nothing. (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4.)
+    Reductions where all get the same: a ring of reduce-scatter and all-gather, or doubling, or halving and doubling.
+    Where each gets a slice, or each gets slices of all: a ring, or halving. Where each gets what one other has: one
+    message. Where index tensors say which rows go where: a message to every other device. An op whose devices only
+    read what they have costs nothing. (Thakur, Rabenseifner, Gropp 2005, sections 3 and 4.)
     """
     if shifts(op):
         return (Way(1, made),) if devices > 1 else ()
+    if any(p.type.within is not None for p in op.params):
+        return (Way(devices - 1, (devices - 1) / devices * max(taken, made)),) if devices > 1 else ()
     mine = across(op)
     ways: list[Way] = []
     for s in shape.body:

@@ -7,10 +7,10 @@ nodes fit their operators.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dfcompiler.calls import skew_of
-from dfcompiler.collectives import hands_on
+from dfcompiler.collectives import across, hands_on
 from dfcompiler.diagnostics import At, Diag, Loc, Note, Source, Span, nearest, unknown
 from dfcompiler.dtypes import bits
 from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType, seen_shapes
@@ -252,19 +252,25 @@ class _Reader:
         if len(s.results) != len(shape.results):
             message = f"`{s.op}` gives {len(shape.results)} results, not {len(s.results)}"
             raise Diag("op-arity", message, s.span)
-        made = []
+        made, op = [], self.library.ops[s.op]
         over = {o.index: o.axes for o in s.over}
-        for given, declared, p in zip(s.results, shape.results, self.library.ops[s.op].results, strict=True):
+        moved = self.find(s.args[0].name, scope, s.span).type if s.args and across(op) else None
+        for given, declared, p in zip(s.results, shape.results, op.results, strict=True):
             type_, operand = self.type(given.type), own_result(declared, p, over)
-            self.check_result(given, operand, type_, sizes, skew_of(shape, operand, sizes, attrs))
+            wants = TensorType(
+                type_.dtype,
+                operand_axes(operand, sizes),
+                sizes[operand.within] if operand.within else None,
+                bool(operand.distinct),
+                skew_of(shape, operand, sizes, attrs),
+            )
+            if moved and wants.within is None:  # what is exchanged stays what it is
+                wants = replace(wants, within=moved.within, distinct=moved.distinct, skew=moved.skew)
+            self.check_result(given, operand, type_, wants)
             made.append(self.declare(Tensor(given.name, type_, "value", _at(s.span)), scope, given.span))
         return tuple(made)
 
-    def check_result(
-        self, given: t.GResult, o: Operand, type_: TensorType, sizes: Mapping[str, int], skew: float
-    ) -> None:
-        within = sizes[o.within] if o.within else None
-        wants = TensorType(type_.dtype, operand_axes(o, sizes), within, bool(o.distinct), skew)
+    def check_result(self, given: t.GResult, o: Operand, type_: TensorType, wants: TensorType) -> None:
         if type_ != wants:
             shown = show_gtype(_type(wants))
             notes = [Note(f"`{o.name}` is declared here", o.span)]

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
+from typing import Literal
 
 import numpy as np
 
-from dfcompiler.collectives import Exchange, across, bytes_of, cheapest, exchange, traffic
+from dfcompiler.collectives import Exchange, across, bytes_of, cheapest, chosen, exchange, traffic
 from dfcompiler.elimination import Table, minimum
 from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
 from dfcompiler.graph import Graph, Node, TensorType, device_index, regions
-from dfcompiler.opshape import OpShape, bind
+from dfcompiler.opshape import Operand, OpShape, bind
 from dfcompiler.sharding import Split, choice, split
 from dfcompiler.text import tree as t
 
@@ -65,23 +66,31 @@ class Partition:
     made: Mapping[str, Lay]
     used: Mapping[str, Lay]
     seconds: float
+    moves: Mapping[tuple[str, Lay, Lay], Exchange]  # how a tensor is brought from one layout to another
 
 
 Allowed = Callable[[Node, str], bool]
+Dealing = Literal["auto", "dispatch", "gather"]  # how rows come to the devices that hold what they pick
 
 
-def partition(graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> Partition | None:
+def partition(
+    graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed, dealing: Dealing = "auto"
+) -> Partition | None:
     """The best way to split the graph over `ways` devices; None where there is none.
 
-    `allowed` says which indices of a node may be split, `required` that an index must be where it can be.
+    `allowed` says which indices of a node may be split, `required` that an index must be where it can be. Rows that an
+    index tensor deals out are exchanged alone where that takes less time than exchanging all, or as `dealing` says.
     """
-    return _Search(graph, ways, rates, allowed, required).best()
+    return _Search(graph, ways, rates, allowed, required, dealing).best()
 
 
 class _Search:
-    def __init__(self, graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> None:
+    def __init__(
+        self, graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed, dealing: Dealing
+    ) -> None:
         self.graph, self.ways, self.rates = graph, ways, rates
-        self.allowed, self.required = allowed, required
+        self.allowed, self.required, self.dealing = allowed, required, dealing
+        self.moves: dict[tuple[str, Lay, Lay], Exchange] = {}
         self.lookups = [
             x for x in graph.tensors.values() if x.kind == "value" and x.type.within is not None
         ]  # index tensors that the graph computes: they may deal rows out
@@ -106,6 +115,7 @@ class _Search:
             {name: x[chosen[f"made {name}"]] for name, x in made.items()},
             {name: x[chosen[f"used {name}"]] for name, x in lays.items()},
             seconds,
+            self.moves,
         )
 
     # ---- layouts
@@ -115,7 +125,7 @@ class _Search:
         kind = self.graph.type_of(name)
         found = [WHOLE]
         found += [Lay("split", a) for a, n in enumerate(kind.shape) if n % self.ways == 0]
-        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind)]
+        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind, 1)]
         return found
 
     def made(self, name: str, lays: list[Lay]) -> list[Lay]:
@@ -143,7 +153,8 @@ class _Search:
                 fixed = arg in inout or graph.tensors[arg].kind != "value"
                 scope = (f"node {n}", f"made {arg}" if arg in inout else f"used {arg}")
                 rows = made[arg] if arg in inout else lays[arg]
-                costs = [[self.change(x, o.needs[k], arg, times[n], fixed) for x in rows] for o in options]
+                share = times[n] / self.readers[arg] if all(o.needs[k].kind == "rows" for o in options) else times[n]
+                costs = [[self.change(x, o.needs[k], arg, share, fixed) for x in rows] for o in options]
                 yield Table(scope, np.array(costs))
             for k, r in enumerate(node.results):
                 costs = [[0.0 if o.gives[k] == x else np.inf for x in made[r.name]] for o in options]
@@ -174,25 +185,55 @@ class _Search:
             c.inner.name: region.count for region in regions(self.graph.body) for c in region.carries
         }
 
-    def change(self, a: Lay, b: Lay, name: str, times: int, fixed: bool) -> float:
+    @cached_property
+    def readers(self) -> Mapping[str, int]:
+        """How many nodes want a tensor in rows that are dealt out, however they run: it is brought there once."""
+        found: dict[str, int] = {}
+        for n, options in self.options.items():
+            for k, arg in enumerate(self.graph.nodes[n].args):
+                found[arg] = found.get(arg, 0) + all(o.needs[k].kind == "rows" for o in options)
+        return found
+
+    def change(self, a: Lay, b: Lay, name: str, times: float, fixed: bool) -> float:
         """Seconds to bring a tensor from one layout to another; infinite where it cannot be or must not be."""
         if a == b:
             return 0.0
-        what = changed(a, b)
-        if what is None or (fixed and what.fn is None and what.join is not None):
+        what, alone = changed(a, b), None if fixed else self.rows_alone(a, b)
+        if fixed and what and what.fn is None and what.join is not None:
             return np.inf
+        if self.dealing == "dispatch" and not fixed and (alone or "whole" in (a.kind, b.kind)) and (a.rows or b.rows):
+            what = None
+        kind = self.graph.type_of(name)
+        found = [x for x in (what, alone) if x and not (x.cut is not None and kind.shape[x.cut] % self.ways)]
+        seconds = [self.exchange_seconds(x, kind, a, b) for x in found]
+        if not found:
+            return np.inf
+        best = int(np.argmin(seconds))
+        self.moves[name, a, b] = found[best]
+        return times * seconds[best]
+
+    def rows_alone(self, a: Lay, b: Lay) -> Exchange | None:
+        """The exchange of the rows that devices work on, to them or from them."""
+        ids = self.graph.tensors.get(a.rows or b.rows)
+        if ids is None or self.dealing == "gather" or (ids.type.within or 1) % self.ways:
+            return None
+        leads = len(ids.type.shape) - 1
+        if a.kind == "split" and b.kind == "rows" and a.axis < leads:
+            return Exchange(join=a.axis, leads=leads)
+        if a.kind == "partial" and a.fn == "sum" and b.kind == "split" and b.axis < leads:
+            return Exchange(fn="sum", cut=b.axis, leads=leads)
+        return None
+
+    def exchange_seconds(self, what: Exchange, kind: TensorType, a: Lay, b: Lay) -> float:
         if what == Exchange():
             return 0.0
-        kind = self.graph.type_of(name)
-        if what.cut is not None and kind.shape[what.cut] % self.ways:
-            return np.inf
-        return times * self.exchange_seconds(what, kind, a)
-
-    def exchange_seconds(self, what: Exchange, kind: TensorType, a: Lay) -> float:
         taken = kind.bytes / (self.ways if a.kind == "split" else 1)
         made = kind.bytes / (self.ways if what.cut is not None else 1)
         op = exchange(what)
-        found = traffic(op, _ranked(op, len(kind.shape)), self.ways, taken, made)
+        if what.leads:
+            share = chosen(self.graph.type_of(a.rows or b.rows), self.ways)
+            taken, made = (taken, made * share) if what.fn is None else (taken * share, made)
+        found = traffic(op, _ranked(op, len(kind.shape), what.leads), self.ways, taken, made)
         return cheapest(found, self.rates.latency_s, self.rates.link) + (taken + made) / self.rates.memory
 
     # ---- options
@@ -226,12 +267,7 @@ class _Search:
             axis = answer.axis(p.name)
             if axis is not None:
                 needs.append(Lay("split", axis - (p.name in led)))
-            elif (
-                rows
-                and arg != rows
-                and _leads(self.graph.type_of(rows), self.graph.type_of(arg))
-                and any(x.name == rows for x in self.lookups)
-            ):
+            elif arg != rows and self.guarded(shape, p, rows, node):
                 needs.append(Lay("rows", rows=rows))
             else:
                 needs.append(WHOLE)
@@ -246,6 +282,13 @@ class _Search:
         for c in answer.inside:
             seconds += self.inside_seconds(shape, sizes, answer, c.tensor, c.fn)
         return Option(answer.index, tuple(needs), tuple(gives), seconds)
+
+    def guarded(self, shape: OpShape, operand: Operand, rows: str, node: Node) -> bool:
+        """Whether an operand is read only in those of its rows that an index tensor of the graph deals out."""
+        if not any(x.name == rows for x in self.lookups):
+            return False
+        dims = shape.params[node.args.index(rows)].dims[:-1]
+        return bool(dims) and operand.dims[: len(dims)] == dims
 
     def inside_seconds(self, shape: OpShape, sizes: Mapping[str, int], answer: Split, tensor: str, fn: str) -> float:
         """Combining a tensor inside the op, in four bytes per element."""
@@ -327,13 +370,14 @@ def changed(a: Lay, b: Lay) -> Exchange | None:
 
 
 @lru_cache(maxsize=1024)
-def _ranked(op: t.OpDecl, rank: int) -> OpShape:
-    return bind(op, (rank + 1,))
+def _ranked(op: t.OpDecl, rank: int, leads: int = 0) -> OpShape:
+    return bind(op, (rank + 1, leads + 1) if leads else (rank + 1,))
 
 
-def _leads(rows: TensorType, kind: TensorType) -> bool:
-    """Whether a tensor has a row for every entry of an index tensor."""
-    return kind.shape[: len(rows.shape)] == rows.shape and len(kind.shape) >= len(rows.shape)
+def _leads(ids: TensorType, kind: TensorType, but: int = 0) -> bool:
+    """Whether a tensor has a row for every entry of an index tensor, or for all entries along its last `but` axes."""
+    rows = ids.shape[: len(ids.shape) - but]
+    return kind.shape[: len(rows)] == rows and len(kind.shape) >= len(rows)
 
 
 def _apart(shape: OpShape, index: str) -> bool:

@@ -11,6 +11,7 @@ from dfcompiler.execution import random_inputs, run_graph
 from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, regions, seen_shapes
 from dfcompiler.meshes import own_result
 from dfcompiler.opshape import bind, extents, operand_axes
+from dfcompiler.text import tree as t
 from dfcompiler.verify import Mismatch, compare, few, shrink
 
 
@@ -89,17 +90,30 @@ class _Resizing:
         return self.known(replace(x, type=self.tensors[other].type))
 
     def node(self, node: Node) -> Node:
-        attrs = tuple((name, self.attribute(node, name, value)) for name, value in node.attrs)
         over = dict(node.over)
+        places = self.places(node)
+        attrs = tuple((name, places.get(name) or self.attribute(node, name, value)) for name, value in node.attrs)
         shapes = seen_shapes(node.op, [self.tensors[a].type.shape for a in node.args], over, dict(self.source.mesh))
         shape = bind(node.op, tuple(map(len, shapes)))
         sizes = extents(shape, shapes, dict(attrs))
         results = []
         for r, o, p in zip(node.results, shape.results, node.op.results, strict=True):
-            within = r.type.within and sizes[o.within or ""] * self.source.ways(over.get(o.within or "", ()))
+            within = r.type.within and self.tensors[node.args[0]].type.within  # of what is only moved
+            if r.type.within and o.within:
+                within = sizes[o.within] * self.source.ways(over.get(o.within, ()))
             axes = operand_axes(own_result(o, p, over), sizes)
             results.append(self.known(replace(r, type=replace(r.type, shape=axes, within=within))))
         return replace(node, results=tuple(results), attrs=attrs)
+
+    def places(self, node: Node) -> dict[str, int]:
+        """Attributes that say how many places there are in all for an index tensor to point to."""
+        extents_ = {d.name: d.expr for d in node.op.body if isinstance(d, t.DimDef)}
+        found = {}
+        for p, arg in zip(node.op.params, node.args, strict=True):
+            what, within = extents_.get(p.type.within.name if p.type.within else ""), self.tensors[arg].type.within
+            if isinstance(what, t.Ref) and within is not None:
+                found[what.name] = within
+        return found
 
     def attribute(self, node: Node, name: str, value: AttrValue) -> AttrValue:
         """What became of an attribute of the node, or of that which it is a piece of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 from dfcompiler.devices import layouts
 from dfcompiler.diagnostics import Diag, first_span
@@ -10,7 +11,7 @@ from dfcompiler.exchanges import links_of
 from dfcompiler.facts import facts
 from dfcompiler.graph import Graph, Node, regions
 from dfcompiler.kin import Axis, Kin, dispatched, splittable
-from dfcompiler.partition import Allowed, Partition, Rates, partition
+from dfcompiler.partition import Allowed, Dealing, Partition, Rates, partition
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.pipelining import into_stages
 from dfcompiler.spreading import spread
@@ -30,6 +31,7 @@ class Shard(Pass, name="shard"):
     tp: int = 1
     pp: int = 1
     ep: int = 1
+    ep_exchange: Literal["auto", "dispatch", "gather"] = "auto"
     sp: int = 1
     dp: int = 1
     devices: int | None = None
@@ -80,7 +82,7 @@ class Shard(Pass, name="shard"):
             return kin.of(node, index) in kin.picked and (node, index) in found
 
         allowed = among(kin, kin.batch | kin.tokens)
-        return cut(graph, "ep", self.ep, rates, lambda n, i: allowed(n, i) or must(n, i), must)
+        return cut(graph, "ep", self.ep, rates, lambda n, i: allowed(n, i) or must(n, i), must, self.ep_exchange)
 
     def _tensors(self, graph: Graph, rates: Rates) -> Graph:
         """One axis of devices, or two: where heads are fewer than devices, each head has a group of them."""
@@ -161,9 +163,11 @@ def among(kin: Kin, families: frozenset[Axis]) -> Allowed:
     return lambda node, index: kin.of(node, index) in families
 
 
-def cut(graph: Graph, name: str, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> Graph:
+def cut(
+    graph: Graph, name: str, ways: int, rates: Rates, allowed: Allowed, required: Allowed, dealing: Dealing = "auto"
+) -> Graph:
     """The graph with one more axis of devices."""
-    chosen = partition(graph, ways, rates, allowed, required)
+    chosen = partition(graph, ways, rates, allowed, required, dealing)
     if chosen is None:
         raise Diag("bad-shard", f"{name}={ways}: what has to be split over devices does not fit together")
     return spread(graph, name, ways, chosen, layouts(graph))
