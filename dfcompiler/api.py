@@ -16,6 +16,7 @@ from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unkn
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.layers import layer_count
 from dfcompiler.models import Model, library
 from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
@@ -95,6 +96,7 @@ def compile_model(
         capacity=check_capacity(graph, chip),
         limit=limit,
         seconds=seconds,
+        layer_count=layer_count(model),
     )
     return Compiled(graph, chip, found)
 

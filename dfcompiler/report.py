@@ -111,6 +111,7 @@ class Report:
     ops: tuple[OpReport, ...]
     interval_s: float = 0.0
     stages: tuple[StageReport, ...] = ()
+    layer_count: int = 0
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +129,7 @@ def report(
     capacity: Capacity,
     limit: Roofline,
     seconds: Mapping[str, float],
+    layer_count: int,
 ) -> Report:
     """Gather the report of a mapped graph."""
     mapping, columns = mapping_of(graph), columns_of(graph)
@@ -169,6 +171,7 @@ def report(
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
         ops=ops,
         interval_s=mapping.interval * per_s,
+        layer_count=layer_count,
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
