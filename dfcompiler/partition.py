@@ -18,7 +18,7 @@ from dfcompiler.collectives import Exchange, across, bytes_of, cheapest, chosen,
 from dfcompiler.elimination import Table, minimum
 from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
-from dfcompiler.graph import Graph, Node, TensorType, device_index, regions
+from dfcompiler.graph import Graph, Node, Tensor, TensorType, device_index, regions
 from dfcompiler.opshape import Operand, OpShape, bind
 from dfcompiler.sharding import Split, choice, split
 from dfcompiler.text import tree as t
@@ -91,9 +91,26 @@ class _Search:
         self.graph, self.ways, self.rates = graph, ways, rates
         self.allowed, self.required, self.dealing = allowed, required, dealing
         self.moves: dict[tuple[str, Lay, Lay], Exchange] = {}
-        self.lookups = [
-            x for x in graph.tensors.values() if x.kind == "value" and x.type.within is not None
-        ]  # index tensors that the graph computes: they may deal rows out
+
+    @cached_property
+    def lookups(self) -> list[Tensor]:
+        """Index tensors that the graph computes and that deal rows out where a node is split as it may be."""
+        found: dict[str, None] = {}
+        for node in self.graph.nodes.values():
+            for answer in self.answers(node):
+                dealt = zip(self.graph.shape(node).params, node.args, strict=True)
+                found |= dict.fromkeys(a for p, a in dealt if p.name in answer.dispatch)
+        return [x for x in map(self.graph.tensors.__getitem__, found) if x.kind == "value"]
+
+    def answers(self, node: Node) -> Iterator[Split]:
+        """What splitting each index of a node means that may be split."""
+        shape, sizes = self.graph.shape(node), self.graph.sizes(node)
+        for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
+            if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
+                continue
+            answer = choice(shape, index)
+            if isinstance(answer, Split) and (not answer.inside or (not across(node.op) and cuttable(shape, answer))):
+                yield answer
 
     @cached_property
     def options(self) -> dict[str, tuple[Option, ...]]:
@@ -125,7 +142,7 @@ class _Search:
         kind = self.graph.type_of(name)
         found = [WHOLE]
         found += [Lay("split", a) for a, n in enumerate(kind.shape) if n % self.ways == 0]
-        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind, 1)]
+        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind, int(i.type.distinct))]
         return found
 
     def made(self, name: str, lays: list[Lay]) -> list[Lay]:
@@ -215,7 +232,7 @@ class _Search:
     def rows_alone(self, a: Lay, b: Lay) -> Exchange | None:
         """The exchange of the rows that devices work on, to them or from them."""
         ids = self.graph.tensors.get(a.rows or b.rows)
-        if ids is None or self.dealing == "gather" or (ids.type.within or 1) % self.ways:
+        if ids is None or self.dealing == "gather" or not ids.type.distinct or (ids.type.within or 1) % self.ways:
             return None
         leads = len(ids.type.shape) - 1
         if a.kind == "split" and b.kind == "rows" and a.axis < leads:
@@ -241,22 +258,12 @@ class _Search:
     def options_of(self, node: Node) -> Iterator[Option]:
         shape, sizes = self.graph.shape(node), self.graph.sizes(node)
         whole = tuple(WHOLE for _ in node.args), tuple(WHOLE for _ in node.results)
-        found = []
-        for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
-            if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
-                continue
-            answer = choice(shape, index)
-            if isinstance(answer, Split) and (not answer.inside or self.cuttable(shape, answer)):
-                found.append(self.split_option(node, shape, sizes, answer))
+        found = [self.split_option(node, shape, sizes, answer) for answer in self.answers(node)]
         forced = [o for o in found if o.index and self.required(node, o.index)]
         yield from forced or found
         if not forced:
             yield Option(None, *whole, work_seconds(self.graph, node, self.rates))
             yield from self.rows_options(node, shape, sizes)
-
-    def cuttable(self, shape: OpShape, answer: Split) -> bool:
-        cuts = tuple(sorted({c.before for c in answer.inside}))
-        return pieces(shape, cuts) is not None
 
     def split_option(self, node: Node, shape: OpShape, sizes: Mapping[str, int], answer: Split) -> Option:
         partial, over = dict(answer.partial), dict(node.over)
@@ -287,7 +294,8 @@ class _Search:
         """Whether an operand is read only in those of its rows that an index tensor of the graph deals out."""
         if not any(x.name == rows for x in self.lookups):
             return False
-        dims = shape.params[node.args.index(rows)].dims[:-1]
+        ids = shape.params[node.args.index(rows)]
+        dims = ids.dims[:-1] if ids.distinct else ids.dims
         return bool(dims) and operand.dims[: len(dims)] == dims
 
     def inside_seconds(self, shape: OpShape, sizes: Mapping[str, int], answer: Split, tensor: str, fn: str) -> float:
@@ -344,6 +352,12 @@ def work_seconds(graph: Graph, node: Node, rates: Rates, ways: int = 1, answer: 
         if f.patterns[o.name]:
             moved += float(f.reach(o.name, own, sizes, axes)) * kind.bytes / max(1, kind.elements)
     return max(macs / rates.macs, moved / rates.memory)
+
+
+def cuttable(shape: OpShape, answer: Split) -> bool:
+    """Whether an op can be run in pieces, between which what is combined inside of it is."""
+    cuts = tuple(sorted({c.before for c in answer.inside}))
+    return pieces(shape, cuts) is not None
 
 
 def _deals(shape: OpShape, index: str) -> bool:
