@@ -43,9 +43,10 @@ def test_experts_with_their_own_tokens_give_what_one_device_gives(how: str, othe
     assert bool(dealt(parts)) is how.endswith("dispatch")
 
 
-def test_a_dispatch_on_a_large_graph_is_checked_on_a_small_one() -> None:
-    graph = model("mixtral-8x7b", step(decode=[2048] * 16))
-    parts = passed(graph, "ep=4,tp=2,pp=2,ep-exchange=dispatch")
+@pytest.mark.parametrize("options", ["ep=4,tp=2,pp=2", "ep=8,tp=2,dp=2"])
+def test_a_dispatch_on_a_large_graph_is_checked_on_a_small_one(options: str) -> None:
+    graph = model("mixtral-8x7b", step(prefill=[(4096, 0)] * 32))
+    parts = passed(graph, options)
     check_pass("shard", graph, parts)
     assert len(dealt(parts)) >= 2
 

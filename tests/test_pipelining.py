@@ -22,6 +22,7 @@ from dfcompiler.graph import Graph, regions
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware import load_chip
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.layers import layer_count
 from dfcompiler.models import extend, library
 from dfcompiler.opshape import bind
 from dfcompiler.pipelining import into_stages, stage_bytes, stage_seconds
@@ -31,7 +32,7 @@ from dfcompiler.steps import step
 from dfcompiler.text.parse import parse_items
 from dfcompiler.text.tree import OpDecl, Quantity
 from tests.test_sharding import RATES, check, lowered, model, passed
-from tests.tiny import LLAMA, lower
+from tests.tiny import DEEPSEEK, LLAMA, lower, tiny
 
 CHIP = load_chip("ador")
 
@@ -259,3 +260,10 @@ def test_too_many_stages_are_refused() -> None:
     with pytest.raises(Diag, match="4 layers, the first and last ops included") as caught:
         passed(lower(LLAMA, step(decode=[2]), "llama"), "pp=5")
     assert caught.value.code == "bad-stages"
+
+
+def test_layers_are_counted_in_the_model() -> None:
+    """Not in the regions that they fold into, of which some stand for several layers and some layers for none."""
+    for family, fields in (("llama", LLAMA), ("deepseek", DEEPSEEK)):
+        assert layer_count(tiny(fields, family)) == fields["num_hidden_layers"]
+    assert max(r.count for r in regions(lower(DEEPSEEK, step(decode=[2]), "deepseek").body)) < 3
