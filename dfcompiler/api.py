@@ -16,11 +16,11 @@ from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unkn
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.layers import layer_count
 from dfcompiler.models import Model, library
 from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
 from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
-from dfcompiler.pipelining import check_stages
 from dfcompiler.problem import problem
 from dfcompiler.report import Report, bound_by, report, utilization
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
@@ -76,8 +76,6 @@ def compile_model(
             check_pass(name, previous, graph, ctx, whole)
         if not graph.mesh:
             whole = graph
-        if not previous.nodes and graph.nodes:
-            check_stages(graph, chip, parallel.pp)
         previous, done = graph, done + 1
         if done == settled(passes):
             check_capacity(graph, chip)
@@ -98,6 +96,7 @@ def compile_model(
         capacity=check_capacity(graph, chip),
         limit=limit,
         seconds=seconds,
+        layer_count=layer_count(model),
     )
     return Compiled(graph, chip, found)
 

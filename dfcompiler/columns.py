@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from math import ceil, inf
 from typing import TypeAlias
 
@@ -28,6 +29,7 @@ from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem, problem
 from dfcompiler.renaming import canonical, index_names
+from dfcompiler.staging import staged
 from dfcompiler.tiling import Search, Tiling, search, unable
 
 UNITS = 16  # a shared resource is reserved in sixteenths
@@ -59,10 +61,19 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Segment:
-    """Nodes that are scheduled together and run `repeat` times, one layer after the other."""
+    """Nodes that are scheduled together and run `repeat` times, one layer after the other. Where devices are in stages,
+    `runs` says how many of these each stage runs, from number `stage` on; what it `sends` is a segment too."""
 
     repeat: int
     nodes: tuple[str, ...]
+    stage: int = 0
+    runs: tuple[int, ...] = ()
+    sends: bool = False
+
+    @property
+    def on(self) -> dict[int, int]:
+        """How often each stage runs it."""
+        return dict(enumerate(self.runs or (self.repeat,), self.stage))
 
 
 @dataclass(frozen=True)
@@ -83,24 +94,29 @@ class Columns:
 
 
 def segments(graph: Graph) -> tuple[Segment, ...]:
-    """The graph in program order: runs of nodes outside of regions, and each region by itself."""
+    """The graph in program order: runs of nodes outside of regions, each region by itself, and what is handed on."""
     found: list[Segment] = []
-    run: list[str] = []
-    for item in graph.body:
-        if isinstance(item, Node):
-            run.append(item.name)
-        elif isinstance(item, Region):
-            if run:
-                found.append(Segment(1, tuple(run)))
-            run = []
-            found += _layers(item, 1)
-    return (*found, Segment(1, tuple(run))) if run else tuple(found)
+    runs = groupby(staged(graph), lambda x: x if isinstance(x.item, Region) else (x.stage, x.sends))
+    for _, group_ in runs:
+        first, *rest = group_
+        if isinstance(first.item, Region):
+            found += _layers(first.item, first.runs, first.stage)
+        else:
+            names = tuple(x.item.name for x in (first, *rest) if isinstance(x.item, Node))
+            found.append(Segment(1, names, first.stage, (1,), first.sends))
+    return tuple(found)
 
 
-def _layers(region: Region, times: int) -> list[Segment]:
+def _layers(region: Region, runs: tuple[int, ...], stage: int) -> list[Segment]:
     names = tuple(i.name for i in region.body if isinstance(i, Node))
-    inner = [s for i in region.body if isinstance(i, Region) for s in _layers(i, times * region.count)]
-    return [*([Segment(times * region.count, names)] if names else []), *inner]
+    found = [Segment(sum(runs), names, stage, runs)] if names else []
+    for item in region.body:
+        if isinstance(item, Region):
+            found += _layers(item, tuple(n * item.count for n in runs), stage)
+    if region.between:
+        once = (1,) * (len(runs) - 1)
+        found.append(Segment(len(once), tuple(n.name for n in region.between), stage, once, sends=True))
+    return found
 
 
 def flow_of(graph: Graph, segment: Segment) -> nx.DiGraph[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,10 +12,11 @@ from dfcompiler.compose import Group, group, single
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import least_bytes, links_of
-from dfcompiler.graph import Graph, Item, Node, Region, Tensor, regions
+from dfcompiler.graph import Graph, Item, Node, Region, Tensor
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import Memory
 from dfcompiler.problem import Problem, problem
+from dfcompiler.staging import Staged, reads, staged
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,23 @@ class Capacity:
 def capacity(graph: Graph, chip: Chip) -> Capacity:
     """Memory that a graph needs on a chip, the fullest stage's where it has stages; activations at the peak of what is
     alive in program order."""
-    peak = _peak(graph)
-    if graph.mapping and graph.mapping.stages:
-        kept = [_of_stage(graph, dict(s.layers)) for s in graph.mapping.stages]
-        return max((Capacity(w, s, peak, chip.dram_capacity_bytes) for w, s in kept), key=lambda c: c.needed_bytes)
-    weights = _stored(graph.body, "weight", 1)
-    states = _stored(graph.body, "state", 1)
-    return Capacity(weights, states, peak, chip.dram_capacity_bytes)
+    peak, parts = peak_bytes(graph), list(staged(graph))
+    stages = {s for x in parts for s in x.on} or {0}
+    kept = [Capacity(*held(graph, parts, s), peak, chip.dram_capacity_bytes) for s in stages]
+    return max(kept, key=lambda c: c.needed_bytes)
 
 
-def _of_stage(graph: Graph, layers: Mapping[int, int]) -> tuple[float, float]:
-    """Bytes of weights and states that the ops of so many layers of each segment use."""
-    inside = {x.name for r in regions(graph.body) for x in r.body if isinstance(x, Tensor)}
-    times: dict[str, int] = {}
-    for number, segment in enumerate(segments(graph)):
-        for a in dict.fromkeys(a for n in segment.nodes for a in graph.nodes[n].args):
-            if number in layers:
-                times[a] = max(times.get(a, 0), layers[number] if a in inside else 1)
-    sizes = [(graph.tensors[a].kind, graph.type_of(a).bytes * n) for a, n in times.items()]
-    return sum(b for k, b in sizes if k == "weight"), sum(b for k, b in sizes if k == "state")
+def held(graph: Graph, parts: Sequence[Staged], stage: int) -> tuple[float, float]:
+    """Bytes of weights and states on the devices of a stage, whose `parts` are those of the graph: what is declared
+    outside of layers is where it is used."""
+    mine = [(x.item, x.on[stage]) for x in parts if stage in x.on]
+    used = {a for item, _ in mine for a in reads(item)}
+    top = [x for x in graph.body if isinstance(x, Tensor) and x.name in used]
+    found = []
+    for kind in ("weight", "state"):
+        layers = sum(stored_bytes(item.body, kind, n) for item, n in mine if isinstance(item, Region))
+        found.append(layers + sum(x.type.bytes for x in top if x.kind == kind))
+    return found[0], found[1]
 
 
 def check_capacity(graph: Graph, chip: Chip) -> Capacity:
@@ -63,33 +62,37 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
     c = capacity(graph, chip)
     if c.needed_bytes > c.available_bytes:
         parts = ", ".join(
-            f"{n} {_gb(b)}"
+            f"{n} {in_gb(b)}"
             for n, b in (("weights", c.weights_bytes), ("KV cache", c.kv_bytes), ("activations", c.activation_bytes))
         )
-        message = f"`{graph.name}` needs {_gb(c.needed_bytes)} ({parts}); `{chip.name}` has {_gb(c.available_bytes)}"
+        message = (
+            f"`{graph.name}` needs {in_gb(c.needed_bytes)} ({parts}); `{chip.name}` has {in_gb(c.available_bytes)}"
+        )
         raise Infeasible(
             "does-not-fit",
             message,
-            hint=f"{_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types",
+            hint=f"{in_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types",
         )
     return c
 
 
-def _gb(n: float) -> str:
+def in_gb(n: float) -> str:
+    """Bytes for people."""
     return f"{n / 1e9:,.2f} GB"
 
 
-def _stored(body: tuple[Item, ...], kind: str, times: int) -> float:
+def stored_bytes(body: tuple[Item, ...], kind: str, times: int) -> float:
+    """Bytes of the tensors of a kind that a body declares, where it runs so many times."""
     total = 0.0
     for item in body:
         if isinstance(item, Tensor) and item.kind == kind:
             total += item.type.bytes * times
         elif isinstance(item, Region):
-            total += _stored(item.body, kind, times * item.count)
+            total += stored_bytes(item.body, kind, times * item.count)
     return total
 
 
-def _peak(graph: Graph) -> float:
+def peak_bytes(graph: Graph) -> float:
     """Bytes of values alive at once, in program order; a result that is a state updated in place is not counted."""
     order = list(graph.nodes.values())
     states = {t.name for t in graph.tensors.values() if t.kind == "state"}

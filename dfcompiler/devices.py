@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import accumulate, product
 from typing import TypeAlias
 
 import numpy as np
 
 from dfcompiler.collectives import across, exchanged
 from dfcompiler.diagnostics import Diag, first_span
-from dfcompiler.execution import random_inputs
+from dfcompiler.execution import given_value, random_inputs
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor, device_index, regions
 from dfcompiler.opshape import OpShape, extents
 from dfcompiler.scalars import Floats
 from dfcompiler.semantics import Arrays, run_op
 from dfcompiler.sharding import Split, split
 from dfcompiler.slices import Slice, own_attributes, sliced
+from dfcompiler.staging import reads, stage_axis, staged
 from dfcompiler.text import tree as t
 
 Layout: TypeAlias = tuple[tuple[str, ...], ...]  # axes of the mesh along each axis of a tensor, major first
+Values: TypeAlias = list[Floats | None]  # of every device that has one
 Place: TypeAlias = Mapping[str, int]  # a device: its coordinate along each axis of the mesh
 
 
@@ -138,11 +140,7 @@ def run_devices(graph: Graph, inputs: Arrays) -> dict[str, Floats]:
     run = _Devices(graph, inputs)
     run.body(graph.body, 0, 1, inside=False)
     outputs = {name: run.gather(run.values[name], run.layouts[name]) for name in graph.outputs}
-    states = {
-        name: run.gather(v, ((),) * (v[0].ndim - len(run.layouts[name])) + run.layouts[name])
-        for name, v in run.states.items()
-    }
-    return outputs | states
+    return outputs | {name: run.state(name) for name in run.states}
 
 
 def trace_device(graph: Graph, seed: int = 0) -> dict[str, Floats]:
@@ -161,35 +159,57 @@ def trace_device(graph: Graph, seed: int = 0) -> dict[str, Floats]:
 
     run = _Devices(graph, random_inputs(replace(graph, body=tuple(map(whole, graph.body))), seed))
     run.body(graph.body, 0, 1, inside=False)
-    place = run.places.index(busiest(graph))
-    return {name: values[place] for name, values in run.values.items()}
+    busy = {a: v for a, v in busiest(graph).items() if a != run.axis}
+    peers = [d for d, place in enumerate(run.places) if busy.items() <= place.items()]  # itself on every stage
+    return {name: next(v for d in peers if (v := values[d]) is not None) for name, values in run.values.items()}
 
 
 class _Devices:
+    """A run. A device has a value for every tensor of its stage, and None for those of others."""
+
     def __init__(self, graph: Graph, inputs: Arrays) -> None:
         self.graph, self.inputs = graph, inputs
         self.places, self.layouts = places(graph), layouts(graph)
-        self.values: dict[str, list[Floats]] = {}
-        self.states: dict[str, list[Floats]] = {}
+        self.values: dict[str, Values] = {}
+        self.states: dict[str, dict[int | None, Values]] = {}  # by layer
         self.homes: dict[str, tuple[str, int | None]] = {}
+        self.axis, self.stage = stage_axis(graph), 0
+        self.begins = {id(x.item): x.stage for x in staged(graph)}
+        self.users: dict[str, set[int]] = {}  # stages on which a tensor that is declared outside of layers is read
+        for x in staged(graph):
+            for name in reads(x.item):
+                self.users.setdefault(name, set()).update(x.on)
+
+    def on(self, stage: int) -> list[int]:
+        """The devices of a stage; all where there are none."""
+        return [d for d, place in enumerate(self.places) if self.axis is None or place[self.axis] == stage]
 
     # ---- whole values and slices
 
-    def deal(self, value: Floats, layout: Layout) -> list[Floats]:
-        """A device's slice, for every device."""
-        return [np.array(value[self.window(value.shape, layout, p)]) for p in self.places]
+    def deal(self, value: Floats, layout: Layout, devices: Sequence[int]) -> Values:
+        """A device's slice, for each of these."""
+        return [
+            np.array(value[self.window(value.shape, layout, p)]) if d in devices else None
+            for d, p in enumerate(self.places)
+        ]
 
-    def gather(self, values: Sequence[Floats], layout: Layout) -> Floats:
+    def gather(self, values: Values, layout: Layout) -> Floats:
         """The whole; raises Diag `bad-layout` where devices that should hold the same do not."""
-        shape = tuple(n * self.graph.ways(axes) for n, axes in zip(values[0].shape, layout, strict=True))
+        kept = [(v, place) for v, place in zip(values, self.places, strict=True) if v is not None]
+        shape = tuple(n * self.graph.ways(axes) for n, axes in zip(kept[0][0].shape, layout, strict=True))
         whole = np.full(shape, np.nan)
-        for place, value in zip(self.places, values, strict=True):
+        for value, place in kept:
             window = self.window(shape, layout, place)
             held = whole[window]
             if not np.all(np.isnan(held)) and not np.allclose(held, value, rtol=1e-9, atol=1e-12, equal_nan=True):
                 raise Diag("bad-layout", "devices that should hold the same hold different values")
             whole[window] = value
         return whole
+
+    def state(self, name: str) -> Floats:
+        """A state afterwards, of all layers where it has one in each."""
+        found = {layer: self.gather(values, self.layouts[name]) for layer, values in self.states[name].items()}
+        return found[None] if None in found else np.stack([found[k] for k in sorted(k for k in found if k is not None)])
 
     def window(self, shape: Sequence[int], layout: Layout, place: Place) -> tuple[slice, ...]:
         cuts = []
@@ -203,6 +223,7 @@ class _Devices:
 
     def body(self, body: Sequence[Item], layer: int, layers: int, inside: bool = True) -> None:
         for item in body:
+            self.stage = self.begins.get(id(item), self.stage)
             match item:
                 case Tensor():
                     self.declared(item, layer, layers, inside)
@@ -213,72 +234,96 @@ class _Devices:
 
     def declared(self, tensor: Tensor, layer: int, layers: int, inside: bool) -> None:
         layout = self.layouts[tensor.name]
-        wants = ((layers,) if inside else ()) + whole_shape(self.graph, tensor, layout)
-        given = self.inputs.get(tensor.name)
-        if given is None or given.shape != wants:
-            found = "no value" if given is None else f"a value of shape {list(given.shape)}"
-            raise Diag("bad-operand", f"`{tensor.name}` has {found}, wants {list(wants)}")
-        value = np.asarray(given, dtype=np.float64)
-        self.values[tensor.name] = self.deal(value[layer] if inside else value, layout)
+        shape = whole_shape(self.graph, tensor, layout)
+        value = given_value(self.inputs, tensor.name, (layers, *shape) if inside else shape)
+        stages = {self.stage} if inside else self.users.get(tensor.name, {0})
+        devices = [d for s in stages for d in self.on(s)]
+        dealt = self.values[tensor.name] = self.deal(value[layer] if inside else value, layout, devices)
         if tensor.kind == "state":
-            lead: Layout = ((),) if inside else ()
-            self.states.setdefault(tensor.name, self.deal(value, lead + layout))
-            self.homes[tensor.name] = (tensor.name, layer if inside else None)
+            at = layer if inside else None
+            self.states.setdefault(tensor.name, {})[at] = list(dealt)
+            self.homes[tensor.name] = tensor.name, at
 
     def node(self, node: Node) -> None:
         run = self.exchanged if exchanged(node) else self.computed
         shape = self.graph.shape(node)
         found = run(node, shape)
-        self.values |= {r.name: [f[o.name] for f in found] for o, r in zip(shape.results, node.results, strict=True)}
+        self.values |= {
+            r.name: [f.get(o.name) for f in found] for o, r in zip(shape.results, node.results, strict=True)
+        }
         for p, arg in zip(shape.params, node.args, strict=True):
             if p.inout and arg in self.homes:
                 state, layer = self.homes[arg]
-                for held, f in zip(self.states[state], found, strict=True):
-                    held[... if layer is None else layer] = f[p.name]
+                for d in self.on(self.stage):
+                    self.states[state][layer][d] = found[d][p.name]
                 written = {a.name for s in shape.body for a in s.targets}
                 same = [r.name for o, r in zip(shape.results, node.results, strict=True) if o.name not in written]
                 self.homes |= dict.fromkeys(same, (state, layer))
 
+    def value(self, name: str, device: int, node: Node) -> Floats:
+        """What a device has of a tensor that a node reads."""
+        found = self.values[name][device]
+        if found is None:
+            message = f"`{node.name}` runs on stage {self.stage}, where `{name}` is not"
+            raise Diag("bad-layout", message, first_span(node.loc))
+        return found
+
     def computed(self, node: Node, shape: OpShape) -> list[dict[str, Floats]]:
         """An op on every device's own slices."""
-        found = []
-        for d, place in enumerate(self.places):
-            own = {p.name: self.values[a][d] for p, a in zip(shape.params, node.args, strict=True)}
+        found: list[dict[str, Floats]] = [{} for _ in self.places]
+        for d in self.on(self.stage):
+            place = self.places[d]
+            own = {p.name: self.value(a, d, node) for p, a in zip(shape.params, node.args, strict=True)}
             local = extents(shape, [v.shape for v in own.values()], dict(node.attrs))
             slices = own_slices(self.graph, node, local, place)
             attrs = own_attributes(shape, slices, dict(node.attrs))
             mine = sliced(shape, slices)
             sizes = extents(mine, [v.shape for v in own.values()], attrs)
-            found.append(run_op(mine, sizes, attrs, own))
+            found[d] = run_op(mine, sizes, attrs, own)
         return found
 
+    def held(self, name: str, device: int, node: Node, here: Sequence[int]) -> Floats:
+        """What a device has of a tensor; nothing that is a number where it is on another stage."""
+        return (
+            self.value(name, device, node) if device in here else np.full_like(self.value(name, here[0], node), np.nan)
+        )
+
     def exchanged(self, node: Node, shape: OpShape) -> list[dict[str, Floats]]:
-        """An op over groups of devices: each group runs it once, on all of its slices."""
+        """An op over groups of devices: each group runs it once, on all of its slices. What is handed on is on the next
+        stage then, and made from what this one has."""
         spread = set(across(node.op))
         axes = next(axes for i, axes in node.over if i in spread)
+        handed = self.axis in axes
+        here, there = self.on(self.stage), self.on(self.stage + handed)
         groups: dict[tuple[int, ...], list[int]] = {}
-        for d, place in enumerate(self.places):
+        for d in range(len(self.places)) if handed else here:
+            place = self.places[d]
             groups.setdefault(tuple(v for a, v in place.items() if a not in axes), []).append(d)
         found: list[dict[str, Floats]] = [{} for _ in self.places]
         for members in groups.values():
             members.sort(key=lambda d: rank(self.graph, self.places[d], axes))
             operands = {
-                p.name: np.stack([self.values[a][d] for d in members])
+                p.name: np.stack([self.held(a, d, node, here) for d in members])
                 if device_index(declared) in spread
-                else self.values[a][members[0]]
+                else self.value(a, members[0], node)
                 for p, declared, a in zip(shape.params, node.op.params, node.args, strict=True)
             }
             sizes = extents(shape, [v.shape for v in operands.values()], dict(node.attrs))
             made = run_op(shape, sizes, dict(node.attrs), operands)
             for o, declared in zip(shape.results, node.op.results, strict=True):
-                for r, d in enumerate(members):
+                for r, d in ((r, d) for r, d in enumerate(members) if d in there):
                     found[d][o.name] = made[o.name][r] if device_index(declared) in spread else made[o.name]
         return found
 
     def region(self, region: Region, layer: int, layers: int) -> None:
         held = [self.values[c.init] for c in region.carries]
+        ends = set(accumulate(region.runs[:-1]))
         for i in range(region.count):
             self.values |= {c.inner.name: v for c, v in zip(region.carries, held, strict=True)}
             self.body(region.body, layer * region.count + i, layers * region.count)
             held = [self.values[c.yielded] for c in region.carries]
+            if i + 1 in ends:
+                self.body(region.between, layer, layers)
+                held = [self.values[r.name] for n in region.between for r in n.results]
+                self.stage += 1
         self.values |= {c.result.name: v for c, v in zip(region.carries, held, strict=True)}

@@ -70,12 +70,7 @@ class _GraphRun:
                     self.region(item, layer, layers)
 
     def declared(self, tensor: Tensor, layer: int, layers: int, inside: bool) -> None:
-        wants = (layers, *tensor.type.shape) if inside else tensor.type.shape
-        given = self.inputs.get(tensor.name)
-        if given is None or given.shape != wants:
-            found = "no value" if given is None else f"a value of shape {list(given.shape)}"
-            raise Diag("bad-operand", f"`{tensor.name}` has {found}, wants {list(wants)}")
-        value = np.asarray(given, dtype=np.float64)
+        value = given_value(self.inputs, tensor.name, (layers, *tensor.type.shape) if inside else tensor.type.shape)
         own = self.values[tensor.name] = self.held(value[layer] if inside else value, tensor.type)
         if tensor.kind == "state":
             home = self.homes[tensor.name] = (tensor.name, layer if inside else None)
@@ -109,6 +104,15 @@ class _GraphRun:
             self.body(region.body, layer * region.count + i, layers * region.count, inside=True)
             held = [self.values[c.yielded] for c in region.carries]
         self.values |= {c.result.name: v for c, v in zip(region.carries, held, strict=True)}
+
+
+def given_value(inputs: Arrays, name: str, wants: tuple[int, ...]) -> Floats:
+    """The value of a declared tensor; raises Diag `bad-operand` for a missing one, and one of another shape."""
+    given = inputs.get(name)
+    if given is None or given.shape != wants:
+        found = "no value" if given is None else f"a value of shape {list(given.shape)}"
+        raise Diag("bad-operand", f"`{name}` has {found}, wants {list(wants)}")
+    return np.asarray(given, dtype=np.float64)
 
 
 def bound(node: Node, shapes: Sequence[tuple[int, ...]]) -> tuple[OpShape, dict[str, int]]:

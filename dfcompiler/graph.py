@@ -87,12 +87,15 @@ class Carry:
 
 @dataclass(frozen=True)
 class Region:
-    """`count` equal layers, one body."""
+    """`count` equal layers, one body. Where they lie on several stages of devices, `runs` says how many are on each,
+    and `between` hands on the carried values, in their order, after the last layer of each run but the last."""
 
     count: int
     carries: tuple[Carry, ...]
     body: tuple[Item, ...]
     loc: Loc | None = field(default=None, compare=False, repr=False)
+    runs: tuple[int, ...] = ()
+    between: tuple[Node, ...] = ()
 
 
 Item: TypeAlias = Tensor | Node | Region
@@ -230,6 +233,7 @@ def _nodes(body: tuple[Item, ...]) -> Iterator[Node]:
             yield item
         elif isinstance(item, Region):
             yield from _nodes(item.body)
+            yield from item.between
 
 
 def _tensors(body: tuple[Item, ...]) -> Iterator[Tensor]:
@@ -242,6 +246,7 @@ def _tensors(body: tuple[Item, ...]) -> Iterator[Tensor]:
             case Region():
                 yield from (c.inner for c in item.carries)
                 yield from _tensors(item.body)
+                yield from _tensors(item.between)
                 yield from (c.result for c in item.carries)
 
 
@@ -251,6 +256,7 @@ def _repeats(body: tuple[Item, ...], times: int) -> Iterator[tuple[str, int]]:
             yield item.name, times
         elif isinstance(item, Region):
             yield from _repeats(item.body, times * item.count)
+            yield from _repeats(item.between, times * (len(item.runs) - 1))
 
 
 def _map(body: tuple[Item, ...], change: Callable[[Node], Node]) -> tuple[Item, ...]:
@@ -259,7 +265,7 @@ def _map(body: tuple[Item, ...], change: Callable[[Node], Node]) -> tuple[Item, 
             case Node():
                 return change(item)
             case Region():
-                return replace(item, body=_map(item.body, change))
+                return replace(item, body=_map(item.body, change), between=tuple(map(change, item.between)))
             case _:
                 return item
 

@@ -7,9 +7,10 @@ nodes fit their operators.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dfcompiler.calls import skew_of
+from dfcompiler.collectives import across, hands_on
 from dfcompiler.diagnostics import At, Diag, Loc, Note, Source, Span, nearest, unknown
 from dfcompiler.dtypes import bits
 from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType, seen_shapes
@@ -17,6 +18,7 @@ from dfcompiler.meshes import check_over, own_result, read_mesh, read_over, whol
 from dfcompiler.models import Library, extend, library
 from dfcompiler.opshape import Operand, OpShape, bind, extents, operand_axes
 from dfcompiler.scalars import attributes
+from dfcompiler.staging import stage_axis, staged
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items
 from dfcompiler.text.show import show, show_gtype
@@ -61,18 +63,23 @@ def _statement(item: Item) -> t.GStmt:
     match item:
         case Tensor(name, kind, tensor_kind):
             return t.GTensor(tensor_kind, name, _type(kind))
-        case Node(op, args, results, attrs, over=over):
-            made = tuple(t.GResult(r.name, _type(r.type)) for r in results)
-            spread = tuple(t.GOver(index, axes) for index, axes in over)
-            return t.GNode(made, op.name, tuple(t.Ref(a) for a in args), _settings(attrs), spread)
-        case Region(count, carries, body):
+        case Node():
+            return _node(item)
+        case Region(count, carries, body, runs=runs, between=between):
             return t.GRepeat(
                 tuple(c.result.name for c in carries),
-                count,
+                runs or (count,),
                 tuple(t.GCarry(c.inner.name, c.init) for c in carries),
                 tuple(_statement(i) for i in body),
                 tuple(c.yielded for c in carries),
+                tuple(map(_node, between)),
             )
+
+
+def _node(node: Node) -> t.GNode:
+    made = tuple(t.GResult(r.name, _type(r.type)) for r in node.results)
+    spread = tuple(t.GOver(index, axes) for index, axes in node.over)
+    return t.GNode(made, node.op.name, tuple(t.Ref(a) for a in node.args), _settings(node.attrs), spread)
 
 
 def _type(x: TensorType) -> t.GType:
@@ -90,7 +97,7 @@ def from_tree(decl: t.GraphDecl, library: Library) -> Graph:
     """The graph that a text says, checked.
 
     Raises Diag: `unknown-op`, `unknown-tensor`, `unknown-node`, `unknown-dtype`, `duplicate-name`,
-    `op-arity`, `op-rank`, `op-size`, `bad-attribute`, `bad-type`, `bad-repeat`.
+    `op-arity`, `op-rank`, `op-size`, `bad-attribute`, `bad-type`, `bad-repeat`, `bad-mesh`.
     """
     reader = _Reader(library, read_mesh(decl.body))
     outside = t.Outputs | t.GOffer | t.GPlace | t.GMesh
@@ -107,7 +114,19 @@ def from_tree(decl: t.GraphDecl, library: Library) -> Graph:
             case t.GPlace(names, unit, settings):
                 settled = tuple((x.name, x.value) for x in settings)
                 places.append(Place(reader.nodes_of(names, s.span), unit, settled))
-    return Graph(decl.name, body, tuple(outputs), tuple(offers), tuple(places), tuple(reader.mesh.items()))
+    graph = Graph(decl.name, body, tuple(outputs), tuple(offers), tuple(places), tuple(reader.mesh.items()))
+    check_stages(graph, decl.span)
+    return graph
+
+
+def check_stages(graph: Graph, span: Span | None) -> None:
+    """Raise Diag `bad-mesh` where a graph has other stages than the axis of its mesh along which values are handed on
+    has devices."""
+    axis, stages = stage_axis(graph), max((s for x in staged(graph) for s in x.on), default=0) + 1
+    if axis is None and stages > 1:
+        raise Diag("bad-mesh", f"`{graph.name}` has {stages} stages, and no axis of the mesh is theirs alone", span)
+    if axis is not None and dict(graph.mesh)[axis] != stages:
+        raise Diag("bad-mesh", f"`{graph.name}` has {stages} stages, axis `{axis}` {dict(graph.mesh)[axis]}", span)
 
 
 Scope = dict[str, Tensor]
@@ -122,6 +141,7 @@ class _Reader:
     places: dict[str, Span | None] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
     outer: Scope = field(default_factory=dict)
+    inside: int = 0  # so many repeats
 
     def body(self, stmts: Iterable[t.GStmt], scope: Scope) -> tuple[Item, ...]:
         """Items of a body; `scope` gains what it declares."""
@@ -232,19 +252,25 @@ class _Reader:
         if len(s.results) != len(shape.results):
             message = f"`{s.op}` gives {len(shape.results)} results, not {len(s.results)}"
             raise Diag("op-arity", message, s.span)
-        made = []
+        made, op = [], self.library.ops[s.op]
         over = {o.index: o.axes for o in s.over}
-        for given, declared, p in zip(s.results, shape.results, self.library.ops[s.op].results, strict=True):
+        moved = self.find(s.args[0].name, scope, s.span).type if s.args and across(op) else None
+        for given, declared, p in zip(s.results, shape.results, op.results, strict=True):
             type_, operand = self.type(given.type), own_result(declared, p, over)
-            self.check_result(given, operand, type_, sizes, skew_of(shape, operand, sizes, attrs))
+            wants = TensorType(
+                type_.dtype,
+                operand_axes(operand, sizes),
+                sizes[operand.within] if operand.within else None,
+                bool(operand.distinct),
+                skew_of(shape, operand, sizes, attrs),
+            )
+            if moved and wants.within is None:  # what is exchanged stays what it is
+                wants = replace(wants, within=moved.within, distinct=moved.distinct, skew=moved.skew)
+            self.check_result(given, operand, type_, wants)
             made.append(self.declare(Tensor(given.name, type_, "value", _at(s.span)), scope, given.span))
         return tuple(made)
 
-    def check_result(
-        self, given: t.GResult, o: Operand, type_: TensorType, sizes: Mapping[str, int], skew: float
-    ) -> None:
-        within = sizes[o.within] if o.within else None
-        wants = TensorType(type_.dtype, operand_axes(o, sizes), within, bool(o.distinct), skew)
+    def check_result(self, given: t.GResult, o: Operand, type_: TensorType, wants: TensorType) -> None:
         if type_ != wants:
             shown = show_gtype(_type(wants))
             notes = [Note(f"`{o.name}` is declared here", o.span)]
@@ -253,14 +279,21 @@ class _Reader:
     # ---- repeats
 
     def region(self, s: t.GRepeat, scope: Scope) -> Region:
-        if s.count < 1:
+        if not s.runs or min(s.runs) < 1:
             raise Diag("bad-repeat", "a repeat runs at least once", s.span)
         if not len(s.results) == len(s.carries) == len(s.yields):
             message = f"{len(s.carries)} values are carried, {len(s.yields)} yielded and {len(s.results)} given"
             raise Diag("bad-repeat", message, s.span, hint="one yield and one result per carried value")
         inner = dict(scope)
         heads = [self.declare(Tensor(c.name, self.find(c.init, scope, c.span).type), inner, c.span) for c in s.carries]
+        self.inside += 1
         body = self.body(s.body, inner)
+        between = tuple(self.node(x, dict(inner)) for x in s.between)
+        if len(s.runs) > 1:
+            self.check_between(s, between)
+        elif between:
+            raise Diag("bad-repeat", "one run of layers hands nothing on", s.span)
+        self.inside -= 1
         carries = []
         for head, c, yielded, result in zip(heads, s.carries, s.yields, s.results, strict=True):
             last = self.find(yielded, inner, s.span)
@@ -269,7 +302,14 @@ class _Reader:
                 raise Diag("bad-repeat", f"the next layer cannot take this: {message}", c.span)
             given = self.declare(Tensor(result, last.type), scope, s.span)
             carries.append(Carry(head, c.init, yielded, given))
-        return Region(s.count, tuple(carries), body, _at(s.span))
+        runs = s.runs if len(s.runs) > 1 else ()
+        return Region(sum(s.runs), tuple(carries), body, _at(s.span), runs, between)
+
+    def check_between(self, s: t.GRepeat, between: tuple[Node, ...]) -> None:
+        if self.inside > 1:
+            raise Diag("bad-repeat", "a repeat inside of another lies on one stage", s.span)
+        if tuple(a for n in between for a in n.args) != s.yields or not all(map(hands_on, between)):
+            raise Diag("bad-repeat", "between stages all that is yielded is handed on, in its order", s.span)
 
 
 def _number(x: t.Setting) -> AttrValue:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 from dfcompiler.collectives import across
 from dfcompiler.graph import Graph, Node, Tensor, device_index, regions
+from dfcompiler.sharding import Split, choice
 from dfcompiler.text import tree as t
 
 Axis = tuple[str, int]  # of a tensor; axis -1 is the dimension that an index tensor points into
@@ -80,3 +82,20 @@ class Kin:
             for axis in range(len(node.results[0].type.shape)):  # an exchange keeps what an axis means
                 self._unite((node.args[0], axis), (node.results[0].name, axis))
         return found
+
+
+def splittable(graph: Graph, node: Node) -> Iterator[str]:
+    """Indices of a node that may be split over devices."""
+    shape = graph.shape(node)
+    for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
+        if index not in across(node.op) and isinstance(choice(shape, index), Split):
+            yield index
+
+
+def dispatched(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """Nodes with an index whose slices rows are dealt out to."""
+    for node in graph.nodes.values():
+        for index in splittable(graph, node):
+            answer = choice(graph.shape(node), index)
+            if isinstance(answer, Split) and answer.dispatch:
+                yield node, index

@@ -73,6 +73,22 @@ def stored_type(stored: Quantization | None, s: t.TensorDecl, number: int | None
     return stored.weight_format(s.module, number)
 
 
+def layer_count(model: Model) -> int:
+    """Layers of a model, equal or not."""
+    return _layers(model.family.body, Names(model.config, dict(model.params)))
+
+
+def _layers(stmts: Sequence[t.MStmt], names: Names) -> int:
+    total = 0
+    for s in stmts:
+        match s:
+            case t.Repeat(count):
+                total += int(names.number(count))
+            case t.Cond(clauses, body, orelse):
+                total += _layers(body if names.holds(clauses) else orelse, names)
+    return total
+
+
 def kind_of_layer(layer: Layer, stmts: Sequence[t.MStmt], names: Names) -> Hashable:
     """All that the text of a layer asks about its number: equal layers have equal answers.
 

@@ -10,7 +10,7 @@ from dfcompiler.pipeline import Pipeline, parse_pipeline, show_pipeline
 
 # Devices come after these: types decide how many bytes are exchanged.
 GRAPH_MAKERS = ("lower-model", "rewrite-same", "quantize")
-SHARD, CUT = "shard", "cut-stages"
+SHARD = "shard"
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,17 @@ class Parallel:
         Raises what `parse_pipeline` raises, and Diag `bad-option` where the pipeline shares out itself.
         """
         given = parse_pipeline(Source("--pipeline", pipeline))
-        shared = ",".join(f"{name}={n}" for name, n in self.ways.items() if n > 1 and name != "pp")
-        added = {
-            SHARD: f"{SHARD}{{{shared}}}" if shared else "",
-            CUT: f"{CUT}{{pp={self.pp}}}" if self.pp > 1 else "",
-        }
-        for p in given:
-            if added.get(p.name):
-                hint = "leave it or the options for several devices out"
-                raise Diag("bad-option", f"the pipeline has a pass `{p.name}` already", hint=hint)
-        if not any(added.values()):
+        shared = ",".join(f"{name}={n}" for name, n in self.ways.items() if n > 1)
+        if not shared:
             return pipeline
+        if any(p.name == SHARD for p in given):
+            hint = "leave it or the options for several devices out"
+            raise Diag("bad-option", f"the pipeline has a pass `{SHARD}` already", hint=hint)
         at = 1 + max((i for i, p in enumerate(given) if p.name in GRAPH_MAKERS), default=-1)
-        parts = [show_pipeline(given[:at]), added[SHARD], show_pipeline(given[at:]), added[CUT]]
+        parts = [show_pipeline(given[:at]), f"{SHARD}{{{shared}}}", show_pipeline(given[at:])]
         return ",".join(x for x in parts if x)
 
 
-def settled(pipeline: Pipeline) -> int | None:
-    """After how many passes it is known what a device holds; None where that hangs on how stages are cut."""
-    names = [p.name for p in pipeline]
-    return None if CUT in names else 1 + max((i for i, n in enumerate(names) if n in (*GRAPH_MAKERS, SHARD)), default=0)
+def settled(pipeline: Pipeline) -> int:
+    """After how many passes it is known what a device holds."""
+    return 1 + max((i for i, p in enumerate(pipeline) if p.name in (*GRAPH_MAKERS, SHARD)), default=0)

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
+from typing import Literal
 
 import numpy as np
 
-from dfcompiler.collectives import Exchange, across, demands, exchange, exchange_seconds
+from dfcompiler.collectives import Exchange, across, bytes_of, chosen, exchange, exchange_seconds
 from dfcompiler.elimination import Table, minimum
 from dfcompiler.fabrics import Fabric
 from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
-from dfcompiler.graph import Graph, Node, TensorType, device_index, regions
-from dfcompiler.opshape import OpShape, bind
+from dfcompiler.graph import Graph, Node, Tensor, TensorType, device_index, regions
+from dfcompiler.opshape import Operand, OpShape, bind
 from dfcompiler.sharding import Split, choice, split
 from dfcompiler.text import tree as t
 
@@ -64,26 +66,51 @@ class Partition:
     made: Mapping[str, Lay]
     used: Mapping[str, Lay]
     seconds: float
+    moves: Mapping[tuple[str, Lay, Lay], Exchange]  # how a tensor is brought from one layout to another
 
 
 Allowed = Callable[[Node, str], bool]
+Dealing = Literal["auto", "dispatch", "gather"]  # how rows come to the devices that hold what they pick
 
 
-def partition(graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> Partition | None:
+def partition(
+    graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed, dealing: Dealing = "auto"
+) -> Partition | None:
     """The best way to split the graph over `ways` devices; None where there is none.
 
-    `allowed` says which indices of a node may be split, `required` that an index must be where it can be.
+    `allowed` says which indices of a node may be split, `required` that an index must be where it can be. Rows that an
+    index tensor deals out are exchanged alone where that takes less time than exchanging all, or as `dealing` says.
     """
-    return _Search(graph, ways, rates, allowed, required).best()
+    return _Search(graph, ways, rates, allowed, required, dealing).best()
 
 
 class _Search:
-    def __init__(self, graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> None:
+    def __init__(
+        self, graph: Graph, ways: int, rates: Rates, allowed: Allowed, required: Allowed, dealing: Dealing
+    ) -> None:
         self.graph, self.ways, self.rates = graph, ways, rates
-        self.allowed, self.required = allowed, required
-        self.lookups = [
-            x for x in graph.tensors.values() if x.kind == "value" and x.type.within is not None
-        ]  # index tensors that the graph computes: they may deal rows out
+        self.allowed, self.required, self.dealing = allowed, required, dealing
+        self.moves: dict[tuple[str, Lay, Lay], Exchange] = {}
+
+    @cached_property
+    def lookups(self) -> list[Tensor]:
+        """Index tensors that the graph computes and that deal rows out where a node is split as it may be."""
+        found: dict[str, None] = {}
+        for node in self.graph.nodes.values():
+            for answer in self.answers(node):
+                dealt = zip(self.graph.shape(node).params, node.args, strict=True)
+                found |= dict.fromkeys(a for p, a in dealt if p.name in answer.dispatch)
+        return [x for x in map(self.graph.tensors.__getitem__, found) if x.kind == "value"]
+
+    def answers(self, node: Node) -> Iterator[Split]:
+        """What splitting each index of a node means that may be split."""
+        shape, sizes = self.graph.shape(node), self.graph.sizes(node)
+        for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
+            if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
+                continue
+            answer = choice(shape, index)
+            if isinstance(answer, Split) and (not answer.inside or (not across(node.op) and cuttable(shape, answer))):
+                yield answer
 
     @cached_property
     def options(self) -> dict[str, tuple[Option, ...]]:
@@ -105,6 +132,7 @@ class _Search:
             {name: x[chosen[f"made {name}"]] for name, x in made.items()},
             {name: x[chosen[f"used {name}"]] for name, x in lays.items()},
             seconds,
+            self.moves,
         )
 
     # ---- layouts
@@ -114,7 +142,7 @@ class _Search:
         kind = self.graph.type_of(name)
         found = [WHOLE]
         found += [Lay("split", a) for a, n in enumerate(kind.shape) if n % self.ways == 0]
-        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind)]
+        found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind, int(i.type.distinct))]
         return found
 
     def made(self, name: str, lays: list[Lay]) -> list[Lay]:
@@ -142,7 +170,8 @@ class _Search:
                 fixed = arg in inout or graph.tensors[arg].kind != "value"
                 scope = (f"node {n}", f"made {arg}" if arg in inout else f"used {arg}")
                 rows = made[arg] if arg in inout else lays[arg]
-                costs = [[self.change(x, o.needs[k], arg, times[n], fixed) for x in rows] for o in options]
+                share = times[n] / self.readers[arg] if all(o.needs[k].kind == "rows" for o in options) else times[n]
+                costs = [[self.change(x, o.needs[k], arg, share, fixed) for x in rows] for o in options]
                 yield Table(scope, np.array(costs))
             for k, r in enumerate(node.results):
                 costs = [[0.0 if o.gives[k] == x else np.inf for x in made[r.name]] for o in options]
@@ -173,48 +202,69 @@ class _Search:
             c.inner.name: region.count for region in regions(self.graph.body) for c in region.carries
         }
 
-    def change(self, a: Lay, b: Lay, name: str, times: int, fixed: bool) -> float:
+    @cached_property
+    def readers(self) -> Mapping[str, int]:
+        """How many nodes want a tensor in rows that are dealt out, however they run: it is brought there once."""
+        found: dict[str, int] = {}
+        for n, options in self.options.items():
+            for k, arg in enumerate(self.graph.nodes[n].args):
+                found[arg] = found.get(arg, 0) + all(o.needs[k].kind == "rows" for o in options)
+        return found
+
+    def change(self, a: Lay, b: Lay, name: str, times: float, fixed: bool) -> float:
         """Seconds to bring a tensor from one layout to another; infinite where it cannot be or must not be."""
         if a == b:
             return 0.0
-        what = changed(a, b)
-        if what is None or (fixed and what.fn is None and what.join is not None):
+        what, alone = changed(a, b), None if fixed else self.rows_alone(a, b)
+        if fixed and what and what.fn is None and what.join is not None:
             return np.inf
+        if self.dealing == "dispatch" and not fixed and (alone or "whole" in (a.kind, b.kind)) and (a.rows or b.rows):
+            what = None
+        kind = self.graph.type_of(name)
+        found = [x for x in (what, alone) if x and not (x.cut is not None and kind.shape[x.cut] % self.ways)]
+        seconds = [self.exchange_seconds(x, kind, a, b) for x in found]
+        if not found:
+            return np.inf
+        best = int(np.argmin(seconds))
+        self.moves[name, a, b] = found[best]
+        return times * seconds[best]
+
+    def rows_alone(self, a: Lay, b: Lay) -> Exchange | None:
+        """The exchange of the rows that devices work on, to them or from them."""
+        ids = self.graph.tensors.get(a.rows or b.rows)
+        if ids is None or self.dealing == "gather" or not ids.type.distinct or (ids.type.within or 1) % self.ways:
+            return None
+        leads = len(ids.type.shape) - 1
+        if a.kind == "split" and b.kind == "rows" and a.axis < leads:
+            return Exchange(join=a.axis, leads=leads)
+        if a.kind == "partial" and a.fn == "sum" and b.kind == "split" and b.axis < leads:
+            return Exchange(fn="sum", cut=b.axis, leads=leads)
+        return None
+
+    def exchange_seconds(self, what: Exchange, kind: TensorType, a: Lay, b: Lay) -> float:
         if what == Exchange():
             return 0.0
-        kind = self.graph.type_of(name)
-        if what.cut is not None and kind.shape[what.cut] % self.ways:
-            return np.inf
-        return times * self.exchange_seconds(what, kind, a)
-
-    def exchange_seconds(self, what: Exchange, kind: TensorType, a: Lay) -> float:
         taken = kind.bytes / (self.ways if a.kind == "split" else 1)
         made = kind.bytes / (self.ways if what.cut is not None else 1)
         op = exchange(what)
-        found = demands(op, _ranked(op, len(kind.shape)), self.ways, taken, made)
-        return exchange_seconds(found, self.ways, self.rates.fabric) + (taken + made) / self.rates.memory
+        if what.leads:
+            share = chosen(self.graph.type_of(a.rows or b.rows), self.ways)
+            taken, made = (taken, made * share) if what.fn is None else (taken * share, made)
+        shape = _ranked(op, len(kind.shape), what.leads)
+        linked = exchange_seconds(op, shape, self.ways, taken, made, self.rates.fabric)
+        return linked + (taken + made) / self.rates.memory
 
     # ---- options
 
     def options_of(self, node: Node) -> Iterator[Option]:
         shape, sizes = self.graph.shape(node), self.graph.sizes(node)
         whole = tuple(WHOLE for _ in node.args), tuple(WHOLE for _ in node.results)
-        found = []
-        for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
-            if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
-                continue
-            answer = choice(shape, index)
-            if isinstance(answer, Split) and (not answer.inside or self.cuttable(shape, answer)):
-                found.append(self.split_option(node, shape, sizes, answer))
+        found = [self.split_option(node, shape, sizes, answer) for answer in self.answers(node)]
         forced = [o for o in found if o.index and self.required(node, o.index)]
         yield from forced or found
         if not forced:
-            yield Option(None, *whole, self.work_seconds(shape, sizes, node, None))
+            yield Option(None, *whole, work_seconds(self.graph, node, self.rates))
             yield from self.rows_options(node, shape, sizes)
-
-    def cuttable(self, shape: OpShape, answer: Split) -> bool:
-        cuts = tuple(sorted({c.before for c in answer.inside}))
-        return pieces(shape, cuts) is not None
 
     def split_option(self, node: Node, shape: OpShape, sizes: Mapping[str, int], answer: Split) -> Option:
         partial, over = dict(answer.partial), dict(node.over)
@@ -225,12 +275,7 @@ class _Search:
             axis = answer.axis(p.name)
             if axis is not None:
                 needs.append(Lay("split", axis - (p.name in led)))
-            elif (
-                rows
-                and arg != rows
-                and _leads(self.graph.type_of(rows), self.graph.type_of(arg))
-                and any(x.name == rows for x in self.lookups)
-            ):
+            elif arg != rows and self.guarded(shape, p, rows, node):
                 needs.append(Lay("rows", rows=rows))
             else:
                 needs.append(WHOLE)
@@ -241,18 +286,25 @@ class _Search:
                 gives.append(Lay("split", axis - (o.name in led)))
             else:
                 gives.append(Lay("partial", fn=partial[o.name], rows=rows) if o.name in partial else WHOLE)
-        seconds = self.work_seconds(shape, sizes, node, answer)
+        seconds = work_seconds(self.graph, node, self.rates, self.ways, answer)
         for c in answer.inside:
             seconds += self.inside_seconds(shape, sizes, answer, c.tensor, c.fn)
         return Option(answer.index, tuple(needs), tuple(gives), seconds)
+
+    def guarded(self, shape: OpShape, operand: Operand, rows: str, node: Node) -> bool:
+        """Whether an operand is read only in those of its rows that an index tensor of the graph deals out."""
+        if not any(x.name == rows for x in self.lookups):
+            return False
+        ids = shape.params[node.args.index(rows)]
+        dims = ids.dims[:-1] if ids.distinct else ids.dims
+        return bool(dims) and operand.dims[: len(dims)] == dims
 
     def inside_seconds(self, shape: OpShape, sizes: Mapping[str, int], answer: Split, tensor: str, fn: str) -> float:
         """Combining a tensor inside the op, in four bytes per element."""
         write = next(a for s in shape.body for a in s.targets if a.name == tensor)
         elements = np.prod([sizes.get(x.name, 1) if isinstance(x, t.Ref) else 1 for x in write.subs], dtype=float)
-        op = exchange(Exchange(fn=fn))
-        found = demands(op, _ranked(op, len(write.subs)), self.ways, 4 * elements, 4 * elements)
-        return exchange_seconds(found, self.ways, self.rates.fabric)
+        op, size = exchange(Exchange(fn=fn)), 4 * elements
+        return exchange_seconds(op, _ranked(op, len(write.subs)), self.ways, size, size, self.rates.fabric)
 
     def rows_options(self, node: Node, shape: OpShape, sizes: Mapping[str, int]) -> Iterator[Option]:
         """The node on rows that an index tensor deals out: possible where rows do not meet."""
@@ -272,35 +324,45 @@ class _Search:
             if len(indices) == 1 and all(isinstance(d, t.Ref) and _apart(shape, d.name) for d in next(iter(indices))):
                 rows = Lay("rows", rows=i.name)
                 needs = tuple(rows if x else WHOLE for x in led)
-                seconds = self.work_seconds(shape, sizes, node, None)
+                seconds = work_seconds(self.graph, node, self.rates)
                 yield Option(None, needs, tuple(rows for _ in node.results), seconds)
 
-    def work_seconds(self, shape: OpShape, sizes: Mapping[str, int], node: Node, answer: Split | None) -> float:
-        """Time of one device: its multiply-accumulates or the bytes that it touches, whichever takes longer."""
-        f = facts(shape)
-        own = {a.name: 1.0 for a in shape.attrs} | {i: float(n) for i, n in sizes.items()}
-        if answer:
-            own[answer.index] /= self.ways
-        share = 1 / self.ways if answer and answer.dispatch else 1.0
-        macs = sum(float(np.prod([own[i] for i in c.indices])) for c in f.work.contractions) * share
-        types = {o.name: self.graph.type_of(a) for o, a in zip(shape.params, node.args, strict=True)}
-        types |= {o.name: r.type for o, r in zip(shape.results, node.results, strict=True)}
-        if spread := dict(node.over).keys() & set(across(node.op)):
-            share = self.ways if answer else 1
-            taken = sum(self.graph.type_of(a).bytes for a in node.args) / share
-            made = sum(r.type.bytes for r in node.results) / share
-            devices = self.graph.ways(dict(node.over)[min(spread)])
-            found = demands(node.op, shape, devices, taken, made)
-            return exchange_seconds(found, devices, self.rates.fabric) + (taken + made) / self.rates.memory
-        moved = 0.0
-        for o in shape.operands:
-            kind = types[o.name]
-            axes = tuple(
-                int(n // self.ways) if answer and answer.axis(o.name) == k else n for k, n in enumerate(kind.shape)
-            )
-            if f.patterns[o.name]:
-                moved += float(f.reach(o.name, own, sizes, axes)) * kind.bytes / max(1, kind.elements)
-        return max(macs / self.rates.macs, moved / self.rates.memory)
+
+def work_seconds(graph: Graph, node: Node, rates: Rates, ways: int = 1, answer: Split | None = None) -> float:
+    """Time of one device: its multiply-accumulates or the bytes that it touches, whichever takes longer. With an
+    `answer` its index is split over `ways` devices more."""
+    over, shape, sizes = dict(node.over), graph.shape(node), graph.sizes(node)
+    if spread := over.keys() & set(across(node.op)):
+        taken, made = (b / ways for b in bytes_of(graph, node))
+        linked = exchange_seconds(node.op, shape, graph.ways(over[min(spread)]), taken, made, rates.fabric)
+        return linked + (taken + made) / rates.memory
+    f = facts(shape)
+    own = {a.name: 1.0 for a in shape.attrs} | {i: float(n) for i, n in sizes.items()}
+    if answer:
+        own[answer.index] /= ways
+    dealt = [graph.ways(axes) for i, axes in over.items() if _deals(shape, i)]
+    share = 1 / prod((*dealt, ways if answer and answer.dispatch else 1))
+    macs = sum(float(np.prod([own[i] for i in c.indices])) for c in f.work.contractions) * share
+    types = {o.name: graph.type_of(a) for o, a in zip(shape.params, node.args, strict=True)}
+    types |= {o.name: r.type for o, r in zip(shape.results, node.results, strict=True)}
+    moved = 0.0
+    for o in shape.operands:
+        kind = types[o.name]
+        axes = tuple(int(n // ways) if answer and answer.axis(o.name) == k else n for k, n in enumerate(kind.shape))
+        if f.patterns[o.name]:
+            moved += float(f.reach(o.name, own, sizes, axes)) * kind.bytes / max(1, kind.elements)
+    return max(macs / rates.macs, moved / rates.memory)
+
+
+def cuttable(shape: OpShape, answer: Split) -> bool:
+    """Whether an op can be run in pieces, between which what is combined inside of it is."""
+    cuts = tuple(sorted({c.before for c in answer.inside}))
+    return pieces(shape, cuts) is not None
+
+
+def _deals(shape: OpShape, index: str) -> bool:
+    answer = choice(shape, index)
+    return isinstance(answer, Split) and bool(answer.dispatch)
 
 
 def changed(a: Lay, b: Lay) -> Exchange | None:
@@ -322,13 +384,14 @@ def changed(a: Lay, b: Lay) -> Exchange | None:
 
 
 @lru_cache(maxsize=1024)
-def _ranked(op: t.OpDecl, rank: int) -> OpShape:
-    return bind(op, (rank + 1,))
+def _ranked(op: t.OpDecl, rank: int, leads: int = 0) -> OpShape:
+    return bind(op, (rank + 1, leads + 1) if leads else (rank + 1,))
 
 
-def _leads(rows: TensorType, kind: TensorType) -> bool:
-    """Whether a tensor has a row for every entry of an index tensor."""
-    return kind.shape[: len(rows.shape)] == rows.shape and len(kind.shape) >= len(rows.shape)
+def _leads(ids: TensorType, kind: TensorType, but: int = 0) -> bool:
+    """Whether a tensor has a row for every entry of an index tensor, or for all entries along its last `but` axes."""
+    rows = ids.shape[: len(ids.shape) - but]
+    return kind.shape[: len(rows)] == rows and len(kind.shape) >= len(rows)
 
 
 def _apart(shape: OpShape, index: str) -> bool:

@@ -1,105 +1,91 @@
-"""Layers in stages, each on devices of its own: where the graph is cut, what is handed over, how long a stage takes.
+"""Which layers are on which stage of devices: balanced by what is known before mapping, within the devices' memory.
 
-A stage is a run of segments; a segment of n equal layers may be cut between any two of them. A step passes through the
-stages in turn, so its latency is the sum of their times and of the transfers between them. Steps may follow one another
-as soon as the slowest stage is free, which with its transfer is the interval; the cuts are those that make it shortest.
-A transfer is one message over the links, every device to its counterpart of the next stage. What the values are does
-not change: each op runs as before, on other devices.
+The time of a layer is the sum over its ops of their multiply-accumulates at the peak or their bytes at the bandwidth of
+the memory, whichever takes longer, and of its exchanges. A stage takes the time of its layers and of the message that
+it sends: every device to its counterpart of the next stage. The cuts are those for which the slowest takes least.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from math import ceil
 
-from dfcompiler.columns import Segment, segments
-from dfcompiler.diagnostics import Diag
-from dfcompiler.exchanges import links_of
+import numpy as np
+
+from dfcompiler.cost import in_gb, peak_bytes, stored_bytes
+from dfcompiler.devices import layouts
+from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.fabrics import exchange_time
-from dfcompiler.graph import Carry, Graph, regions
+from dfcompiler.graph import Graph, Item, Node, Region, Tensor
 from dfcompiler.hardware.chip import Chip
-from dfcompiler.schedule import mapping_of
-from dfcompiler.stages import Stage, balance
+from dfcompiler.partition import Rates, work_seconds
+from dfcompiler.stages import Costs, balance, chain
+from dfcompiler.staging import Passing, Piece, cut, pieces, reads
+
+AXIS = "pp"
+KEPT = ("weight", "state")
 
 
-def check_stages(graph: Graph, chip: Chip, stages: int) -> None:
-    """Raises Diag `bad-stages` where a graph has fewer layers than that, `no-link` where they could not be joined."""
-    if stages > 1:
-        links_of(chip)
-    layers = sum(s.repeat for s in segments(graph))
-    if layers < stages:
-        message = f"`{graph.name}` has {layers} layers, the first and last ops included: not enough for {stages} stages"
-        raise Diag("bad-stages", message, hint=f"at most {layers} stages")
+def into_stages(graph: Graph, stages: int, rates: Rates, chip: Chip | None = None) -> Graph:
+    """The graph in so many stages, on one more axis of the mesh.
+
+    Raises Diag `bad-stages` where it has fewer layers, and Infeasible `does-not-fit` where a stage would need more
+    memory than its devices have, however layers are dealt out.
+    """
+    found = pieces(graph)
+    if len(found) < stages:
+        message = f"`{graph.name}` has {len(found)} layers, the first and last ops included"
+        message += f": not enough for {stages} stages"
+        raise Diag("bad-stages", message, hint=f"at most {len(found)} stages")
+    seconds = stage_seconds(graph, found, rates)
+    starts = balance(seconds, stages)
+    if chip is not None:
+        held, room = stage_bytes(graph, found), chip.dram_capacity_bytes - peak_bytes(graph)
+        _check_room(graph, chip, held, room, stages)
+        starts = balance(np.where(held <= room, seconds, np.inf), stages)
+    return cut(graph, AXIS, starts, layouts(graph))
 
 
-def cut(graph: Graph, chip: Chip, stages: int) -> tuple[Stage, ...]:
-    """The stages of a mapped graph; raises Diag `bad-stages` for too many, `no-link`, and `missing-input` before a
-    mapper has run."""
-    check_stages(graph, chip, stages)
-    layers = mapping_of(graph).layers
-    items = [i for i, x in enumerate(layers) for _ in range(x.segment.repeat)]
-    last = [a != b for a, b in pairwise([*items, -1])]
-    costs = [layers[i].solution.cycles if end else layers[i].period for i, end in zip(items, last, strict=True)]
-    sizes = [handed_over(graph, [x.segment for x in layers], b, a == b) for a, b in pairwise(items)]
-    sends = [_send_cycles(chip, n) for n in sizes]
-    apart = [layers[a].solution.cycles - layers[a].period if a == b else 0 for a, b in pairwise(items)]
-    starts = balance(costs, stages, [0.0, *(s + x for s, x in zip(sends, apart, strict=True))])
-    return tuple(
-        Stage(
-            tuple(Counter(items[a:b]).items()),
-            sum(costs[a:b]) + (apart[b - 1] if b < len(items) else 0),
-            sends[b - 1] if b < len(items) else 0,
-            sizes[b - 1] if b < len(items) else 0.0,
-        )
-        for a, b in pairwise([0, *starts, len(items)])
+def stage_seconds(graph: Graph, found: list[Piece], rates: Rates) -> Costs:
+    """`[a, b]`: the time of a stage of pieces a to b - 1 with what it sends."""
+    passing = Passing(graph)
+    times = {n.name: work_seconds(graph, n, rates) * graph.repeats[n.name] for n in graph.nodes.values()}
+    costs, sends = [], []
+    for p in found:
+        whole = sum(times[n] for n in _names(p.items))
+        costs.append(whole / p.of)
+        sends.append(exchange_time("send", 2, passing.at(p), rates.fabric)[0])
+    return chain(costs, sends)
+
+
+def _names(items: tuple[Item, ...]) -> list[str]:
+    found = [i.name for i in items if isinstance(i, Node)]
+    return found + [n for i in items if isinstance(i, Region) for n in _names(i.body)]
+
+
+def stage_bytes(graph: Graph, found: list[Piece]) -> Costs:
+    """`[a, b]`: bytes of weights and states of a stage of pieces a to b - 1. What is declared outside of layers is on
+    every stage that uses it, once."""
+    own = [sum(stored_bytes(p.items, kind, 1) for kind in KEPT) for p in found]
+    bytes_ = chain(own)
+    used = [{a for i in p.items for a in reads(i)} for p in found]
+    for x in graph.body:
+        if isinstance(x, Tensor) and x.kind in KEPT:
+            users = chain([float(x.name in names) for names in used])
+            bytes_ = bytes_ + x.type.bytes * (users > 0)
+    return bytes_
+
+
+def _check_room(graph: Graph, chip: Chip, held: Costs, room: float, stages: int) -> None:
+    """Raise Infeasible `does-not-fit` where the fullest stage of those cuts for which it holds least is too full."""
+    starts = [0, *balance(held, stages), len(held) - 1]
+    sizes = [float(held[a, b]) for a, b in pairwise(starts)]
+    fullest = int(np.argmax(sizes))
+    if sizes[fullest] <= room:
+        return
+    first, last = starts[fullest] + 1, starts[fullest + 1]
+    over = in_gb(sizes[fullest] - room)
+    message = (
+        f"stage {fullest + 1} of {stages} of `{graph.name}`, layers {first} to {last} of {len(held) - 1}, needs "
+        f"{in_gb(sizes[fullest])} for weights and KV cache; beside activations `{chip.name}` has {in_gb(room)}"
     )
-
-
-def handed_over(graph: Graph, parts: Sequence[Segment], number: int, inside: bool) -> float:
-    """Bytes of the values that go from a device to the next stage, which begins with segment `number`: with its first
-    layer, or with a later one where the cut is `inside` of it."""
-    at = {n: i for i, s in enumerate(parts) for n in s.nodes}
-    made = dict(_made(graph, at))
-    used = dict(_used(graph, at))
-    crossing = {x for x, i in made.items() if i < number <= used.get(x, -1)}
-    if inside:
-        crossing -= {c.init for r in regions(graph.body) for c in r.carries if used.get(c.init) == number}
-        crossing |= {c.inner.name for c in _carries(graph, parts[number])}
-    return sum(graph.type_of(x).bytes for x in crossing)
-
-
-def _made(graph: Graph, at: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Values with the segment after which they are there."""
-    for node in graph.nodes.values():
-        yield from ((r.name, at[node.name]) for r in node.results)
-    made = {r.name: at[n.name] for n in graph.nodes.values() for r in n.results}
-    for region in reversed(list(regions(graph.body))):
-        for c in region.carries:
-            if c.yielded in made:
-                made[c.result.name] = made[c.yielded]
-                yield c.result.name, made[c.yielded]
-
-
-def _used(graph: Graph, at: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Values with the last segment that reads them."""
-    last: dict[str, int] = {}
-    for node in graph.nodes.values():
-        for arg in node.args:
-            last[arg] = max(at[node.name], last.get(arg, 0))
-    for region in reversed(list(regions(graph.body))):
-        for c in region.carries:
-            if c.inner.name in last:
-                last[c.init] = max(last[c.inner.name], last.get(c.init, 0))
-    yield from last.items()
-
-
-def _carries(graph: Graph, segment: Segment) -> list[Carry]:
-    read = {a for n in segment.nodes for a in graph.nodes[n].args}
-    return [c for r in regions(graph.body) for c in r.carries if c.inner.name in read]
-
-
-def _send_cycles(chip: Chip, size: float) -> int:
-    """Cycles of one message over the links."""
-    return ceil(exchange_time("send", 2, size, links_of(chip).fabric)[0] * chip.clock_hz)
+    raise Infeasible("does-not-fit", message, hint=f"{over} too much: more stages or devices, or narrower types")

@@ -15,7 +15,6 @@ from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
-from dfcompiler.schedule import Mapping as Mapped
 from dfcompiler.solution import Task
 
 
@@ -114,6 +113,7 @@ class Report:
     ops: tuple[OpReport, ...]
     interval_s: float = 0.0
     stages: tuple[StageReport, ...] = ()
+    layer_count: int = 0
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -131,6 +131,7 @@ def report(
     capacity: Capacity,
     limit: Roofline,
     seconds: Mapping[str, float],
+    layer_count: int,
 ) -> Report:
     """Gather the report of a mapped graph."""
     mapping, columns = mapping_of(graph), columns_of(graph)
@@ -143,14 +144,11 @@ def report(
     for op in ops:
         for level, moved in op.bytes.items():
             traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
-    if mapping.stages:
-        link = links_of(chip).part
-        traffic[link] = traffic.get(link, 0.0) + sum(s.send_bytes for s in mapping.stages)
     many = prod(n for _, n in graph.mesh)
     return Report(
         model=graph.name,
         chip=chip.name,
-        devices=many * max(1, len(mapping.stages)),
+        devices=many,
         step=step,
         dtype=dtype,
         tokens=tokens,
@@ -167,7 +165,7 @@ def report(
         compulsory_bytes=limit.compulsory_bytes,
         macs=limit.macs,
         capacity=capacity,
-        energy_j=many * (sum(op.energy_j * op.repeat for op in ops) + _sending_j(mapping, chip)),
+        energy_j=many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops),
         area_mm2=chip.area_mm2(),
         cost_usd=None,
         mapper=mapping.by,
@@ -175,16 +173,11 @@ def report(
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
         ops=ops,
         interval_s=mapping.interval * per_s,
+        layer_count=layer_count,
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
     )
-
-
-def _sending_j(mapping: Mapped, chip: Chip) -> float:
-    """Energy of what a device hands to the next stage."""
-    sent = sum(s.send_bytes for s in mapping.stages)
-    return sent * links_of(chip).pj_per_byte * 1e-12 if sent else 0.0
 
 
 def _layer(x: Layer, start: int, per_s: float) -> LayerReport:

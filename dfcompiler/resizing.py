@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from dfcompiler.devices import layouts, run_devices
 from dfcompiler.diagnostics import Diag
 from dfcompiler.execution import random_inputs, run_graph
-from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, seen_shapes
+from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, regions, seen_shapes
 from dfcompiler.meshes import own_result
 from dfcompiler.opshape import bind, extents, operand_axes
-from dfcompiler.verify import Mismatch, compare, shrink
+from dfcompiler.text import tree as t
+from dfcompiler.verify import Mismatch, compare, few, shrink
 
 
 def equivalent_on_devices(before: Graph, after: Graph, seed: int = 0, rtol: float = 1e-9) -> Mismatch | None:
@@ -34,7 +35,7 @@ def shrink_alike(before: Graph, after: Graph) -> tuple[Graph, Graph]:
     known = before.tensors
     lay = {name: axes for name, axes in layouts(after).items() if name in known}
     multiples = {(name, k): after.ways(axes) for name, spread in lay.items() for k, axes in enumerate(spread)}
-    small = shrink(before, multiples)
+    small = shrink(before, multiples, [few(r) for r in regions(after.body)])
     shapes = {
         name: tuple(n // after.ways(axes) for n, axes in zip(small.type_of(name).shape, spread, strict=True))
         for name, spread in lay.items()
@@ -69,8 +70,17 @@ class _Resizing:
             case Region():
                 carries = [replace(c, inner=self.like(c.inner, c.init)) for c in item.carries]
                 body = self.body(item.body)
+                between = tuple(map(self.node, item.between))
                 done = tuple(replace(c, result=self.like(c.result, c.yielded)) for c in carries)
-                return replace(item, count=min(item.count, 2), carries=done, body=body)
+                runs = few(item)
+                return replace(
+                    item,
+                    count=sum(runs),
+                    carries=done,
+                    body=body,
+                    runs=runs if item.runs else (),
+                    between=between,
+                )
 
     def known(self, x: Tensor) -> Tensor:
         self.tensors[x.name] = x
@@ -80,17 +90,30 @@ class _Resizing:
         return self.known(replace(x, type=self.tensors[other].type))
 
     def node(self, node: Node) -> Node:
-        attrs = tuple((name, self.attribute(node, name, value)) for name, value in node.attrs)
         over = dict(node.over)
+        places = self.places(node)
+        attrs = tuple((name, places.get(name) or self.attribute(node, name, value)) for name, value in node.attrs)
         shapes = seen_shapes(node.op, [self.tensors[a].type.shape for a in node.args], over, dict(self.source.mesh))
         shape = bind(node.op, tuple(map(len, shapes)))
         sizes = extents(shape, shapes, dict(attrs))
         results = []
         for r, o, p in zip(node.results, shape.results, node.op.results, strict=True):
-            within = r.type.within and sizes[o.within or ""] * self.source.ways(over.get(o.within or "", ()))
+            within = r.type.within and self.tensors[node.args[0]].type.within  # of what is only moved
+            if r.type.within and o.within:
+                within = sizes[o.within] * self.source.ways(over.get(o.within, ()))
             axes = operand_axes(own_result(o, p, over), sizes)
             results.append(self.known(replace(r, type=replace(r.type, shape=axes, within=within))))
         return replace(node, results=tuple(results), attrs=attrs)
+
+    def places(self, node: Node) -> dict[str, int]:
+        """Attributes that say how many places there are in all for an index tensor to point to."""
+        extents_ = {d.name: d.expr for d in node.op.body if isinstance(d, t.DimDef)}
+        found = {}
+        for p, arg in zip(node.op.params, node.args, strict=True):
+            what, within = extents_.get(p.type.within.name if p.type.within else ""), self.tensors[arg].type.within
+            if isinstance(what, t.Ref) and within is not None:
+                found[what.name] = within
+        return found
 
     def attribute(self, node: Node, name: str, value: AttrValue) -> AttrValue:
         """What became of an attribute of the node, or of that which it is a piece of."""

@@ -124,6 +124,14 @@ def _in_group(chance: Floats, mine: npt.NDArray[np.int64], picked: int) -> Float
 
 
 @lru_cache(maxsize=256)
+def reach(places: int, picked: int, groups: int, skew: float = 0.0) -> float:
+    """Chance that a row has a pick in a group of places, of so many groups: in the one that has most of the rows."""
+    chance = inclusion(places, picked, skew)
+    kinds = [np.arange(g, places, groups) for g in range(groups if skew or places % groups else 1)]
+    return max(float(1 - _in_group(chance, mine, picked)[0]) for mine in kinds)
+
+
+@lru_cache(maxsize=256)
 def max_load(places: int, rows: int, picked: int, groups: int, skew: float = 0.0) -> float:
     """Expected picks in the group that has most, of `groups` groups of places (all places: each by itself).
 

@@ -1,7 +1,9 @@
 """The mapping of a whole graph: one schedule per segment, repeated over layers, with its proof.
 
 A segment that stands for n layers is scheduled once. Its schedule starts again every `period` cycles, as
-dependences from layer to layer and shared resources allow, so n layers take `cycles + (n - 1) * period`.
+dependences from layer to layer and shared resources allow, so n layers take `cycles + (n - 1) * period`. On stages of
+devices that is so for the layers of each; what they hand on are segments too. A step passes through the stages in turn;
+steps may follow one another as soon as the slowest stage is free.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from dfcompiler.columns import UNITS, Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Graph, Place, regions
 from dfcompiler.solution import Solution, Task, shortest
-from dfcompiler.stages import Stage
 from dfcompiler.text.tree import Value
 
 
@@ -34,34 +35,56 @@ class Layer:
     @property
     def cycles(self) -> int:
         """Cycles of all repetitions."""
-        return self.solution.cycles + (self.segment.repeat - 1) * self.period
+        return sum(map(self.cycles_of, self.segment.on.values()))
 
     @property
     def bound(self) -> int:
         """Cycles that no schedule can beat whose layers follow one another (see `steady`)."""
-        return self.solution.bound + (self.segment.repeat - 1) * self.period_floor
+        return sum(self.solution.bound + (n - 1) * self.period_floor for n in self.segment.on.values())
+
+    def cycles_of(self, layers: int) -> int:
+        """Cycles of so many layers one after another on the same devices."""
+        return self.solution.cycles + (layers - 1) * self.period
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage of devices runs: pairs of a segment's number and how many of its layers. After `cycles` it sends
+    `send_bytes` to the next stage, which takes `send_cycles`."""
+
+    layers: tuple[tuple[int, int], ...]
+    cycles: int
+    send_cycles: int
+    send_bytes: float
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """What a mapper decided: a schedule for every segment, which run one after another, on the devices of several
-    stages where it has been cut."""
+    """What a mapper decided: a schedule for every segment, which run one after another."""
 
     by: str
     layers: tuple[Layer, ...]
-    stages: tuple[Stage, ...] = ()
 
     @property
     def cycles(self) -> int:
         """Cycles of the step."""
-        return sum(x.cycles for x in self.layers) + self.between
+        return sum(x.cycles for x in self.layers)
 
     @property
-    def between(self) -> int:
-        """Cycles that stages add: transfers, and layers that no longer overlap."""
-        if not self.stages:
-            return 0
-        return sum(x.cycles + x.send_cycles for x in self.stages) - sum(x.cycles for x in self.layers)
+    def stages(self) -> tuple[Stage, ...]:
+        """Every stage of devices, where there are several."""
+        count = 1 + max((s for x in self.layers for s in x.segment.on), default=0)
+        return tuple(map(self._stage, range(count))) if count > 1 else ()
+
+    def _stage(self, number: int) -> Stage:
+        mine = [(i, x, x.segment.on[number]) for i, x in enumerate(self.layers) if number in x.segment.on]
+        sent = [x.solution for _, x, _ in mine if x.segment.sends]
+        return Stage(
+            tuple((i, n) for i, x, n in mine if not x.segment.sends),
+            sum(x.cycles_of(n) for _, x, n in mine if not x.segment.sends),
+            sum(s.cycles for s in sent),
+            sum(t.column.tiling.level_bytes[t.column.unit] for s in sent for t in s.tasks),
+        )
 
     @property
     def interval(self) -> int:
@@ -71,7 +94,7 @@ class Mapping:
     @property
     def bound(self) -> int:
         """Cycles that no mapping can beat in the space of the mapper: these columns and cuts, layers in turn."""
-        return sum(x.bound for x in self.layers) + self.between
+        return sum(x.bound for x in self.layers)
 
     def starts(self) -> Iterator[tuple[int, Layer]]:
         """Every layer with the cycle at which it starts."""

@@ -12,7 +12,8 @@ from dfcompiler.fission import SIZE, pieces, rescaling
 from dfcompiler.fission import WHOLE as ALL
 from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Region, Tensor, TensorType, device_index
 from dfcompiler.opshape import OpShape, bind
-from dfcompiler.partition import Lay, Option, Partition, changed
+from dfcompiler.partition import WHOLE as SAME
+from dfcompiler.partition import Lay, Option, Partition
 from dfcompiler.scalars import attributes
 from dfcompiler.sharding import Combine, Split, split
 from dfcompiler.text import tree as t
@@ -85,23 +86,28 @@ class _Spreading:
     def brought(self, name: str, a: Lay, b: Lay, loc: Loc | None) -> str:
         """The name under which a tensor that lies as `a` lies as `b`."""
         if (name, b) not in self.now:
-            what = changed(a, b)
-            assert what is not None, (name, a, b)
-            source = self.now[name, a]
+            what, source = self.chosen.moves[name, a, b], self.now[name, a]
             if what == Exchange():
                 self.now[name, b] = source
             else:
-                kind = self.own(self.source.type_of(name), b)
-                self.now[name, b] = self.exchange(what, source, kind, self.layouts[name], loc)
+                kind, rows = self.own(self.source.type_of(name), b), (a.rows or b.rows if what.leads else "")
+                self.now[name, b] = self.exchange(what, source, kind, self.layouts[name], loc, rows)
         return self.now[name, b]
 
     def exchange(
-        self, what: Exchange, source: str, kind: TensorType, layout: Sequence[tuple[str, ...]], loc: Loc | None
+        self,
+        what: Exchange,
+        source: str,
+        kind: TensorType,
+        layout: Sequence[tuple[str, ...]],
+        loc: Loc | None,
+        rows: str = "",
     ) -> str:
-        op = exchange(what)
-        shape = bind(op, (len(kind.shape) + 1,))
+        """A node for an exchange of `source`, of all or of those `rows` that an index tensor deals out."""
+        op, ids = exchange(what), [self.source.type_of(rows)] if rows else []
+        shape = bind(op, (len(kind.shape) + 1, *(len(i.shape) for i in ids)))
         over: Over = {"p": (self.axis,), "q": (self.axis,)}
-        (x,), (y,) = shape.params, shape.results
+        x, (y,) = shape.params[0], shape.results
         for o, own_axis in ((x, what.join), (y, what.cut)):
             for k, d in enumerate(o.dims[1:]):
                 axes = (*layout[k], *((self.axis,) if k == own_axis else ()))
@@ -111,7 +117,9 @@ class _Spreading:
             del over["q"]
         made = Tensor(self.names.fresh(source), kind, "value", loc)
         self.types[made.name] = kind
-        self.items.append(Node(op, (source,), (made,), (), loc, tuple(over.items())))
+        args = (source, *([self.now[rows, SAME]] if rows else []))
+        attrs = tuple((a.name, i.within or 0) for a, i in zip(shape.attrs, ids, strict=True))  # places in all
+        self.items.append(Node(op, args, (made,), attrs, loc, tuple(over.items())))
         return made.name
 
     # ---- nodes

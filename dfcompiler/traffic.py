@@ -69,7 +69,7 @@ def slowest(ports: Sequence[Port], terms: Sequence[Term]) -> Floats:
     for port in ports:
         each = ((port.weigh(bits), elements) for bits, elements in (t.at(port.level) for t in terms))
         found.append(reduce(np.add, (weights * elements for weights, elements in each)))
-    return np.maximum.reduce(found)
+    return np.asarray(np.maximum.reduce(found))
 
 
 def ports(unit: Unit) -> tuple[Port, ...]:

@@ -140,20 +140,29 @@ def small(size: int) -> int:
     return size if size <= 4 else max(4, 2 * size.bit_length() - 4)
 
 
-def shrink(graph: Graph, multiples: Mapping[Axis, int] | None = None) -> Graph:
-    """The graph with small sizes that fit together, offers kept and places too; regions run twice.
+def few(region: Region) -> tuple[int, ...]:
+    """Enough layers of a region for a value to be carried, on each stage of devices that has some."""
+    return tuple(min(n, _LAYERS) for n in region.runs or (region.count,))
+
+
+def shrink(
+    graph: Graph, multiples: Mapping[Axis, int] | None = None, layers: Sequence[tuple[int, ...]] | None = None
+) -> Graph:
+    """The graph with small sizes that fit together, offers kept and places too; regions run a `few` times, or as often
+    as `layers` says of each in order.
 
     A size depends on the one it had, so the graphs before and after a pass shrink alike. Axes that an
     op calls by one index keep one size; `past` tokens and new ones still fit the cache; an extent that a
     `dim` divides stays a multiple; an attribute that gives an extent follows it. `multiples` are numbers that sizes
     of some axes are multiples of, such as the devices that share them.
     """
-    return _Shrink(graph, multiples or {}).graph()
+    return _Shrink(graph, multiples or {}, layers or [few(r) for r in regions(graph.body)]).graph()
 
 
 class _Shrink:
-    def __init__(self, source: Graph, multiples: Mapping[Axis, int]) -> None:
+    def __init__(self, source: Graph, multiples: Mapping[Axis, int], layers: Sequence[tuple[int, ...]]) -> None:
         self.source = source
+        self.layers = iter(layers)
         self.steps: dict[Axis, int] = {}  # by root
         self.parent: dict[Axis, Axis] = {}
         self.fixed: dict[Axis, int] = {}  # sizes by root: set once all axes are united
@@ -284,13 +293,24 @@ class _Shrink:
             case Tensor():
                 return self.tensor(item)
             case Node():
-                attrs = tuple((name, self.attribute(item, name, value)) for name, value in item.attrs)
-                return replace(item, results=tuple(map(self.tensor, item.results)), attrs=attrs)
+                return self.node(item)
             case Region():
                 carries = tuple(
                     replace(c, inner=self.tensor(c.inner), result=self.tensor(c.result)) for c in item.carries
                 )
-                return replace(item, count=min(item.count, _LAYERS), carries=carries, body=self.body(item.body))
+                runs = next(self.layers)
+                return replace(
+                    item,
+                    count=sum(runs),
+                    carries=carries,
+                    body=self.body(item.body),
+                    runs=runs if item.runs else (),
+                    between=tuple(map(self.node, item.between)),
+                )
+
+    def node(self, node: Node) -> Node:
+        attrs = tuple((name, self.attribute(node, name, value)) for name, value in node.attrs)
+        return replace(node, results=tuple(map(self.tensor, node.results)), attrs=attrs)
 
     def tensor(self, x: Tensor) -> Tensor:
         shape = tuple(self.size((x.name, axis)) for axis in range(len(x.type.shape)))

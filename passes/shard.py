@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
+from typing import Literal
 
-from dfcompiler.collectives import across
 from dfcompiler.devices import layouts
 from dfcompiler.diagnostics import Diag, first_span
 from dfcompiler.exchanges import links_of
 from dfcompiler.fabrics import Fabric
 from dfcompiler.facts import facts
 from dfcompiler.graph import Graph, Node, regions
-from dfcompiler.kin import Axis, Kin
-from dfcompiler.partition import Allowed, Partition, Rates, partition
+from dfcompiler.kin import Axis, Kin, dispatched, splittable
+from dfcompiler.partition import Allowed, Dealing, Partition, Rates, partition
 from dfcompiler.pipeline import Context, Pass
-from dfcompiler.sharding import Split, choice
+from dfcompiler.pipelining import into_stages
 from dfcompiler.spreading import spread
 from dfcompiler.text import tree as t
 
@@ -24,26 +23,30 @@ RATES = Rates(macs=494.7e12, memory=3.35e12, fabric=Fabric(450e9, 1e-6))  # late
 
 
 class Shard(Pass, name="shard"):
-    """Split a step over `dp * ep * tp` devices. `dp` splits the sequences. `ep` splits what tokens pick from, the
+    """Split a step over `pp * dp * ep * tp` devices. `dp` splits the sequences. `ep` splits what tokens pick from, the
     experts, and the tokens of all else. `tp` splits weights, heads and caches: which index of which op follows from
     what the op says, such that work and exchanges together take the least time. `sp`, which is 1 or `tp`, lets the
-    same devices split the new tokens too, between ops that split something else. `devices` checks the product."""
+    same devices split the new tokens too, between ops that split something else. `pp` makes stages of layers that take
+    alike long, as far as is known before mapping, and fit a chip where there is one. `devices` checks the product."""
 
     tp: int = 1
+    pp: int = 1
     ep: int = 1
+    ep_exchange: Literal["auto", "dispatch", "gather"] = "auto"
     sp: int = 1
     dp: int = 1
     devices: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("tp", "ep", "sp", "dp"):
+        for name in ("tp", "pp", "ep", "sp", "dp"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.sp not in (1, self.tp):
             raise ValueError(f"sp={self.sp}: new tokens are split over the devices of tp, so sp is 1 or {self.tp}")
-        if self.devices is not None and self.devices != self.dp * self.ep * self.tp:
-            made = f"dp={self.dp} x ep={self.ep} x tp={self.tp} = {self.dp * self.ep * self.tp}"
-            raise ValueError(f"{made} does not make {self.devices} devices")
+        ways = {"pp": self.pp, "dp": self.dp, "ep": self.ep, "tp": self.tp}
+        if self.devices not in (None, made := prod(ways.values())):
+            shown = " x ".join(f"{name}={n}" for name, n in ways.items())
+            raise ValueError(f"{shown} = {made} does not make {self.devices} devices")
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
         if graph.mesh:
@@ -55,6 +58,8 @@ class Shard(Pass, name="shard"):
             graph = self._experts(graph, rates)
         if self.tp > 1:
             graph = self._tensors(graph, rates)
+        if self.pp > 1:
+            graph = into_stages(graph, self.pp, rates, ctx.chip)
         self._tell(graph, ctx)
         return graph
 
@@ -78,7 +83,7 @@ class Shard(Pass, name="shard"):
             return kin.of(node, index) in kin.picked and (node, index) in found
 
         allowed = among(kin, kin.batch | kin.tokens)
-        return cut(graph, "ep", self.ep, rates, lambda n, i: allowed(n, i) or must(n, i), must)
+        return cut(graph, "ep", self.ep, rates, lambda n, i: allowed(n, i) or must(n, i), must, self.ep_exchange)
 
     def _tensors(self, graph: Graph, rates: Rates) -> Graph:
         """One axis of devices, or two: where heads are fewer than devices, each head has a group of them."""
@@ -159,33 +164,18 @@ def among(kin: Kin, families: frozenset[Axis]) -> Allowed:
     return lambda node, index: kin.of(node, index) in families
 
 
-def cut(graph: Graph, name: str, ways: int, rates: Rates, allowed: Allowed, required: Allowed) -> Graph:
+def cut(
+    graph: Graph, name: str, ways: int, rates: Rates, allowed: Allowed, required: Allowed, dealing: Dealing = "auto"
+) -> Graph:
     """The graph with one more axis of devices."""
-    chosen = partition(graph, ways, rates, allowed, required)
+    chosen = partition(graph, ways, rates, allowed, required, dealing)
     if chosen is None:
         raise Diag("bad-shard", f"{name}={ways}: what has to be split over devices does not fit together")
     return spread(graph, name, ways, chosen, layouts(graph))
 
 
-def splittable(graph: Graph, node: Node) -> Iterator[str]:
-    """Indices of a node that may be split over devices."""
-    shape = graph.shape(node)
-    for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
-        if index not in across(node.op) and isinstance(choice(shape, index), Split):
-            yield index
-
-
-def dispatched(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """Nodes with an index whose slices rows are dealt out to."""
-    for node in graph.nodes.values():
-        for index in splittable(graph, node):
-            answer = choice(graph.shape(node), index)
-            if isinstance(answer, Split) and answer.dispatch:
-                yield node, index
-
-
 def refused(option: str, ways: int, why: str, extents: object, loc: object) -> Diag:
-    """The error for a number of devices that does not divide what there is, with numbers that do."""
+    """The error for a number of devices that does not divide what there is, with some that do."""
     sizes = list(extents)  # type: ignore[call-overload]
     fits = [
         str(n)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -31,7 +30,6 @@ from dfcompiler.partition import Rates, partition
 from dfcompiler.pipeline import Context, parse_pipeline
 from dfcompiler.sharding import Split, choice, expected_rows, split
 from dfcompiler.spreading import spread
-from dfcompiler.stages import balance
 from dfcompiler.steps import Step, step
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
@@ -206,27 +204,6 @@ def test_elimination_finds_the_minimum(data: st.DataObject) -> None:
     every = [dict(zip(sizes, at, strict=True)) for at in itertools.product(*(range(n) for n in sizes.values()))]
     found, chosen = minimum(sizes, tables)
     assert found == min(map(total, every)) == total(chosen)
-
-
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.data())
-def test_stages_are_balanced(costs: list[int], data: st.DataObject) -> None:
-    n = len(costs)
-    stages = data.draw(st.integers(1, n))
-    extra = data.draw(st.lists(st.integers(0, 5), min_size=n, max_size=n))
-
-    def longest(cuts: Sequence[int]) -> int:
-        ends = [*cuts, n]
-        return max(sum(costs[a:b]) + (extra[b] if b < n else 0) for a, b in zip([0, *cuts], ends, strict=True))
-
-    found = balance(costs, stages, extra)
-    assert len(found) == stages - 1 and found == sorted(set(found)) and all(0 < c < n for c in found)
-    assert longest(found) == min(map(longest, itertools.combinations(range(1, n), stages - 1)))
-
-
-def test_more_stages_than_layers_is_refused() -> None:
-    with pytest.raises(Diag, match="do not make") as caught:
-        balance([1, 2], 3)
-    assert caught.value.code == "bad-stages"
 
 
 # ---- exchanges ---------------------------------------------------------------------------------

@@ -117,16 +117,19 @@ value = st.recursive(signed | texts | word, tuples, max_leaves=5)
 config = named(st.builds(t.Setting, free, value))
 gtype = st.builds(t.GType, word, tuples(count)) | st.builds(t.GType, word, tuples(count), count, st.booleans())
 results = st.lists(st.builds(t.GResult, free, gtype), min_size=1, max_size=3, unique_by=lambda r: r.name).map(tuple)
+gnode = st.builds(t.GNode, results, free, tuples(ref), config)
 gleaf = st.one_of(
     st.builds(t.GTensor, st.sampled_from(["weight", "state", "input"]), free, gtype),
-    st.builds(t.GNode, results, free, tuples(ref), config),
+    gnode,
     st.builds(t.GOffer, word, tuples(free, 1)),
     st.builds(t.GPlace, tuples(free, 1), free, config),
     st.builds(t.Outputs, tuples(free, 1)),
 )
 carries = named(st.builds(t.GCarry, free, free))
 gstmt = st.recursive(
-    gleaf, lambda s: st.builds(t.GRepeat, tuples(free), count, carries, tuples(s), tuples(free)), max_leaves=5
+    gleaf,
+    lambda s: st.builds(t.GRepeat, tuples(free), tuples(count), carries, tuples(s), tuples(free), tuples(gnode)),
+    max_leaves=5,
 )
 graph = st.builds(t.GraphDecl, texts, tuples(gstmt))
 

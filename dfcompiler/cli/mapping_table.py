@@ -68,7 +68,9 @@ def _latency(r: Json) -> Text:
         text.append(f", {digits(_share(r['tokens'], latency))} tokens/s", style="not bold")
     repeated = max(r["layers"], key=lambda x: x["repeat"], default=None)
     if repeated and repeated["repeat"] > 1:
-        text.append(f"; {repeated['repeat']} layers of {seconds(r['layer_latency_s'])}", style="not bold")
+        equal = repeated["repeat"] == r["layer_count"]  # else layers differ, or several run as one
+        each = f" of {seconds(r['layer_latency_s'])}" if equal else ""
+        text.append(f"; {r['layer_count']} layers{each}", style="not bold")
     return text
 
 

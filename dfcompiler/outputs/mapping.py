@@ -95,6 +95,8 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
     depends = {(numbers[u], numbers[v], tensor) for u, v, tensor in inside if numbers[u] != numbers[v]}
     return {
         "repeat": segment.repeat,
+        "stage": segment.stage,
+        "runs": list(segment.on.values()),
         "start": start,
         "cycles": solution.cycles,
         "period": layer.period,

@@ -320,15 +320,17 @@ class Builder:
         self,
         results: tuple[Token, ...] | None,
         keyword: Token,
-        count: Token,
+        runs: tuple[int, ...],
         carries: tuple[t.GCarry, ...],
         *rest: Any,
     ) -> t.GRepeat:
-        *body, yields = rest
+        *body, yields, between = rest
         self.unique("carried value", carries)
-        return t.GRepeat(
-            strings(results), self.integer(count), carries, tuple(body), strings(yields), span=self.span(keyword)
-        )
+        parts = strings(results), runs, carries, tuple(body), strings(yields), between or ()
+        return t.GRepeat(*parts, span=self.span(keyword))
+
+    def between(self, *nodes: t.GNode) -> tuple[t.GNode, ...]:
+        return nodes
 
     def carry(self, name: Token, init: Token) -> t.GCarry:
         return t.GCarry(str(name), str(init), span=self.span(name))

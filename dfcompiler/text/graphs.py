@@ -93,13 +93,15 @@ class GCarry:
 
 @dataclass(frozen=True)
 class GRepeat:
-    """`x9 = repeat 32 (x1 = x0) { ... yield x8 }`: results, carried values, body, yielded values."""
+    """`x9 = repeat 32 (x1 = x0) { ... yield x8 }`: results, carried values, body, yielded values. On stages of devices
+    `repeat 17, 15 (...) { ... } between { ... }`: how many are on each, and what hands the values on."""
 
     results: tuple[str, ...]
-    count: int
+    runs: tuple[int, ...]
     carries: tuple[GCarry, ...]
     body: tuple[GStmt, ...]
     yields: tuple[str, ...]
+    between: tuple[GNode, ...] = ()
     span: Span | None = place()
 
 

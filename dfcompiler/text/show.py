@@ -273,8 +273,9 @@ def _(s: t.GMesh) -> list[str]:
 def _(s: t.GRepeat) -> list[str]:
     results = f"{comma(s.results)} = " if s.results else ""
     carries = comma(f"{c.name} = {c.init}" for c in s.carries)
-    *rows, end = block(f"{results}repeat {s.count} ({carries})", s.body)
-    return [*rows, f"{INDENT}yield {comma(s.yields)}".rstrip(), end]
+    *rows, end = block(f"{results}repeat {comma(map(str, s.runs))} ({carries})", s.body)
+    last = block(f"{end} between", s.between) if s.between else [end]
+    return [*rows, f"{INDENT}yield {comma(s.yields)}".rstrip(), *last]
 
 
 @lines.register
