@@ -17,7 +17,7 @@ region inside that loop. Sums that are not kept across a reduced loop go out unf
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -40,6 +40,7 @@ class Keep:
     operand: str
     where: str
     since: int
+    kind: str = ""  # on the way in (`read`) or out (`write`); both where it is not said
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Tiles:
     pairs: Floats | None = None  # tiles with points per pass over both masked loops, where tiles may be empty
     fill: Floats | None = None  # how much of such a tile's columns is inside the mask's hull: its share of bytes
     elements: Mapping[str, Floats] = field(default_factory=dict)  # per operand, of one tile
+    live: Mapping[str, Floats] = field(default_factory=dict)  # steps of each masked loop in which there are points
     partly: tuple[tuple[Floats, Floats], ...] = ()  # how often a tile has so few rows, and its cycles; then `compute`,
     # `helper` are means
 
@@ -88,6 +90,11 @@ class Traffic:
         )
 
 
+def kept(o: NestOperand, keeps: Sequence[Keep]) -> Keep | None:
+    """Where an operand is kept, if it is."""
+    return next((k for k in keeps if k.operand == o.name and k.kind in ("", o.kind)), None)
+
+
 class Nest:
     """A problem on a unit: prices orders and residencies of given tilings."""
 
@@ -100,6 +107,8 @@ class Nest:
         if band and tiles.pairs is not None:
             live = [x for x in self.order if x in (band.col, band.row)]
             self.thick, self.thin = ("", *live, band.col)[:2] if len(live) < 2 else (live[0], live[1])
+            if self.thick in tiles.live:
+                self.trips[self.thick] = tiles.live[self.thick]
             self.trips[self.thin] = np.maximum(1.0, tiles.pairs / self.trips.get(self.thick, 1.0))
         again = [tiles.trips[x] > 1 for x in self.order]
         self.steady = all(bool(x.all()) for x in again)  # every loop repeats: what moves is the same for all tilings
@@ -162,23 +171,22 @@ class Nest:
         found, all_ways = np.zeros((6, *self.tiles.compute.shape)), np.ones_like(self.tiles.compute)
         for ways in self.tiles.ways.values():
             all_ways = all_ways * ways
-        kept = {k.operand: k for k in keeps}
         for o in self.problem.operands:
-            keep = kept.get(o.name)
+            keep = kept(o, keeps)
             if o.kind == "local":
                 continue
-            tile, spread = self._mean_elements(o, keep) / 8, self._spread(o)
-            near, far = self._copies(o, keep if keep and keep.where == INNER else None), self._copies(o, keep)
+            spread, within = self._spread(o), keep if keep and keep.where == INNER else None
+            near, far = (self._copies(o, k) * self._mean_elements(o, k) / 8 for k in (within, keep))
             for c, row, size, from_dram in self._transfers(o, keep):
-                one = self.counts[c] * size * tile
+                one = self.counts[c] * size
                 found[row] += one * all_ways * near
                 found[row + 2] += one * spread * near
                 found[row + 4] += one * spread * far * from_dram
             if o.kind == "write":
-                last = tile * o.bits * self._first_pass(o, self._held(o, keep))
-                found[INNER_OUT] += last * all_ways * near
-                found[ABOVE_WRITE] += last * spread * near
-                found[DRAM_WRITE] += last * spread * far
+                finished, once = (o.bits * self._first_pass(o, self._held(o, k)) for k in (within, keep))
+                found[INNER_OUT] += finished * all_ways * near
+                found[ABOVE_WRITE] += finished * spread * near
+                found[DRAM_WRITE] += once * spread * far
         return found
 
     def _transfers(
@@ -214,29 +222,42 @@ class Nest:
         return min((k for k in (keep, self._finished_once(o)) if k), key=lambda k: k.since, default=None)
 
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
-        """Elements of a tile on average over all that move, so that they add up to what really moves.
+        """Elements of a tile on average over all that move, so that they add up to what really moves, or to more: where
+        a mask leaves some of the tiles, those that it cuts count as whole ones in passes over some of them, and where
+        tiles share elements."""
+        band, held = self.problem.band if self.tiles.pairs is not None else None, self._held(o, keep)
+        masked = {band.row, band.col} if band else set()
+        if self._rows_apart(o, held) and self.tiles.fill is not None:
+            return self._over_tiles(o, masked) * self.tiles.fill
+        if self._passes_partly(o, held) or self.problem.proportional(o) < o.loops:
+            return self._over_tiles(o, masked | {*(band.others if band else ())})
+        whole = np.ones_like(self.tiles.compute)
+        for name in o.loops:
+            again = name == self.thin and self.thick and self.thick not in o.loops  # each of its steps has many passes
+            whole = whole * (self._live(name) if again else self.trips[name]) * self.tiles.ways[name]
+        return np.minimum(self.tiles.elements[o.name], o.total_bytes * 8 / o.bits / whole)
 
-        Exact but for tiles of which the mask leaves only some rows, and for look-ups and groups of indices (`k // 4`)
-        that tiles cut, which are taken as whole."""
-        elements, band, held = self.tiles.elements[o.name], self.problem.band, self._held(o, keep)
-        plain = self.problem.proportional(o.name)
-        apart, whole, edges = self._rows_apart(o, held), np.ones_like(elements), np.ones_like(elements)
-        partly = not apart and self._passes_partly(o, held)
-        masked = band is not None and self.tiles.pairs is not None
-        ends = {band.row, band.col, *(band.others if partly else ())} if band and masked else set()
+    def _over_tiles(self, o: NestOperand, whole: Set[str | None]) -> Floats:
+        """Elements of a tile on average over whole and ragged ones; along the loops of `whole` all are whole."""
+        size, plain, over = self.tiles.size, self.problem.proportional(o), np.ones_like(self.tiles.compute)
+        crooked: list[list[tuple[str, Floats, Floats]]] = []  # per loop, the tiles of each size: how many, how large
         for x in self.problem.loops:
-            if x.name not in o.loops:
+            if x.name not in o.loops or x.name in whole:
                 continue
-            over, alone = self.tiles.trips[x.name] * self.tiles.ways[x.name], x.name == self.thin and not self.thick
-            whole = whole * (self.trips[x.name] * self.tiles.ways[x.name] if alone else over)
-            if x.name not in ends:
-                tiles = x.size / self.tiles.size[x.name]
-                edges = edges * (tiles if x.name in plain else np.ceil(tiles)) / over
-        if apart and self.tiles.fill is not None:
-            return np.asarray(elements * edges * self.tiles.fill)
-        if partly or len(plain) < len(o.loops):
-            return np.asarray(elements * edges)
-        return np.minimum(elements, o.total_bytes * 8 / o.bits / whole)
+            tiles = x.size / size[x.name]
+            over = over * (tiles if x.name in plain else 1.0) / (self.tiles.trips[x.name] * self.tiles.ways[x.name])
+            if x.name not in plain:
+                rest = np.maximum(1.0, x.size % size[x.name])
+                crooked.append([(x.name, np.floor(tiles), size[x.name]), (x.name, np.ceil(tiles) - np.floor(tiles), rest)])
+        total = np.zeros_like(over)
+        for kinds in itertools.product(*crooked):
+            elements = self.problem.elements(o.name, {**size, **{name: long for name, _, long in kinds}}, o.kind)
+            total = total + elements * np.prod([many for _, many, _ in kinds], axis=0)
+        return np.asarray(total * over)
+
+    def _live(self, loop: str) -> Floats:
+        """Steps of a loop in which there are points."""
+        return self.tiles.live.get(loop, self.tiles.trips[loop])
 
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
@@ -252,6 +273,8 @@ class Nest:
         if self.problem.crowd and {self.problem.crowd.col, self.problem.crowd.row or ""} <= {*o.loops, ""}:
             return self.tiles.fill is not None
         if band is None or self.tiles.fill is None or band.col not in o.loops or self.thin != band.col:
+            return False
+        if o.kind == "write" or band.row in o.loops or self.problem.proportional(o) < o.loops:
             return False
         return not (held and self.thick in self.order[held.since :])
 
@@ -274,7 +297,7 @@ class Nest:
             return 1.0
         if self.thick not in self.order[keep.since :]:
             return 1.0
-        return self.tiles.trips[self.thin] / self.trips[self.thin]
+        return self._live(self.thin) / self.trips[self.thin]
 
     def _spread(self, o: NestOperand) -> Array:
         """Distinct copies over all instances that leave or reach the level above (one per reader without multicast)."""

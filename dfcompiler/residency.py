@@ -26,7 +26,7 @@ def ideal(nest: Nest) -> Traffic:
     for o in nest.problem.operands:
         spots = nest.idle_positions(o)
         if o.kind != "local":
-            total = total + nest.part(o, Keep(o.name, INNER, spots[0]) if spots else None, bound=True)
+            total = total + nest.part(o, Keep(o.name, INNER, spots[0], o.kind) if spots else None, bound=True)
     return total
 
 
@@ -36,7 +36,7 @@ def parts(nest: Nest, levels: Sequence[str]) -> Parts:
     found = []
     for o in nest.problem.operands:
         spots = nest.idle_positions(o) if o.kind != "local" else []
-        keeps = [*(Keep(o.name, w, p) for p in spots for w in levels), None]
+        keeps = [*(Keep(o.name, w, p, o.kind) for p in spots for w in levels), None]
         each = {k: nest.part(o, k) for k in keeps}
         beaten = {k for k in keeps for other in keeps if _moves_no_more(nest, other, k) and _fits_where(each, other, k)}
         found.append({k: t for k, t in each.items() if k not in beaten})

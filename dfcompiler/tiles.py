@@ -15,7 +15,7 @@ from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile
 from dfcompiler.nest import Nest, Tiles
-from dfcompiler.problem import NestLoop, Problem
+from dfcompiler.problem import Band, NestLoop, Problem
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,7 +116,8 @@ def tiles_of(
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
     count = len(next(iter(size.values()))) if size else 1
     pairs, full = _masked(problem, unit, size, ways, count)
-    tiles = Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs, full)
+    live = _live(problem, size, ways) if pairs is not None else {}
+    tiles = Tiles(size, ways, trips, np.zeros(count), np.zeros(count), pairs, full, live=live)
     elements = {o.name: _long(problem.elements(o.name, size), count) for o in problem.operands}
     if problem.crowd and pairs is not None:
         return replace(_partly(problem, problem.crowd, unit, helper, tiles), elements=elements)
@@ -172,6 +173,14 @@ def _masked(
         each, back = np.unique(row, return_inverse=True)
         seen = np.array([band.width(r) for r in each.tolist()])[back.ravel()] / split
     return pairs, np.divide(seen, pairs * col, out=np.zeros(count), where=pairs > 0)
+
+
+def _live(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Steps of each masked loop in which there are points."""
+    band = problem.band
+    if not isinstance(band, Band):
+        return {}
+    return {n: band.steps(n, size[n] * ways[n]) for n in (band.col, band.row) if n in size}
 
 
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
@@ -230,6 +239,7 @@ def select(tiles: Tiles, which: npt.NDArray[np.generic]) -> Tiles:
         None if tiles.pairs is None else pick(tiles.pairs),
         None if tiles.fill is None else pick(tiles.fill),
         {n: pick(a) for n, a in tiles.elements.items()},
+        {n: pick(a) for n, a in tiles.live.items()},
         tuple((pick(often), pick(cycles)) for often, cycles in tiles.partly),
     )
 

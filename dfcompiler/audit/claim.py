@@ -17,6 +17,7 @@ from dfcompiler.nest import (
     INNER_IN,
     INNER_OUT,
     Nest,
+    kept,
 )
 from dfcompiler.opshape import accesses, walk
 from dfcompiler.problem import NestOperand
@@ -42,10 +43,9 @@ def claim(mapped: Mapped, shares: Sequence[float]) -> Claim:
     p, unit = mapped.problem, mapped.unit
     size, ways = ({n: np.array([float(v)]) for n, v in d.items()} for d in (mapped.size, mapped.ways))
     nest = Nest(p, unit, tiles_of(p, unit, mapped.helper, size, ways), mapped.order)
-    kept = {k.operand: k for k in mapped.keeps}
     traffic = nest.nothing
     for o in p.operands:
-        traffic = traffic + nest.part(o, kept.get(o.name))
+        traffic = traffic + nest.part(o, kept(o, mapped.keeps))
     cycles = {s: float(c[0]) for s, c in zip(shares, nest.cycles(traffic, shares), strict=True)}
     parts = {o.name: _of(mapped, nest, [x for x in p.operands if x.name == o.name]) for o in p.operands}
     return Claim(cycles, _of(mapped, nest, p.operands), parts)
@@ -129,5 +129,6 @@ def _again(mapped: Mapped, o: NestOperand) -> list[int]:
 
 def _spills(mapped: Mapped, o: NestOperand) -> bool:
     """Whether unfinished sums leave the innermost memory."""
-    since = min((k.since for k in mapped.keeps if k.operand == o.name and k.where == INNER), default=len(mapped.order))
+    keep = kept(o, mapped.keeps)
+    since = keep.since if keep and keep.where == INNER else len(mapped.order)
     return bool(o.partial_bits) and any(i < since for i in _again(mapped, o))
