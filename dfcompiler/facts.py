@@ -125,6 +125,11 @@ class Facts:
         """Indices that some statement sums over."""
         return frozenset(i for s in self.shape.body for i in s.over)
 
+    @property
+    def built(self) -> frozenset[str]:
+        """Indices whose tiles go on with what earlier ones made: sums and states."""
+        return self.reduced | self.sequential
+
     @cached_property
     def pointwise(self) -> bool:
         """Whether nothing is summed or scanned, so that every element is made of a fixed number of others."""
@@ -278,7 +283,7 @@ class Facts:
         """Elements of an operand that a tile touches, or no fewer; `tile` gives the extent of every index as arrays.
 
         Distinct patterns add up (the two halves of a rotary embedding), capped by the whole tensor. With `kind` only
-        what is read, or written. An attribute of `alike` has one value; others shift what each of their indices touches.
+        what is read, or written. Attributes of `alike` have one value; others shift what each of their indices touches.
         """
         whole: Array = prod(axes, start=1.0)
         subs = dict.fromkeys(p.subs for p in self.accessed(operand, kind))

@@ -240,15 +240,15 @@ class Nest:
     def _over_tiles(self, o: NestOperand, whole: Set[str | None]) -> Floats:
         """Elements of a tile on average over whole and ragged ones; along the loops of `whole` all are whole."""
         size, plain, over = self.tiles.size, self.problem.proportional(o), np.ones_like(self.tiles.compute)
-        crooked: list[list[tuple[str, Floats, Floats]]] = []  # per loop, the tiles of each size: how many, how large
+        crooked: list[list[tuple[str, Floats, Floats]]] = []  # per loop, whole tiles and a ragged one: how many, how large
         for x in self.problem.loops:
             if x.name not in o.loops or x.name in whole:
                 continue
             tiles = x.size / size[x.name]
             over = over * (tiles if x.name in plain else 1.0) / (self.tiles.trips[x.name] * self.tiles.ways[x.name])
             if x.name not in plain:
-                rest = np.maximum(1.0, x.size % size[x.name])
-                crooked.append([(x.name, np.floor(tiles), size[x.name]), (x.name, np.ceil(tiles) - np.floor(tiles), rest)])
+                many, rest = np.floor(tiles), np.maximum(1.0, x.size % size[x.name])
+                crooked.append([(x.name, many, size[x.name]), (x.name, np.ceil(tiles) - many, rest)])
         total = np.zeros_like(over)
         for kinds in itertools.product(*crooked):
             elements = self.problem.elements(o.name, {**size, **{name: long for name, _, long in kinds}}, o.kind)

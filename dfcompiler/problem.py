@@ -126,8 +126,8 @@ class Problem:
         return {i: self.extent(i, tile) for i in self.group.sizes}
 
     def elements(self, operand: str, tile: Mapping[str, Array], kind: str = "") -> Array:
-        """Elements of an operand that a tile touches, or with `kind` reads or writes; a local's are those of its defining
-        statement."""
+        """Elements of an operand that a tile touches, or with `kind` reads or writes; a local's are those of the
+        statement that makes it."""
         extents = self.extents(tile)
         if operand in self.group.types:
             shape = self.group.types[operand].shape
@@ -276,14 +276,21 @@ def problem(group: Group, dtypes: DtypeMap) -> Problem:
     known = facts(group.shape)
     mask = Mask(group.shape, group.sizes, attributes(group.shape, group.sizes, group.attrs))
     loops = tuple(
-        NestLoop(x.name, x.indices, size, bool(set(x.indices) & (known.reduced | known.sequential)))
+        NestLoop(x.name, x.indices, _points(known, mask, x.indices), bool(set(x.indices) & known.built))
         for x in known.loops
-        if (size := prod(group.sizes[i] for i in x.indices)) > 1
+        if prod(group.sizes[i] for i in x.indices) > 1
     )
     a_bits, b_bits = _widths(group, known, dtypes)
     acc = int(bits(dtypes.accumulate))
     operands = (*_outer(group, known, mask, loops, acc), *_locals(group, known, loops, acc, dtypes))
     return Problem(group, known, loops, operands, mask, a_bits, b_bits, acc)
+
+
+def _points(known: Facts, mask: Mask, indices: tuple[str, ...]) -> int:
+    """Points of a loop, up to the last one that exists for some statement."""
+    if len(indices) > 1 or not known.masked(indices[0]):
+        return prod(mask.sizes[i] for i in indices)
+    return max(mask.end(s.indices, indices[0]) for s in known.shape.body if indices[0] in s.indices)
 
 
 def _skewed(group: Group) -> OpShape:
