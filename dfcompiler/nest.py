@@ -71,7 +71,8 @@ class Traffic:
 
     `moved[row, class, tiling]` are bytes of one step; class 0 is the first step. `last` (one instance) and
     `last_all` (all) are the bytes of the last store. `room` bytes are occupied in one instance's memory,
-    `room_above` in the memory above. Traffic of several operands adds up.
+    `room_above` in the memory above. `late` is what moves in steps that no class tells: cycles of one such move, and
+    `late_all` of all of them. Traffic of several operands adds up.
     """
 
     moved: Floats
@@ -79,6 +80,8 @@ class Traffic:
     last_all: Floats
     room: Floats
     room_above: Floats
+    late: Array = 0.0
+    late_all: Array = 0.0
 
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(
@@ -87,6 +90,8 @@ class Traffic:
             self.last_all + other.last_all,
             self.room + other.room,
             self.room_above + other.room_above,
+            self.late + other.late,
+            self.late_all + other.late_all,
         )
 
 
@@ -164,7 +169,53 @@ class Nest:
                 moved[row + 4, c] += size * tile * spread * from_dram
         last = tile * o.bits if o.kind == "write" else none
         region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
-        return Traffic(moved, last, last * spread, room, region)
+        late: tuple[Array, Array] = 0.0, 0.0
+        if not bound and self._strays(o, self._held(o, keep)):
+            more = self._first_pass(o, self._held(o, keep))
+            late = self._late(moved[DRAM_READ:] if beyond and not self._held(o, within) else moved, more)
+        if not bound and self._staggered and self.order[-1] not in o.loops:
+            apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._staggered])
+            late = tuple(a + b for a, b in zip(late, self._late(moved, 1.0, apart), strict=True))
+        return Traffic(moved, last, last * spread, room, region, *late)
+
+    @cached_property
+    def _staggered(self) -> list[str]:
+        """Masked loops that are split over instances, which then come to their first points in different steps."""
+        found = [x for x in (self.thick, self.thin) if x and np.any(self.tiles.ways[x] > 1)]
+        return found if self.order and self.tiles.pairs is not None and not self.problem.crowd else []
+
+    def _strays(self, o: NestOperand, held: Keep | None) -> bool:
+        """Whether no class tells in which steps an operand moves that is held across loops: the passes of a masked loop
+        bring in different tiles, and results leave in the last pass, which is like the first unless others are held."""
+        if held is None or np.ndim(self._first_pass(o, held)):
+            return held is not None
+        if o.kind != "write":
+            return False
+        over = {p for p in self.idle_positions(o) if p >= held.since}
+        others = [x for x in self.problem.operands if x.kind == "read" or (x.kind == "write" and x.partial_bits)]
+        return any(over & set(self.idle_positions(x)) for x in others if x != o)
+
+    def _late(self, moved: Floats, more: Array, where: npt.NDArray[np.bool_] | bool = True) -> tuple[Floats, Floats]:
+        """Cycles of one move, which is `more` times in each of a pass, and of all moves but what the first step loads, on
+        the way that takes longest; they are taken out of `moved`."""
+        rates, one = np.array(self._rates)[-len(moved) :, None], np.where(where, moved.max(1) / more, 0.0)
+        every = np.where(where, (self.counts * moved).sum(1) - one * (moved[:, 0] > 0), 0.0)
+        moved[:, 0] = np.where(where, np.minimum(moved[:, 0], one), moved[:, 0])
+        moved[:, 1:] *= np.where(where, 0.0, 1.0)
+        return (one / rates).max(0), (every / rates).max(0)
+
+    @cached_property
+    def _rates(self) -> tuple[float, ...]:
+        """Bytes per cycle of every row of moved bytes; between two memories only there is none above."""
+        local, top, far = self.unit.levels[-1], self.unit.levels[1], len(self.unit.levels) > 2
+        return (
+            local.fill_bytes_per_cycle,
+            local.drain_bytes_per_cycle,
+            local.source_bytes_per_cycle if far else np.inf,
+            local.sink_bytes_per_cycle if far else np.inf,
+            min(top.source_bytes_per_cycle, top.fill_bytes_per_cycle * top.instances),
+            min(top.sink_bytes_per_cycle, top.drain_bytes_per_cycle * top.instances),
+        )
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
         """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
@@ -378,8 +429,19 @@ class Nest:
         for share in shares:
             move = np.maximum(near, dram) / share
             steps = sum((self.counts[1:] * np.maximum(move[1:], c) * often).sum(0) for often, c in kinds)
+            if np.any(traffic.late):
+                steps = steps + self._beside(traffic, np.where(self.counts[1:] > 0, move[1:], 0.0).max(0), share)
             found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram) / share))
         return found
+
+    def _beside(self, traffic: Traffic, most: Floats, share: float) -> Floats:
+        """Cycles by which late moves make steps longer, at the most: each beside the most that moves in any step.
+
+        What a move adds to a step is convex in it, so that some that fall together add no more than all together do.
+        """
+        late, least = traffic.late / share, np.minimum.reduce([c for _, c in self.tiles.partly] or [self.tiles.compute])
+        longer = np.maximum(most + late, least) - np.maximum(most, least)
+        return np.asarray(longer * np.divide(traffic.late_all, traffic.late, out=np.zeros_like(most), where=late > 0))
 
 
 def _port(read: Floats, write: Floats, below: Level, above: Level) -> Floats:
