@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Level, Unit
-from dfcompiler.problem import NestOperand, Problem
+from dfcompiler.problem import Band, NestOperand, Problem
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,8 +71,8 @@ class Traffic:
 
     `moved[row, class, tiling]` are bytes of one step; class 0 is the first step. `last` (one instance) and
     `last_all` (all) are the bytes of the last store. `room` bytes are occupied in one instance's memory,
-    `room_above` in the memory above. `late` is what moves in steps that no class tells: cycles of one such move, and
-    `late_all` of all of them. Traffic of several operands adds up.
+    `room_above` in the memory above. `late[class, tiling]` are cycles of one move in some steps of a class only, those of
+    class 0 in steps of any class, and `late_all` of all such moves. Traffic of several operands adds up.
     """
 
     moved: Floats
@@ -169,40 +169,94 @@ class Nest:
                 moved[row + 4, c] += size * tile * spread * from_dram
         last = tile * o.bits if o.kind == "write" else none
         region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
-        late: tuple[Array, Array] = 0.0, 0.0
-        if not bound and self._strays(o, self._held(o, keep)):
-            more = self._first_pass(o, self._held(o, keep))
-            late = self._late(moved[DRAM_READ:] if beyond and not self._held(o, within) else moved, more)
-        if not bound and self._staggered and self.order[-1] not in o.loops:
-            apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._staggered])
-            late = tuple(a + b for a, b in zip(late, self._late(moved, 1.0, apart), strict=True))
+        late: tuple[Array, Array] = (0.0, 0.0) if bound else self._taken_out(o, keep, moved)
         return Traffic(moved, last, last * spread, room, region, *late)
+
+    def _taken_out(self, o: NestOperand, keep: Keep | None, moved: Floats) -> tuple[Array, Array]:
+        """What of an operand's moves is late, taken out of `moved`: under a mask, tiles that are held, which the passes
+        bring in one by one, and those of split loops whose instances come to their first points in different steps;
+        and held results, which leave in the last pass, where that is not like the first."""
+        held, within = self._held(o, keep), self._held(o, keep if keep and keep.where == INNER else None)
+        more, late = self._first_pass(o, held), (0.0, 0.0)
+        if held and np.ndim(more):
+            late = self._late(o, moved if within else moved[DRAM_READ:], more)
+        elif held and o.kind == "write" and self._unlike(o, held):
+            late = self._in_last_pass(o, held, moved if within else moved[DRAM_READ:])
+        if self._staggered and (held or self.order[-1] not in o.loops):
+            apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._staggered])
+            late = tuple(a + b for a, b in zip(late, self._late(o, moved, 1.0, apart), strict=True))
+        return late
+
+    @cached_property
+    def _flush(self) -> bool:
+        """Whether the tiles of the inner masked loop begin in one place, so that only steps to a further one bring in new
+        ones."""
+        band = self.problem.band
+        split = any(
+            o.kind == "write" and self.thin in o.loops and self.thick not in o.loops for o in self.problem.operands
+        )
+        return isinstance(band, Band) and bool(self.thin) and band.flush(self.thin) and not split
 
     @cached_property
     def _staggered(self) -> list[str]:
         """Masked loops that are split over instances, which then come to their first points in different steps."""
-        found = [x for x in (self.thick, self.thin) if x and np.any(self.tiles.ways[x] > 1)]
-        return found if self.order and self.tiles.pairs is not None and not self.problem.crowd else []
+        return [] if self._flush or not self.order else self._split
 
-    def _strays(self, o: NestOperand, held: Keep | None) -> bool:
-        """Whether no class tells in which steps an operand moves that is held across loops: the passes of a masked loop
-        bring in different tiles, and results leave in the last pass, which is like the first unless others are held."""
-        if held is None or np.ndim(self._first_pass(o, held)):
-            return held is not None
-        if o.kind != "write":
-            return False
+    @cached_property
+    def _split(self) -> list[str]:
+        """Masked loops that are split over instances."""
+        band = self.problem.band if self.tiles.pairs is not None and not self.problem.crowd else None
+        return [x for x in (band.row, band.col) if x and np.any(self.tiles.ways[x] > 1)] if band else []
+
+    @cached_property
+    def _strays(self) -> Floats:
+        """1 for the classes of steps in which what is late in no class of its own may move."""
+        thin = self.order.index(self.thin) if self._flush and self.thin in self.order else None
+        return np.array([[float(any(c) if thin is None else c[thin])] for c in self.classes])
+
+    def _unlike(self, o: NestOperand, held: Keep) -> bool:
+        """Whether other operands may move less, or more, in the last pass over a held result than in the first."""
         over = {p for p in self.idle_positions(o) if p >= held.since}
-        others = [x for x in self.problem.operands if x.kind == "read" or (x.kind == "write" and x.partial_bits)]
-        return any(over & set(self.idle_positions(x)) for x in others if x != o)
+        others = [x for x in self.problem.operands if x != o and (x.kind == "read" or x.partial_bits)]
+        return any(over & set(self.idle_positions(x)) for x in others)
 
-    def _late(self, moved: Floats, more: Array, where: npt.NDArray[np.bool_] | bool = True) -> tuple[Floats, Floats]:
-        """Cycles of one move, which is `more` times in each of a pass, and of all moves but what the first step loads, on
-        the way that takes longest; they are taken out of `moved`."""
-        rates, one = np.array(self._rates)[-len(moved) :, None], np.where(where, moved.max(1) / more, 0.0)
-        every = np.where(where, (self.counts * moved).sum(1) - one * (moved[:, 0] > 0), 0.0)
-        moved[:, 0] = np.where(where, np.minimum(moved[:, 0], one), moved[:, 0])
-        moved[:, 1:] *= np.where(where, 0.0, 1.0)
-        return (one / rates).max(0), (every / rates).max(0)
+    def _in_last_pass(self, o: NestOperand, held: Keep, moved: Floats) -> tuple[Floats, Floats]:
+        """Moves that are charged in first passes as late ones in the classes of the last, which under a mask may be the
+        first as well."""
+        masked = {self.thick, self.thin}
+        rates = np.array(self._rates)[-len(moved) :, None]
+        one, every = np.zeros((2, *self.counts.shape))
+        for c, moving in enumerate(self.classes):
+            last = max((p for p in range(self.depth) if moving[p]), default=0)
+            other = tuple(
+                int(x or (held.since <= p < last and self.order[p] not in o.loops)) for p, x in enumerate(moving)
+            )
+            if other != moving:
+                at, cycles = self.classes.index(other), (moved[:, c] / rates).max(0)
+                one[at], every[at] = np.maximum(one[at], cycles), every[at] + self.counts[c] * cycles
+                if not masked & {self.order[p] for p, x in enumerate(other) if x != moving[p]}:
+                    moved[:, c] = 0.0
+        return one, every
+
+    def _late(
+        self, o: NestOperand, moved: Floats, more: Array, where: npt.NDArray[np.bool_] | bool = True
+    ) -> tuple[Floats, Floats]:
+        """Moves that are charged in first passes, each `more` times, as late ones in no class of their own, but for those
+        of the first step, and of each first step where only these are sure. Instances may all do so at other times."""
+        rates, one = np.array(self._rates)[-len(moved) :, None], moved.max(1) / more
+        left = np.minimum(moved, one[:, None]) * (1 - self._strays)
+        last = one * (more - 1.0) if np.all(moved[:, 0] == 0) else 0.0  # of results: the last store counts by itself
+        times: Array = 1.0
+        for x in self._split:
+            times = times * (self.tiles.ways[x] if x in o.loops or not self.unit.levels[-1].multicast else 1.0)
+        again = 0.0 if self._flush else one * (times - 1.0)
+        size, every = np.zeros((2, *self.counts.shape))
+        size[0] = np.where(where, (one / rates).max(0), 0.0)
+        every[0] = np.where(
+            where, ((((self.counts * (moved - left)).sum(1) + last) * times + again) / rates).max(0), 0.0
+        )
+        moved[:] = np.where(where, left, moved)
+        return size, every
 
     @cached_property
     def _rates(self) -> tuple[float, ...]:
@@ -291,7 +345,9 @@ class Nest:
     def _over_tiles(self, o: NestOperand, whole: Set[str | None]) -> Floats:
         """Elements of a tile on average over whole and ragged ones; along the loops of `whole` all are whole."""
         size, plain, over = self.tiles.size, self.problem.proportional(o), np.ones_like(self.tiles.compute)
-        crooked: list[list[tuple[str, Floats, Floats]]] = []  # per loop, whole tiles and a ragged one: how many, how large
+        crooked: list[
+            list[tuple[str, Floats, Floats]]
+        ] = []  # per loop, whole tiles and a ragged one: how many, how large
         for x in self.problem.loops:
             if x.name not in o.loops or x.name in whole:
                 continue
@@ -430,18 +486,22 @@ class Nest:
             move = np.maximum(near, dram) / share
             steps = sum((self.counts[1:] * np.maximum(move[1:], c) * often).sum(0) for often, c in kinds)
             if np.any(traffic.late):
-                steps = steps + self._beside(traffic, np.where(self.counts[1:] > 0, move[1:], 0.0).max(0), share)
+                steps = steps + self._beside(traffic, move, share)
             found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram) / share))
         return found
 
-    def _beside(self, traffic: Traffic, most: Floats, share: float) -> Floats:
-        """Cycles by which late moves make steps longer, at the most: each beside the most that moves in any step.
+    def _beside(self, traffic: Traffic, move: Floats, share: float) -> Floats:
+        """Cycles by which late moves make steps longer, at the most.
 
         What a move adds to a step is convex in it, so that some that fall together add no more than all together do.
         """
         late, least = traffic.late / share, np.minimum.reduce([c for _, c in self.tiles.partly] or [self.tiles.compute])
-        longer = np.maximum(most + late, least) - np.maximum(most, least)
-        return np.asarray(longer * np.divide(traffic.late_all, traffic.late, out=np.zeros_like(most), where=late > 0))
+        beside = move.copy()
+        beside[0] = (move * self._strays * (self.counts > 0)).max(0)
+        longer = np.maximum(beside + late, least) - np.maximum(beside, least)
+        return np.asarray(
+            (longer * np.divide(traffic.late_all, traffic.late, out=np.zeros_like(move), where=late > 0)).sum(0)
+        )
 
 
 def _port(read: Floats, write: Floats, below: Level, above: Level) -> Floats:

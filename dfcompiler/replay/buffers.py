@@ -130,9 +130,7 @@ class Reads:
         self.values = {k: v for k, v in self.values.items() if k == key}
 
 
-def _stays(
-    visits: Sequence[tuple[int, Key, list[Key]]], walk: Walk, keep: Keep | None
-) -> dict[int, Sequence[Key]]:
+def _stays(visits: Sequence[tuple[int, Key, list[Key]]], walk: Walk, keep: Keep | None) -> dict[int, Sequence[Key]]:
     """For every step the tiles for which a tile of an operand is brought in: those of all steps until it makes room for
     another one, or where it is kept, until what is kept leaves."""
     runs = itertools.accumulate((key != last for (_, last, _), (_, key, _) in itertools.pairwise(visits)), initial=0)
