@@ -125,11 +125,6 @@ class Facts:
         """Indices that some statement sums over."""
         return frozenset(i for s in self.shape.body for i in s.over)
 
-    @property
-    def built(self) -> frozenset[str]:
-        """Indices whose tiles go on with what earlier ones made: sums and states."""
-        return self.reduced | self.sequential
-
     @cached_property
     def pointwise(self) -> bool:
         """Whether nothing is summed or scanned, so that every element is made of a fixed number of others."""
@@ -280,8 +275,7 @@ class Facts:
         kind: str = "",
         alike: Collection[str] = (),
     ) -> Array:
-        """Elements of an operand that a tile touches, or no fewer; `tile` gives the extent of every index as arrays.
-
+        """Elements of an operand that a tile touches, at the most; `tile` gives the extent of every index as arrays.
         Distinct patterns add up (the two halves of a rotary embedding), capped by the whole tensor. With `kind` only
         what is read, or written. Attributes of `alike` have one value; others shift what each of their indices touches.
         """

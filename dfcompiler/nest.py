@@ -26,7 +26,8 @@ import numpy.typing as npt
 
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Level, Unit
-from dfcompiler.problem import Band, NestOperand, Problem
+from dfcompiler.late import Late
+from dfcompiler.problem import NestOperand, Problem
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,8 +57,9 @@ class Tiles:
     fill: Floats | None = None  # how much of such a tile's columns is inside the mask's hull: its share of bytes
     elements: Mapping[str, Floats] = field(default_factory=dict)  # per operand, of one tile
     live: Mapping[str, Floats] = field(default_factory=dict)  # steps of each masked loop in which there are points
-    partly: tuple[tuple[Floats, Floats], ...] = ()  # how often a tile has so few rows, and its cycles; then `compute`,
-    # `helper` are means
+    partly: tuple[
+        tuple[Floats, Floats], ...
+    ] = ()  # how often a tile has so few rows, its cycles; those above are means
 
 
 # Rows of moved bytes: into and out of one instance's memory, read from and written to the level above by all
@@ -71,8 +73,8 @@ class Traffic:
 
     `moved[row, class, tiling]` are bytes of one step; class 0 is the first step. `last` (one instance) and
     `last_all` (all) are the bytes of the last store. `room` bytes are occupied in one instance's memory,
-    `room_above` in the memory above. `late[class, tiling]` are cycles of one move in some steps of a class only, those of
-    class 0 in steps of any class, and `late_all` of all such moves. Traffic of several operands adds up.
+    `room_above` in the memory above. `late[class, tiling]` are cycles of one late move (see `Late`), `late_all` those
+    of all. Traffic of several operands adds up.
     """
 
     moved: Floats
@@ -120,7 +122,7 @@ class Nest:
         self.multi = [x.astype(np.float64) for x in again]
         self.classes = list(itertools.product((0, 1), repeat=self.depth))
         self.counts = np.stack([self._count(c) for c in self.classes])
-        self._moves_of: dict[tuple[str, str, int | None], Floats] = {}
+        self.late = Late(self)
 
     def _count(self, moved: tuple[int, ...]) -> Floats:
         total = np.ones_like(self.tiles.compute)
@@ -157,10 +159,10 @@ class Nest:
         spread, tile = self._spread(o), self.tiles.elements[o.name] / 8
         transfers = list(self._transfers(o, keep, widest=True, bound=bound))
         if self.steady and all(isinstance(x, float) for _, _, size, fresh in transfers for x in (size, fresh)):
-            near, far = np.zeros((2, len(self.classes), 1)), np.zeros((2, len(self.classes), 1))
+            one, dram = np.zeros((2, 2, len(self.classes), 1))
             for c, row, size, from_dram in transfers:
-                near[row, c], far[row, c] = size, size * from_dram
-            moved = np.concatenate([near * tile, near * (tile * spread), far * (tile * spread)])
+                one[row, c], dram[row, c] = size, size * from_dram
+            moved = np.concatenate([one * tile, one * (tile * spread), dram * (tile * spread)])
         else:
             moved = np.zeros((6, *self.counts.shape))
             for c, row, size, from_dram in transfers:
@@ -169,117 +171,19 @@ class Nest:
                 moved[row + 4, c] += size * tile * spread * from_dram
         last = tile * o.bits if o.kind == "write" else none
         region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
-        late: tuple[Array, Array] = (0.0, 0.0) if bound else self._taken_out(o, keep, moved)
+        if bound:
+            return Traffic(moved, last, last * spread, room, region)
+        held, near = self._held(o, keep), self._held(o, within)
+        late = self.late.taken_out(o, held, moved, near is None, self._first_pass(o, held))
         return Traffic(moved, last, last * spread, room, region, *late)
-
-    def _taken_out(self, o: NestOperand, keep: Keep | None, moved: Floats) -> tuple[Array, Array]:
-        """What of an operand's moves is late, taken out of `moved`: under a mask, tiles that are held, which the passes
-        bring in one by one, and those of split loops whose instances come to their first points in different steps;
-        and held results, which leave in the last pass, where that is not like the first."""
-        held, within = self._held(o, keep), self._held(o, keep if keep and keep.where == INNER else None)
-        more, late = self._first_pass(o, held), (0.0, 0.0)
-        if held and np.ndim(more):
-            late = self._late(o, moved if within else moved[DRAM_READ:], more)
-        elif held and o.kind == "write" and self._unlike(o, held):
-            late = self._in_last_pass(o, held, moved if within else moved[DRAM_READ:])
-        if self._staggered and (held or self.order[-1] not in o.loops):
-            apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._staggered])
-            late = tuple(a + b for a, b in zip(late, self._late(o, moved, 1.0, apart), strict=True))
-        return late
-
-    @cached_property
-    def _flush(self) -> bool:
-        """Whether the tiles of the inner masked loop begin in one place, so that only steps to a further one bring in new
-        ones."""
-        band = self.problem.band
-        split = any(
-            o.kind == "write" and self.thin in o.loops and self.thick not in o.loops for o in self.problem.operands
-        )
-        return isinstance(band, Band) and bool(self.thin) and band.flush(self.thin) and not split
-
-    @cached_property
-    def _staggered(self) -> list[str]:
-        """Masked loops that are split over instances, which then come to their first points in different steps."""
-        return [] if self._flush or not self.order else self._split
-
-    @cached_property
-    def _split(self) -> list[str]:
-        """Masked loops that are split over instances."""
-        band = self.problem.band if self.tiles.pairs is not None and not self.problem.crowd else None
-        return [x for x in (band.row, band.col) if x and np.any(self.tiles.ways[x] > 1)] if band else []
-
-    @cached_property
-    def _strays(self) -> Floats:
-        """1 for the classes of steps in which what is late in no class of its own may move."""
-        thin = self.order.index(self.thin) if self._flush and self.thin in self.order else None
-        return np.array([[float(any(c) if thin is None else c[thin])] for c in self.classes])
-
-    def _unlike(self, o: NestOperand, held: Keep) -> bool:
-        """Whether other operands may move less, or more, in the last pass over a held result than in the first."""
-        over = {p for p in self.idle_positions(o) if p >= held.since}
-        others = [x for x in self.problem.operands if x != o and (x.kind == "read" or x.partial_bits)]
-        return any(over & set(self.idle_positions(x)) for x in others)
-
-    def _in_last_pass(self, o: NestOperand, held: Keep, moved: Floats) -> tuple[Floats, Floats]:
-        """Moves that are charged in first passes as late ones in the classes of the last, which under a mask may be the
-        first as well."""
-        masked = {self.thick, self.thin}
-        rates = np.array(self._rates)[-len(moved) :, None]
-        one, every = np.zeros((2, *self.counts.shape))
-        for c, moving in enumerate(self.classes):
-            last = max((p for p in range(self.depth) if moving[p]), default=0)
-            other = tuple(
-                int(x or (held.since <= p < last and self.order[p] not in o.loops)) for p, x in enumerate(moving)
-            )
-            if other != moving:
-                at, cycles = self.classes.index(other), (moved[:, c] / rates).max(0)
-                one[at], every[at] = np.maximum(one[at], cycles), every[at] + self.counts[c] * cycles
-                if not masked & {self.order[p] for p, x in enumerate(other) if x != moving[p]}:
-                    moved[:, c] = 0.0
-        return one, every
-
-    def _late(
-        self, o: NestOperand, moved: Floats, more: Array, where: npt.NDArray[np.bool_] | bool = True
-    ) -> tuple[Floats, Floats]:
-        """Moves that are charged in first passes, each `more` times, as late ones in no class of their own, but for those
-        of the first step, and of each first step where only these are sure. Instances may all do so at other times."""
-        rates, one = np.array(self._rates)[-len(moved) :, None], moved.max(1) / more
-        left = np.minimum(moved, one[:, None]) * (1 - self._strays)
-        last = one * (more - 1.0) if np.all(moved[:, 0] == 0) else 0.0  # of results: the last store counts by itself
-        times: Array = 1.0
-        for x in self._split:
-            times = times * (self.tiles.ways[x] if x in o.loops or not self.unit.levels[-1].multicast else 1.0)
-        again = 0.0 if self._flush else one * (times - 1.0)
-        size, every = np.zeros((2, *self.counts.shape))
-        size[0] = np.where(where, (one / rates).max(0), 0.0)
-        every[0] = np.where(
-            where, ((((self.counts * (moved - left)).sum(1) + last) * times + again) / rates).max(0), 0.0
-        )
-        moved[:] = np.where(where, left, moved)
-        return size, every
-
-    @cached_property
-    def _rates(self) -> tuple[float, ...]:
-        """Bytes per cycle of every row of moved bytes; between two memories only there is none above."""
-        local, top, far = self.unit.levels[-1], self.unit.levels[1], len(self.unit.levels) > 2
-        return (
-            local.fill_bytes_per_cycle,
-            local.drain_bytes_per_cycle,
-            local.source_bytes_per_cycle if far else np.inf,
-            local.sink_bytes_per_cycle if far else np.inf,
-            min(top.source_bytes_per_cycle, top.fill_bytes_per_cycle * top.instances),
-            min(top.sink_bytes_per_cycle, top.drain_bytes_per_cycle * top.instances),
-        )
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
         """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
         found, all_ways = np.zeros((6, *self.tiles.compute.shape)), np.ones_like(self.tiles.compute)
         for ways in self.tiles.ways.values():
             all_ways = all_ways * ways
-        for o in self.problem.operands:
+        for o in (x for x in self.problem.operands if x.kind != "local"):
             keep = kept(o, keeps)
-            if o.kind == "local":
-                continue
             spread, within = self._spread(o), keep if keep and keep.where == INNER else None
             near, far = (self._copies(o, k) * self._mean_elements(o, k) / 8 for k in (within, keep))
             for c, row, size, from_dram in self._transfers(o, keep):
@@ -327,9 +231,8 @@ class Nest:
         return min((k for k in (keep, self._finished_once(o)) if k), key=lambda k: k.since, default=None)
 
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
-        """Elements of a tile on average over all that move, so that they add up to what really moves, or to more: where
-        a mask leaves some of the tiles, those that it cuts count as whole ones in passes over some of them, and where
-        tiles share elements."""
+        """Elements of a tile on average over all that move, so that they add up to what really moves, or to more: in
+        passes over tiles that a mask leaves, those that it cuts are whole ones."""
         band, held = self.problem.band if self.tiles.pairs is not None else None, self._held(o, keep)
         masked = {band.row, band.col} if band else set()
         if self._rows_apart(o, held) and self.tiles.fill is not None:
@@ -339,7 +242,11 @@ class Nest:
         whole = np.ones_like(self.tiles.compute)
         for name in o.loops:
             again = name == self.thin and self.thick and self.thick not in o.loops  # each of its steps has many passes
-            whole = whole * (self._live(name) if again else self.trips[name]) * self.tiles.ways[name]
+            whole = (
+                whole
+                * (self.tiles.live.get(name, self.tiles.trips[name]) if again else self.trips[name])
+                * self.tiles.ways[name]
+            )
         return np.minimum(self.tiles.elements[o.name], o.total_bytes * 8 / o.bits / whole)
 
     def _over_tiles(self, o: NestOperand, whole: Set[str | None]) -> Floats:
@@ -362,10 +269,6 @@ class Nest:
             total = total + elements * np.prod([many for _, many, _ in kinds], axis=0)
         return np.asarray(total * over)
 
-    def _live(self, loop: str) -> Floats:
-        """Steps of a loop in which there are points."""
-        return self.tiles.live.get(loop, self.tiles.trips[loop])
-
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
         over = self.thick if self.thick and self.thin in o.loops else self.thin
@@ -379,10 +282,18 @@ class Nest:
         band = self.problem.band
         if self.problem.crowd and {self.problem.crowd.col, self.problem.crowd.row or ""} <= {*o.loops, ""}:
             return self.tiles.fill is not None
-        if band is None or self.tiles.fill is None or band.col not in o.loops or self.thin != band.col:
+        if (
+            band is None
+            or self.tiles.fill is None
+            or band.col not in o.loops
+            or band.row in o.loops
+            or o.kind == "write"
+        ):
             return False
-        if o.kind == "write" or band.row in o.loops or self.problem.proportional(o) < o.loops:
+        if self.problem.proportional(o) < o.loops:
             return False
+        if self.thin != band.col:
+            return self._passes_partly(o, held)
         return not (held and self.thick in self.order[held.since :])
 
     def _copies(self, o: NestOperand, keep: Keep | None) -> Array:
@@ -400,11 +311,10 @@ class Nest:
 
     def _first_pass(self, o: NestOperand, keep: Keep | None) -> Array:
         """An operand kept across a masked loop is loaded whole, though each pass sees only some of its tiles."""
-        if keep is None or not self.thick or self.thick in o.loops or self.thin not in o.loops:
+        passes = self.thick and self.thick not in o.loops and self.thin in o.loops
+        if keep is None or not passes or self.thick not in self.order[keep.since :]:
             return 1.0
-        if self.thick not in self.order[keep.since :]:
-            return 1.0
-        return self._live(self.thin) / self.trips[self.thin]
+        return self.tiles.live.get(self.thin, self.tiles.trips[self.thin]) / self.trips[self.thin]
 
     def _spread(self, o: NestOperand) -> Array:
         """Distinct copies over all instances that leave or reach the level above (one per reader without multicast)."""
@@ -485,23 +395,10 @@ class Nest:
         for share in shares:
             move = np.maximum(near, dram) / share
             steps = sum((self.counts[1:] * np.maximum(move[1:], c) * often).sum(0) for often, c in kinds)
-            if np.any(traffic.late):
-                steps = steps + self._beside(traffic, move, share)
+            if np.any(traffic.late_all):
+                steps = steps + self.late.cycles(traffic.late, traffic.late_all, move, share)
             found.append(np.asarray(once + move[0] + steps + np.maximum(last, last_dram) / share))
         return found
-
-    def _beside(self, traffic: Traffic, move: Floats, share: float) -> Floats:
-        """Cycles by which late moves make steps longer, at the most.
-
-        What a move adds to a step is convex in it, so that some that fall together add no more than all together do.
-        """
-        late, least = traffic.late / share, np.minimum.reduce([c for _, c in self.tiles.partly] or [self.tiles.compute])
-        beside = move.copy()
-        beside[0] = (move * self._strays * (self.counts > 0)).max(0)
-        longer = np.maximum(beside + late, least) - np.maximum(beside, least)
-        return np.asarray(
-            (longer * np.divide(traffic.late_all, traffic.late, out=np.zeros_like(move), where=late > 0)).sum(0)
-        )
 
 
 def _port(read: Floats, write: Floats, below: Level, above: Level) -> Floats:

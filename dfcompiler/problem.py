@@ -233,7 +233,7 @@ class Band:
             self._width[rows] = float(_union(np.where(hi > lo, lo, 0), np.where(hi > lo, hi, 0)).sum(-1).mean())
         return self._width[rows]
 
-    def steps(self, loop: str, block: Floats) -> Floats:
+    def steps(self, loop: str, block: npt.NDArray[np.int64]) -> Floats:
         """Blocks of the rows or of the columns in which there are points, for any of the other rows."""
         first, last = self._runs[loop]
         return np.asarray(_union(first[:, None] // block, -(-last[:, None] // block)), dtype=np.float64)
@@ -282,8 +282,9 @@ def problem(group: Group, dtypes: DtypeMap) -> Problem:
     group = own_rows(replace(group, shape=_skewed(group)))
     known = facts(group.shape)
     mask = Mask(group.shape, group.sizes, attributes(group.shape, group.sizes, group.attrs))
+    built = known.reduced | known.sequential
     loops = tuple(
-        NestLoop(x.name, x.indices, _points(known, mask, x.indices), bool(set(x.indices) & known.built))
+        NestLoop(x.name, x.indices, _points(known, mask, x.indices, group.sizes), bool(set(x.indices) & built))
         for x in known.loops
         if prod(group.sizes[i] for i in x.indices) > 1
     )
@@ -293,10 +294,10 @@ def problem(group: Group, dtypes: DtypeMap) -> Problem:
     return Problem(group, known, loops, operands, mask, a_bits, b_bits, acc)
 
 
-def _points(known: Facts, mask: Mask, indices: tuple[str, ...]) -> int:
+def _points(known: Facts, mask: Mask, indices: Sequence[str], sizes: Mapping[str, int]) -> int:
     """Points of a loop, up to the last one that exists for some statement."""
     if len(indices) > 1 or not known.masked(indices[0]):
-        return prod(mask.sizes[i] for i in indices)
+        return prod(sizes[i] for i in indices)
     return max(mask.end(s.indices, indices[0]) for s in known.shape.body if indices[0] in s.indices)
 
 

@@ -180,7 +180,7 @@ def _live(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Float
     band = problem.band
     if not isinstance(band, Band):
         return {}
-    return {n: band.steps(n, size[n] * ways[n]) for n in (band.col, band.row) if n in size}
+    return {n: band.steps(n, (size[n] * ways[n]).astype(np.int64)) for n in (band.col, band.row) if n and n in size}
 
 
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
