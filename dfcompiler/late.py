@@ -33,20 +33,21 @@ class Late:
         self.band = nest.problem.band if nest.tiles.pairs is not None else None
 
     def taken_out(
-        self, o: NestOperand, held: Keep | None, moved: Floats, far: bool, more: Array
+        self, o: NestOperand, held: Keep | None, moved: Floats, far: bool, more: Array, *, bound: bool = False
     ) -> tuple[Array, Array]:
         """What of an operand's moves is late, taken out of `moved[row, class, tiling]`.
 
         `held` says since where the operand moves in first passes only, with `far` on the way to the DRAM only, `more`
-        how often each of a pass's moves happens until all tiles are there, an array under a mask.
+        how often each of a pass's moves happens until all tiles are there, an array under a mask. With `bound` nothing
+        that other choices of what is held have not.
         """
         late: tuple[Array, Array] = 0.0, 0.0
         rows = moved[4:] if far else moved
         if held and np.ndim(more):
             late = self._anywhere(o, rows, more)
         elif held and o.kind == "write" and self._unlike(o, held):
-            late = self._in_last_pass(o, held, rows)
-        if self._split and not self._flush and self.order and (held or self.order[-1] not in o.loops):
+            late = self._in_last_pass(o, held, rows, bound)
+        if not bound and self._split and not self._flush and self.order and (held or self.order[-1] not in o.loops):
             apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._split])
             one, every = self._anywhere(o, moved, 1.0, apart)
             late = late[0] + one, late[1] + every
@@ -87,7 +88,7 @@ class Late:
         others = [x for x in self.nest.problem.operands if x != o and (x.kind == "read" or x.partial_bits)]
         return any(over & set(self.nest.idle_positions(x)) for x in others)
 
-    def _in_last_pass(self, o: NestOperand, held: Keep, moved: Floats) -> tuple[Floats, Floats]:
+    def _in_last_pass(self, o: NestOperand, held: Keep, moved: Floats, bound: bool) -> tuple[Floats, Floats]:
         """Moves that are charged in first passes as late ones in the classes of the last, which under a mask may be the
         first as well."""
         nest, masked = self.nest, {self.nest.thick, self.nest.thin}
@@ -95,12 +96,13 @@ class Late:
         for c, moving in enumerate(nest.classes):
             last = max((p for p, x in enumerate(moving) if x), default=0)
             passes = {p for p in range(held.since, last) if not moving[p] and self.order[p] not in o.loops}
-            if not passes:
+            either = masked & {self.order[p] for p in passes}
+            if not passes or (either and bound):
                 continue
             at = nest.classes.index(tuple(int(x or p in passes) for p, x in enumerate(moving)))
             cycles = (moved[:, c] / self._rates[-len(moved) :]).max(0)
             one[at], every[at] = np.maximum(one[at], cycles), every[at] + nest.counts[c] * cycles
-            if not masked & {self.order[p] for p in passes}:
+            if not either:
                 moved[:, c] = 0.0
         return one, every
 

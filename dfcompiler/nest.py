@@ -17,7 +17,7 @@ region inside that loop. Sums that are not kept across a reduced loop go out unf
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,6 +27,7 @@ import numpy.typing as npt
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Level, Unit
 from dfcompiler.late import Late
+from dfcompiler.overlaps import mean_elements
 from dfcompiler.problem import NestOperand, Problem
 
 Floats = npt.NDArray[np.float64]
@@ -171,10 +172,10 @@ class Nest:
                 moved[row + 4, c] += size * tile * spread * from_dram
         last = tile * o.bits if o.kind == "write" else none
         region = self._region(o, beyond.since, spread=True) * o.bits / 8 if beyond else none
-        if bound:
-            return Traffic(moved, last, last * spread, room, region)
         held, near = self._held(o, keep), self._held(o, within)
-        late = self.late.taken_out(o, held, moved, near is None, self._first_pass(o, held))
+        late = self.late.taken_out(
+            o, held, moved, near is None, 1.0 if bound else self._first_pass(o, held), bound=bound
+        )
         return Traffic(moved, last, last * spread, room, region, *late)
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
@@ -236,9 +237,10 @@ class Nest:
         band, held = self.problem.band if self.tiles.pairs is not None else None, self._held(o, keep)
         masked = {band.row, band.col} if band else set()
         if self._rows_apart(o, held) and self.tiles.fill is not None:
-            return self._over_tiles(o, masked) * self.tiles.fill
+            return mean_elements(self.problem, self.tiles, o, masked) * self.tiles.fill
         if self._passes_partly(o, held) or self.problem.proportional(o) < o.loops:
-            return self._over_tiles(o, masked | {*(band.others if band else ())})
+            masked |= {*band.others} if band else set()
+            return mean_elements(self.problem, self.tiles, o, masked)
         whole = np.ones_like(self.tiles.compute)
         for name in o.loops:
             again = name == self.thin and self.thick and self.thick not in o.loops  # each of its steps has many passes
@@ -248,26 +250,6 @@ class Nest:
                 * self.tiles.ways[name]
             )
         return np.minimum(self.tiles.elements[o.name], o.total_bytes * 8 / o.bits / whole)
-
-    def _over_tiles(self, o: NestOperand, whole: Set[str | None]) -> Floats:
-        """Elements of a tile on average over whole and ragged ones; along the loops of `whole` all are whole."""
-        size, plain, over = self.tiles.size, self.problem.proportional(o), np.ones_like(self.tiles.compute)
-        crooked: list[
-            list[tuple[str, Floats, Floats]]
-        ] = []  # per loop, whole tiles and a ragged one: how many, how large
-        for x in self.problem.loops:
-            if x.name not in o.loops or x.name in whole:
-                continue
-            tiles = x.size / size[x.name]
-            over = over * (tiles if x.name in plain else 1.0) / (self.tiles.trips[x.name] * self.tiles.ways[x.name])
-            if x.name not in plain:
-                many, rest = np.floor(tiles), np.maximum(1.0, x.size % size[x.name])
-                crooked.append([(x.name, many, size[x.name]), (x.name, np.ceil(tiles) - many, rest)])
-        total = np.zeros_like(over)
-        for kinds in itertools.product(*crooked):
-            elements = self.problem.elements(o.name, {**size, **{name: long for name, _, long in kinds}}, o.kind)
-            total = total + elements * np.prod([many for _, many, _ in kinds], axis=0)
-        return np.asarray(total * over)
 
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
