@@ -69,7 +69,7 @@ def traits(mapped: Mapped) -> frozenset[str]:
     statements over different loops. `in place`: an operand that is both read and written. `redone`: a statement that
     does not see a loop which is no sum. `edges`: tiles smaller than others. `uneven`: instances that have fewer tiles
     than others. `idle`: instances without any. `spills`: unfinished sums that leave. `held`: results that stay across
-    a reduced loop.
+    a reduced loop; `beside`: across one that other operands may be held across too.
     """
     p = mapped.problem
     tiles = {x.name: ceil(x.size / mapped.size[x.name]) for x in p.loops}
@@ -88,13 +88,15 @@ def traits(mapped: Mapped) -> frozenset[str]:
         "idle": any(n < mapped.ways[x] for x, n in tiles.items()),
         "spills": any(_spills(mapped, o) for o in p.operands),
         "held": any(_again(mapped, o) and not _spills(mapped, o) for o in p.operands),
+        "beside": any(_again(mapped, o) and not _spills(mapped, o) and _beside(mapped, o) for o in p.operands),
     }
     return frozenset(name for name, holds in found.items() if holds)
 
 
-def held_bytes(mapped: Mapped) -> float:
-    """Bytes of results that stay across a reduced loop: their stores are charged in its first pass, not its last."""
-    return sum(o.total_bytes for o in mapped.problem.operands if _again(mapped, o) and not _spills(mapped, o))
+def _beside(mapped: Mapped, o: NestOperand) -> bool:
+    """Whether another operand does not depend on a reduced loop that a result is held across, but on one inside."""
+    order, others = mapped.order, [x for x in mapped.problem.operands if x != o and x.kind != "local"]
+    return any(order[i] not in x.loops and set(order[i + 1 :]) & x.loops for i in _again(mapped, o) for x in others)
 
 
 def _looks_up(tensors: Collection[str], e: t.Expr) -> bool:
