@@ -63,10 +63,8 @@ class Reads:
         needs: Mapping[Key, Bools],
         dram: Floats,
         keep: Keep | None,
-        gone: Bools | None,
     ) -> None:
         self.o, self.walk, self.members, self.needs, self.dram, self.keep = o, walk, members, needs, dram, keep
-        self.gone = gone  # elements that a result has overwritten in DRAM
         self.on = walk.positions(o.loops)
         visits = list(walk.visits(o, members))
         self.stays = _stays(visits, walk, keep if keep and keep.where == INNER else None)
@@ -92,7 +90,7 @@ class Reads:
         fresh = need & ~self.here.get(key, none)
         far = fresh
         value = self.values.setdefault(key, np.full_like(self.dram, np.nan))
-        given = self.dram if self.gone is None else np.where(np.append(self.gone, False), np.nan, self.dram)
+        given = self.dram
         if self.keep and self.keep.where == OUTER:
             far = above & ~self.above.get(key, none)
             self.above_values[:-1][far[0]] = given[:-1][far[0]]

@@ -172,7 +172,7 @@ class _Run:
             ever = np.logical_or.reduce([n[0] for n in needs.values()])
             given = np.where(np.append(ever, False), given, np.nan)
         for members in self.walk.sharers(o):
-            buffer = Reads(o, self.walk, members, needs, given, self._keep(o), self.stored.get(o.name))
+            buffer = Reads(o, self.walk, members, needs, given, self._keep(o))
             self.reads.setdefault(o.name, {}).update(dict.fromkeys(members, buffer))
 
     def _touched(self, name: str) -> list[tuple[int, Ints]]:
