@@ -85,7 +85,7 @@ class Late:
     def _unlike(self, o: NestOperand, held: Keep) -> bool:
         """Whether other operands may move less, or more, in the last pass over a held result than in the first."""
         over = {p for p in self.nest.idle_positions(o) if p >= held.since}
-        others = [x for x in self.nest.problem.operands if x != o and (x.kind == "read" or x.partial_bits)]
+        others = [x for x in self.nest.problem.operands if x != o and x.kind != "local"]
         return any(over & set(self.nest.idle_positions(x)) for x in others)
 
     def _in_last_pass(self, o: NestOperand, held: Keep, moved: Floats, bound: bool) -> tuple[Floats, Floats]:

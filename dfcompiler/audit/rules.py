@@ -45,7 +45,7 @@ RULES = (
     Rule(
         ("time",), 1, 1.5, may=frozenset({"held", "look-ups", "redone", "beside"})
     ),  # when results leave: `Late`
-    Rule(("time",), 1, 12, needs=MASKED),  # as edges, and rows of few columns as long as others
+    Rule(("time",), 1, 16, needs=MASKED),  # as edges, and rows of few columns as long as others
     Rule(("time",), 1, 6),  # a ragged tile takes the time, and the moves, of a whole one
 )
 
