@@ -7,22 +7,25 @@ its operands. They bound its time from below: no port can take less than all tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.nest import Nest, Tiles
 from dfcompiler.problem import Problem
 from dfcompiler.residency import Structures
 from dfcompiler.tiles import select
-from dfcompiler.traffic import ABOVE, DRAM, NEAR, Port, Term, Traffic
+from dfcompiler.traffic import BYTES, Port, Term, Traffic
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BYTES = Port(DRAM, 1.0, 1.0)  # counts what passes to and from DRAM
+COUNTED = Port(BYTES, 1.0, 1.0)
 
 
 class Block:
@@ -52,24 +55,24 @@ class Block:
     @cached_property
     def passing(self) -> list[list[Floats]]:
         """What each choice moves in all steps: cycles at each port, then bytes of DRAM; `[choice, tiling]`."""
-        return [[self._passing(port, i) for i in range(len(self.parts))] for port in (*self.nest.ports, BYTES)]
+        return [[self._passing(port, i) for i in range(len(self.parts))] for port in (*self.nest.ports, COUNTED)]
 
     def _passing(self, port: Port, operand: int) -> Floats:
-        tiles = self.tiles_of[port.level][operand]
-        if tiles is None:
+        terms = self.terms[operand]
+        if not terms:
             return np.zeros((len(self.parts[operand]), len(self.tiles.compute)))
-        bits, far = self.structures.bits[operand]
-        return np.asarray((port.weigh(far if port.level == DRAM else bits).T @ self.nest.counts) * tiles)
+        bits, elements = zip(*(t.at(port.level) for t in terms), strict=True)
+        weights = [port.weigh(b) for b in bits]
+        if all(w.shape[-1] == 1 for w in weights):
+            steps = np.concatenate(weights, -1).T @ self.nest.counts
+        else:
+            steps = np.stack([(w * self.nest.counts).sum(0) for w in weights])
+        return np.asarray(steps * np.stack(elements))
 
     @cached_property
-    def tiles_of(self) -> dict[str, list[Floats | None]]:
-        """Eighths of elements of a tile, per level and operand, `[choice, tiling]`; None of what is local."""
-        return {
-            level: [
-                np.stack([t.terms[0].at(level)[1] for t in parts]) if parts[0].terms else None for parts in self.parts
-            ]
-            for level in (NEAR, ABOVE, DRAM)
-        }
+    def terms(self) -> list[list[Term]]:
+        """What each choice of each operand moves; nothing of what is local."""
+        return [[t.terms[0] for t in parts if t.terms] for parts in self.parts]
 
     def useful(self, busy: float, capacity: float, above: float) -> npt.NDArray[np.bool_]:
         """Structures of whose choices each may be part of one that fits and keeps no port busy for longer."""
@@ -89,9 +92,22 @@ class Block:
         for operand, numbers in enumerate(self.structures.rows[structures].T):
             for total, each in zip(rooms, self.rooms, strict=True):
                 total += each[operand][numbers, tilings]
-            tiles = [of for level in (NEAR, ABOVE, DRAM) if (of := self.tiles_of[level][operand]) is not None]
-            if tiles:
-                bits, far = (b[..., numbers] for b in self.structures.bits[operand])
-                terms.append(Term(bits, far, *(of[numbers, tilings] for of in tiles)))
+            if some := self.terms[operand]:
+                terms.append(_of_pairs(some, numbers, tilings))
         nest = Nest(self.problem, self.unit, select(self.tiles, tilings), self.nest.moves)
         return nest, Traffic(tuple(terms), *rooms)
+
+
+def _of_pairs(some: Sequence[Term], numbers: Ints, tilings: Ints) -> Term:
+    """What pairs of a choice and a tiling move, of terms per choice."""
+    return Term(*(_gathered([getattr(t, f.name) for t in some], numbers, tilings) for f in fields(Term)))
+
+
+def _gathered(choices: Sequence[Array], numbers: Ints, tilings: Ints) -> Any:
+    """Of arrays per choice, the last axis of which are tilings (or one for all), what pairs of a choice and a tiling
+    have."""
+    if not any(np.ndim(a) for a in choices):
+        return np.array([float(a) for a in choices])[numbers]
+    shape = np.broadcast_shapes(*(np.shape(a) for a in choices))
+    every = np.stack([np.broadcast_to(a, shape) for a in choices])
+    return np.asarray(np.moveaxis(every[numbers, ..., tilings if shape[-1] > 1 else 0], 0, -1))

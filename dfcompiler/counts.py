@@ -94,7 +94,7 @@ def _elements(known: Facts, mask: Mask, subs: tuple[t.Expr, ...], axes: Sequence
     if plain and points:
         return np.asarray(np.max(points, axis=0), dtype=np.float64)
     full: dict[str, Array] = {i: np.asarray(n, dtype=np.float64) for i, n in mask.sizes.items()}
-    reached = known.reach_of(subs, full, mask.sizes, axes)
+    reached = known.reach_of(subs, full, mask.sizes, axes, alike=mask.attrs)  # a bound from below where shifts differ
     return np.minimum(reached, np.max(points, axis=0)) if points else reached
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -106,9 +106,13 @@ class Facts:
                     del found[a.name]
         return found
 
-    def depends(self, operand: str) -> frozenset[str]:
-        """Indices that change which elements of the operand are accessed."""
-        return frozenset(i for p in self.patterns[operand] for s in p.subs for i in index_set(self.shape, s))
+    def depends(self, operand: str, kind: str = "") -> frozenset[str]:
+        """Indices that change which elements of the operand are accessed: `read`, `write`, or both."""
+        return frozenset(i for p in self.accessed(operand, kind) for s in p.subs for i in index_set(self.shape, s))
+
+    def accessed(self, operand: str, kind: str = "") -> Sequence[Pattern]:
+        """The patterns that `read` or `write` an operand; without a kind all."""
+        return [p for p in self.patterns[operand] if kind in ("", "write" if p.write else "read")]
 
     @cached_property
     def indices(self) -> tuple[str, ...]:
@@ -261,44 +265,61 @@ class Facts:
             for side in (rel.a, rel.b)
         )
 
-    def reach(self, operand: str, tile: Mapping[str, Array], sizes: Sizes, axes: Sequence[Array]) -> Array:
-        """Elements of an operand that a tile touches; `tile` gives the extent of every index as arrays.
-
-        Distinct patterns add up (the two halves of a rotary embedding), capped by the whole tensor.
+    def reach(
+        self,
+        operand: str,
+        tile: Mapping[str, Array],
+        sizes: Sizes,
+        axes: Sequence[Array],
+        *,
+        kind: str = "",
+        alike: Collection[str] = (),
+    ) -> Array:
+        """Elements of an operand that a tile touches, at the most; `tile` gives the extent of every index as arrays.
+        Distinct patterns add up (the two halves of a rotary embedding), capped by the whole tensor. With `kind` only
+        what is read, or written. Attributes of `alike` have one value; others shift what each of their indices touches.
         """
         whole: Array = prod(axes, start=1.0)
-        subs = dict.fromkeys(p.subs for p in self.patterns[operand])
-        total: Array = sum(self.reach_of(s, tile, sizes, axes) for s in subs)
+        subs = dict.fromkeys(p.subs for p in self.accessed(operand, kind))
+        total: Array = sum(self.reach_of(s, tile, sizes, axes, alike) for s in subs)
         return np.minimum(total, whole)
 
     def reach_of(
-        self, subs: tuple[t.Expr, ...], tile: Mapping[str, Array], sizes: Sizes, axes: Sequence[Array]
+        self,
+        subs: tuple[t.Expr, ...],
+        tile: Mapping[str, Array],
+        sizes: Sizes,
+        axes: Sequence[Array],
+        alike: Collection[str] = (),
     ) -> Array:
         """Elements that one access pattern touches; plain subscripts may stand for a merged loop and have no cap."""
         piece: Array = 1.0
         plain = {s.name for s in subs if isinstance(s, t.Ref)}  # a look-up by them and more is one for each of them
         each = {i: 1.0 if i in plain else n for i, n in tile.items()}
         for s, extent in zip(subs, axes, strict=True):
-            along = tile.get(s.name, 1.0) if isinstance(s, t.Ref) else self._axis(s, each, sizes, extent)
+            along = tile.get(s.name, 1.0) if isinstance(s, t.Ref) else self._axis(s, each, sizes, extent, alike)
             piece = piece * (along if isinstance(s, t.Ref) else np.minimum(along, extent))
         return piece
 
-    def _axis(self, e: t.Expr, tile: Mapping[str, Array], sizes: Sizes, extent: Array) -> Array:
-        if not self._moving(e):
-            return 1.0  # a shift
+    def _axis(
+        self, e: t.Expr, tile: Mapping[str, Array], sizes: Sizes, extent: Array, alike: Collection[str] = ()
+    ) -> Array:
+        if not self._moving(e):  # as many shifts as an attribute may have values
+            chosen = {i for a in accesses(e) if a.name not in alike for i in index_set(self.shape, a)}
+            return prod((tile[i] for i in chosen), start=1.0)
         match e:
             case t.Ref(name):
                 return tile.get(name, 1.0)
             case t.Bin("+" | "-", a, b):
-                one, two = self._axis(a, tile, sizes, extent), self._axis(b, tile, sizes, extent)
-                if self._looks_up(a) or self._looks_up(b):
+                one, two = (self._axis(x, tile, sizes, extent, alike) for x in (a, b))
+                if self._looks_up(a) or self._looks_up(b) or not (self._moving(a) and self._moving(b)):
                     return one * two
                 for count, piece, step in ((one, two, _step(a, sizes)), (two, one, _step(b, sizes))):
                     if step is not None:  # so many pieces, one every `step`
                         return np.minimum(count * piece, (count - 1) * step + piece)
                 return one + two - 1.0
             case t.Bin("*", a, b) if _constant(a) or _constant(b):
-                return self._axis(b if _constant(a) else a, tile, sizes, extent)
+                return self._axis(b if _constant(a) else a, tile, sizes, extent, alike)
             case t.Bin("//", t.Ref(name), t.Num() | t.Ext() as by):
                 return groups(tile.get(name, 1.0), by.value if isinstance(by, t.Num) else np.asarray(sizes[by.name]))
             case t.Access(name, subs) if name in self.patterns or self.shape.pointer(name):

@@ -184,6 +184,19 @@ class Mask:
         names = tuple(dict.fromkeys(indices))
         return self.touched(names, names)
 
+    def end(self, indices: Iterable[str], index: str) -> int:
+        """One more than the last value of an index over the points of `indices` that exist, at least 1."""
+        names, size = tuple(indices), int(self.sizes[index])
+        known = self._known(names)
+        if known is None or index not in known.names or self.touched(names, (index,)) == size:
+            return size
+        inter = known.intervals
+        full = inter.hi > inter.lo
+        if index == inter.col:
+            return int(inter.hi.max(where=full, initial=1))
+        axis = 1 + inter.rows.index(index)
+        return int(np.flatnonzero(full.any(tuple(i for i in range(full.ndim) if i != axis))).max(initial=0)) + 1
+
     def touched(self, indices: Iterable[str], seen: Iterable[str]) -> int:
         """Distinct values of `seen` over the points of `indices` that exist; an array over designs where there are."""
         names, wanted = tuple(dict.fromkeys(indices)), tuple(dict.fromkeys(seen))

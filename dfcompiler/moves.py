@@ -29,6 +29,12 @@ class Keep:
     operand: str
     where: str
     since: int
+    kind: str = ""  # on the way in (`read`) or out (`write`); both where it is not said
+
+
+def kept(o: NestOperand, keeps: Sequence[Keep]) -> Keep | None:
+    """Where an operand is kept, if it is."""
+    return next((k for k in keeps if k.operand == o.name and k.kind in ("", o.kind)), None)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Flow:
     far: Floats
     near_whole: bool
     far_whole: bool
+    kept_near: bool  # whether what is held is so in the innermost memory
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,31 @@ class Moves:
                 near[row, c] += bits
                 far[row, c] += bits * fresh
         whole = self.sees_all(o, held or beyond)
-        return Flow(near[..., None], far[..., None], whole and held is not None, whole)
+        return Flow(near[..., None], far[..., None], whole and held is not None, whole, held is not None)
+
+    def last_passes(self, o: NestOperand, held: Keep | None) -> tuple[tuple[int, int, bool], ...]:
+        """Stores of a held result in first passes that belong in the last: (their class, that of the last pass, whether
+        a mask may leave one pass only); none where no other operand may move less in the one than in the other."""
+        if held is None or o.kind != "write" or not self._unlike(o, held):
+            return ()
+        found, masked = [], {self.thick, self.thin}
+        for c, moved in enumerate(self.classes):
+            last = max((p for p, x in enumerate(moved) if x), default=0)
+            passes = {p for p in range(held.since, last) if not moved[p] and self.order[p] not in o.loops}
+            if passes:
+                at = self.classes.index(tuple(int(x or p in passes) for p, x in enumerate(moved)))
+                found.append((c, at, bool(masked & {self.order[p] for p in passes})))
+        return tuple(found)
+
+    def _unlike(self, o: NestOperand, held: Keep) -> bool:
+        """Whether other operands may move less, or more, in the last pass over a held result than in the first."""
+        over = {p for p in self.idle_positions(o) if p >= held.since}
+        others = [x for x in self.frame.operands if (x.name, x.kind) != (o.name, o.kind) and x.kind != "local"]
+        return any(over & set(self.idle_positions(x)) for x in others)
+
+    def again(self, o: NestOperand, held: Keep | None) -> bool:
+        """Whether an operand's tile stays for more than one step."""
+        return bool(self.order) and (held is not None or self.order[-1] not in o.loops)
 
     def held(self, o: NestOperand, keep: Keep | None) -> Keep | None:
         """Since where an operand moves in the first iterations only: because it is kept, or finished once."""

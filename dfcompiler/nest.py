@@ -22,9 +22,11 @@ import numpy.typing as npt
 
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
-from dfcompiler.moves import INNER, OUTER, Frame, Keep, Moves
+from dfcompiler.late import Late
+from dfcompiler.moves import INNER, OUTER, Frame, Keep, Moves, kept
+from dfcompiler.overlaps import mean_elements
 from dfcompiler.problem import NestOperand, Problem
-from dfcompiler.traffic import DRAM, NEAR, Port, Term, Traffic, ports, slowest
+from dfcompiler.traffic import BYTES, NEAR, Port, Term, Traffic, ports, slowest
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +43,7 @@ class Tiles:
     pairs: Floats | None = None  # tiles with points per pass over both masked loops, where tiles may be empty
     fill: Floats | None = None  # how much of such a tile's columns is inside the mask's hull: its share of bytes
     elements: Mapping[str, Floats] = field(default_factory=dict)  # per operand, of one tile
+    live: Mapping[str, Floats] = field(default_factory=dict)  # steps of each masked loop in which there are points
     partly: tuple[tuple[Floats, Floats], ...] = ()  # how often a tile has so few rows, and its cycles; then `compute`,
     # `helper` are means
 
@@ -67,7 +70,7 @@ class Nest:
     def turned(self, moves: Moves) -> Nest:
         """The same tilings with these loops in another order; what does not depend on it is shared."""
         other = Nest.__new__(Nest)
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "trips"})
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("trips", "late")})
         other.moves, other.order = moves, moves.order
         return other
 
@@ -76,6 +79,7 @@ class Nest:
         """Tiles per loop that one instance runs; of the inner one of masked loops the mean over the outer one."""
         trips, pairs = dict(self.tiles.trips), self.tiles.pairs
         if pairs is not None:
+            trips |= {n: live for n, live in self.tiles.live.items() if n == self.moves.thick}
             trips[self.moves.thin] = np.maximum(1.0, pairs / trips.get(self.moves.thick, 1.0))
         return trips
 
@@ -91,10 +95,9 @@ class Nest:
 
     def traffic(self, keeps: Sequence[Keep] = ()) -> Traffic:
         """Traffic with these operands kept, all tiles as large as whole ones."""
-        kept = {k.operand: k for k in keeps}
         total = Traffic(())
         for o in self.problem.operands:
-            total = total + self.part(o, kept.get(o.name))
+            total = total + self.part(o, kept(o, keeps))
         return total
 
     def part(self, o: NestOperand, keep: Keep | None) -> Traffic:
@@ -106,66 +109,61 @@ class Nest:
         if keep and keep.where == OUTER:
             above = self._region(o, keep) * spread(self.unit, self.tiles, o) * o.bits / 8
         flow, inner, outer = self.moves.flow(o, keep), self._near[o.name, o.kind], self._above[o.name, o.kind]
-        near = self._all_of(flow.near_whole)
-        term = Term(flow.near, flow.far, inner * near, outer * near, outer * self._all_of(flow.far_whole))
-        return Traffic((term,), room, above)
+        near, far = self._all_of(flow.near_whole), self._all_of(flow.far_whole)
+        term = Term(flow.near, flow.far, inner * near, outer * near, outer * far, flow.far)
+        held = self.moves.held(o, keep)
+        late = self.late.taken_out(o, held, term, not flow.kept_near, self._all_of(self.moves.sees_all(o, held)))
+        return Traffic((late,), room, above)
 
     def _all_of(self, whole: bool) -> Array:
         """How much more passes that see all tiles of a masked loop move than the mean one."""
-        return self.tiles.trips[self.moves.thin] / self.trips[self.moves.thin] if whole else 1.0
+        thin = self.moves.thin
+        return self.tiles.live.get(thin, self.tiles.trips[thin]) / self.trips[thin] if whole else 1.0
+
+    @cached_property
+    def late(self) -> Late:
+        """What no class of steps tells."""
+        return Late(self)
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
         """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
         found, all_ways = np.zeros((6, *self.tiles.compute.shape)), np.ones_like(self.tiles.compute)
         for ways in self.tiles.ways.values():
             all_ways = all_ways * ways
-        kept = {k.operand: k for k in keeps}
-        for o in self.problem.operands:
-            keep = kept.get(o.name)
-            if o.kind == "local":
-                continue
-            inner = keep if keep and keep.where == INNER else None
-            tile, copies = self._mean_elements(o, keep) / 8, spread(self.unit, self.tiles, o)
-            near, far = self._copies(o, inner), self._copies(o, keep)
+        for o in (x for x in self.problem.operands if x.kind != "local"):
+            keep = kept(o, keeps)
+            copies, within = spread(self.unit, self.tiles, o), keep if keep and keep.where == INNER else None
+            near, far = (self._copies(o, k) * self._mean_elements(o, k) / 8 for k in (within, keep))
             flow = self.moves.flow(o, keep, widest=False)
             for row in (INNER_IN, INNER_OUT):
-                moved = (flow.near[row] * self.counts).sum(0) * self._all_of(flow.near_whole) * tile
+                moved = (flow.near[row] * self.counts).sum(0) * self._all_of(flow.near_whole)
                 found[row] += moved * all_ways * near
                 found[row + 2] += moved * copies * near
-                from_dram = (flow.far[row] * self.counts).sum(0) * self._all_of(flow.far_whole) * tile
-                found[row + 4] += from_dram * copies * far
+                found[row + 4] += (flow.far[row] * self.counts).sum(0) * self._all_of(flow.far_whole) * copies * far
             if o.kind == "write":
-                last = tile * o.bits * self._all_of(self.moves.sees_all(o, self.moves.held(o, keep)))
-                found[INNER_OUT] += last * all_ways * near
-                found[ABOVE_WRITE] += last * copies * near
-                found[DRAM_WRITE] += last * copies * far
+                held = (self.moves.held(o, k) for k in (within, keep))
+                finished, once = (o.bits * self._all_of(self.moves.sees_all(o, k)) for k in held)
+                found[INNER_OUT] += finished * all_ways * near
+                found[ABOVE_WRITE] += finished * copies * near
+                found[DRAM_WRITE] += once * copies * far
         return found
 
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
-        """Elements of a tile on average over all that move, so that they add up to what really moves.
-
-        Exact but for tiles of which the mask leaves only some rows, and for look-ups and groups of indices (`k // 4`)
-        that tiles cut, which are taken as whole."""
-        elements, band, held = self.tiles.elements[o.name], self.problem.band, self.moves.held(o, keep)
-        plain = self.problem.proportional(o.name)
-        apart, whole, edges = self._rows_apart(o, held), np.ones_like(elements), np.ones_like(elements)
-        partly = not apart and self._passes_partly(o, held)
-        masked = band is not None and self.tiles.pairs is not None
-        ends = {band.row, band.col, *(band.others if partly else ())} if band and masked else set()
-        for x in self.problem.loops:
-            if x.name not in o.loops:
-                continue
-            over = self.tiles.trips[x.name] * self.tiles.ways[x.name]
-            alone = x.name == self.moves.thin and not self.moves.thick
-            whole = whole * (self.trips[x.name] * self.tiles.ways[x.name] if alone else over)
-            if x.name not in ends:
-                tiles = x.size / self.tiles.size[x.name]
-                edges = edges * (tiles if x.name in plain else np.ceil(tiles)) / over
-        if apart and self.tiles.fill is not None:
-            return np.asarray(elements * edges * self.tiles.fill)
-        if partly or len(plain) < len(o.loops):
-            return np.asarray(elements * edges)
-        return np.minimum(elements, o.total_bytes * 8 / o.bits / whole)
+        """Elements of a tile on average over all that move, so that they add up to what really moves, or to more: in
+        passes over tiles that a mask leaves, those that it cuts are whole ones."""
+        band, held = self.problem.band if self.tiles.pairs is not None else None, self.moves.held(o, keep)
+        masked = {band.row, band.col} if band else set()
+        if self._rows_apart(o, held) and self.tiles.fill is not None:
+            return mean_elements(self.problem, self.tiles, o, masked) * self.tiles.fill
+        if self._passes_partly(o, held) or self.problem.proportional(o) < o.loops:
+            masked |= {*band.others} if band else set()
+            return mean_elements(self.problem, self.tiles, o, masked)
+        whole, thin, thick = np.ones_like(self.tiles.compute), self.moves.thin, self.moves.thick
+        for name in o.loops:
+            again = name == thin and thick and thick not in o.loops  # each of its steps has many passes
+            steps = self.tiles.live.get(name, self.tiles.trips[name]) if again else self.trips[name]
+            whole = whole * steps * self.tiles.ways[name]
+        return np.minimum(self.tiles.elements[o.name], o.total_bytes * 8 / o.bits / whole)
 
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
@@ -180,8 +178,18 @@ class Nest:
         band = self.problem.band
         if self.problem.crowd and {self.problem.crowd.col, self.problem.crowd.row or ""} <= {*o.loops, ""}:
             return self.tiles.fill is not None
-        if band is None or self.tiles.fill is None or band.col not in o.loops or self.moves.thin != band.col:
+        if (
+            band is None
+            or self.tiles.fill is None
+            or band.col not in o.loops
+            or band.row in o.loops
+            or o.kind == "write"
+        ):
             return False
+        if self.problem.proportional(o) < o.loops:
+            return False
+        if self.moves.thin != band.col:
+            return self._passes_partly(o, held)
         return not (held and self.moves.thick in self.order[held.since :])
 
     def _copies(self, o: NestOperand, keep: Keep | None) -> Array:
@@ -243,17 +251,20 @@ class Nest:
         compute, counts = self.tiles.compute, self.counts
         one = slowest(self.ports, traffic.terms)
         kinds, found = self.tiles.partly or ((None, compute),), []
+        late, every = (sum((getattr(t, n) for t in traffic.terms), 0.0) for n in ("late", "late_all"))
         for share in shares:
             move, steps = one / share, compute + self.waits
             for often, tile in kinds:
                 longer = (counts[1:] * np.maximum(move[1:], tile)).sum(0)
                 steps = steps + (longer if often is None else longer * often)
+            if np.any(every):
+                steps = steps + self.late.cycles(late, every, move, share)
             found.append(np.asarray(move[0] + steps + self.store / share))
         return found
 
     def dram_bytes(self, traffic: Traffic) -> Floats:
         """Bytes to and from DRAM of each tiling, all tiles as large as whole ones."""
-        bytes_ = slowest([Port(DRAM, 1.0, 1.0)], traffic.terms)
+        bytes_ = slowest([Port(BYTES, 1.0, 1.0)], traffic.terms)
         return np.asarray((self.counts * bytes_).sum(0) + self.last[1])
 
 

@@ -125,24 +125,30 @@ class Problem:
         """Points of every index in a tile."""
         return {i: self.extent(i, tile) for i in self.group.sizes}
 
-    def elements(self, operand: str, tile: Mapping[str, Array]) -> Array:
-        """Elements of an operand that a tile touches; a local's are those of its defining statement."""
+    def elements(self, operand: str, tile: Mapping[str, Array], kind: str = "") -> Array:
+        """Elements of an operand that a tile touches, or with `kind` reads or writes; a local's are those of the
+        statement that makes it."""
         extents = self.extents(tile)
         if operand in self.group.types:
-            return self.facts.reach(operand, extents, self.group.sizes, self.group.types[operand].shape)
+            shape = self.group.types[operand].shape
+            return self.facts.reach(operand, extents, self.group.sizes, shape, kind=kind, alike=self._alike)
         free = next(s.free for s in self.group.shape.body for a in s.targets if a.name == operand)
         step = self.facts.states.get(operand)  # of a state there is room for one step more: that before the tile
         held = {step: 1.0 if operand in self.facts.passing else extents[step] + 1} if step else {}
         return _product((extents | held | dict.fromkeys([self.facts.passing.get(operand, "")], 1.0))[i] for i in free)
 
-    def proportional(self, operand: str) -> frozenset[str]:
-        """Loops on which the elements that a tile touches grow in proportion; not those of look-ups and halos."""
-        crooked = {i for p in self.facts.patterns[operand] for s in p.subs for i in _crooked(s, self.facts.patterns)}
-        return frozenset(
-            x.name
-            for x in self.loops
-            if x.name in _on(self.loops, self.facts.depends(operand)) and not crooked & set(x.indices)
-        )
+    @cached_property
+    def _alike(self) -> frozenset[str]:
+        """Attributes that have one value at all of their indices."""
+        return frozenset(n for n, v in self.mask.attrs.items() if v.size and np.all(v == v.flat[0]))
+
+    def proportional(self, o: NestOperand) -> frozenset[str]:
+        """Loops whose tiles touch elements of their own, in proportion to their sizes: not those of look-ups and halos,
+        nor of what other statements touch without the loop."""
+        seen = [p.subs for p in self.facts.accessed(o.name, o.kind)]
+        crooked = {i for subs in seen for s in subs for i in _crooked(s, self.facts.patterns)}
+        steady = [{i for s in subs for i in _seen(s, self.facts.patterns)} - crooked for subs in seen]
+        return frozenset(x.name for x in self.loops if x.name in o.loops and all(set(x.indices) <= s for s in steady))
 
     def role(self, indices: tuple[str, ...], tile: Mapping[str, Array]) -> Array:
         """Product of the tile's extents over these indices."""
@@ -227,6 +233,29 @@ class Band:
             self._width[rows] = float(_union(np.where(hi > lo, lo, 0), np.where(hi > lo, hi, 0)).sum(-1).mean())
         return self._width[rows]
 
+    def steps(self, loop: str, block: npt.NDArray[np.int64]) -> Floats:
+        """Blocks of the rows or of the columns in which there are points, for any of the other rows."""
+        first, last = self._runs[loop]
+        return np.asarray(_union(first[:, None] // block, -(-last[:, None] // block)), dtype=np.float64)
+
+    def flush(self, loop: str) -> bool:
+        """Whether the points along the loop of the rows or columns begin in one place, whatever the others are."""
+        if loop == self.row:  # the first row has all columns
+            return bool(np.all(((self.lo <= self.lo.min()) & (self.hi >= self.hi.max()))[..., 0].any(0)))
+        first = self.lo.min(0)
+        return bool(np.all(first == first.flat[0]) and np.all((self.hi > self.lo).any(0)))
+
+    @cached_property
+    def _runs(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """The runs of rows and of columns that have points, from and to."""
+        full = self.hi > self.lo
+        ends = np.zeros(int(self.hi.max(initial=0)) + 1, dtype=np.int64)
+        np.add.at(ends, self.lo[full], 1)
+        np.add.at(ends, self.hi[full], -1)
+        found = {self.row or "": full.any(tuple(range(full.ndim - 1))), self.col: ends.cumsum() > 0}
+        edges = {n: np.flatnonzero(np.diff(has, prepend=False, append=False)) for n, has in found.items()}
+        return {n: (e[::2], e[1::2]) for n, e in edges.items()}
+
     def _hulls(self, blocks: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Hull of the intervals of each block of rows, per term."""
         lo, hi = self.lo, self.hi
@@ -253,15 +282,23 @@ def problem(group: Group, dtypes: DtypeMap) -> Problem:
     group = own_rows(replace(group, shape=_skewed(group)))
     known = facts(group.shape)
     mask = Mask(group.shape, group.sizes, attributes(group.shape, group.sizes, group.attrs))
+    built = known.reduced | known.sequential
     loops = tuple(
-        NestLoop(x.name, x.indices, size, bool(set(x.indices) & (known.reduced | known.sequential)))
+        NestLoop(x.name, x.indices, _points(known, mask, x.indices, group.sizes), bool(set(x.indices) & built))
         for x in known.loops
-        if (size := prod(group.sizes[i] for i in x.indices)) > 1
+        if prod(group.sizes[i] for i in x.indices) > 1
     )
     a_bits, b_bits = _widths(group, known, dtypes)
     acc = int(bits(dtypes.accumulate))
     operands = (*_outer(group, known, mask, loops, acc), *_locals(group, known, loops, acc, dtypes))
     return Problem(group, known, loops, operands, mask, a_bits, b_bits, acc)
+
+
+def _points(known: Facts, mask: Mask, indices: Sequence[str], sizes: Mapping[str, int]) -> int:
+    """Points of a loop, up to the last one that exists for some statement."""
+    if len(indices) > 1 or not known.masked(indices[0]):
+        return prod(sizes[i] for i in indices)
+    return max(mask.end(s.indices, indices[0]) for s in known.shape.body if indices[0] in s.indices)
 
 
 def _skewed(group: Group) -> OpShape:
@@ -282,8 +319,8 @@ def _outer(group: Group, known: Facts, mask: Mask, loops: tuple[NestLoop, ...], 
     found = []
     for o in group.shape.operands:
         width = group.types[o.name].bytes * 8 / group.types[o.name].elements
-        on = _on(loops, known.depends(o.name))
         for kind, elements in moved(known, mask, o.name, group.types[o.name].shape).items():
+            on = _on(loops, known.depends(o.name, kind))
             partial = acc if kind == "write" and o.name in sums else 0
             found.append(NestOperand(o.name, kind, on, width, partial, float(elements) * width / 8))
     return found

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from dfcompiler.moves import Frame, Keep, Moves
 from dfcompiler.problem import NestOperand
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 COMPARED = 2048  # structures of which each is compared with each
@@ -29,14 +28,13 @@ KNOWN = 1024  # frames of which structures are kept: layers, units and steps sha
 class Structures:
     """Structures of orders that share how often their loops run: `rows[structure, operand]` are numbers of `choices`,
     each of which is an order and what is kept in it; `made` says by which order, and by which of the combinations of
-    its `keeps` of each tensor."""
+    its operands' `keeps`."""
 
     orders: Sequence[Moves]
     choices: Sequence[Sequence[tuple[Moves, Keep | None]]]
     rows: Ints
     made: Ints
     keeps: Sequence[Sequence[Sequence[Keep | None]]]
-    bits: Sequence[tuple[Floats, Floats]]  # per operand what its choices move, as in `Flow`: `[2, class, choice]`
 
     def mapping(self, structure: int) -> tuple[Moves, tuple[Keep, ...]]:
         """The order of a structure and what it keeps."""
@@ -58,33 +56,23 @@ def _structures(frame: Frame, orders: Sequence[Moves], levels: Sequence[str]) ->
     known: list[dict[object, int]] = [{} for _ in frame.operands]
     choices: list[list[tuple[Moves, Keep | None]]] = [[] for _ in frame.operands]
     every, of, rows = [], [], []
-    names = list(dict.fromkeys(o.name for o in frame.operands))
     for at, moves in enumerate(orders):
-        each = [_keeps(moves, [o for o in frame.operands if o.name == n], levels) for n in names]
-        picks = np.indices([len(keeps) for keeps in each]).reshape(len(names), -1)
+        each = [_keeps(moves, o, levels) for o in frame.operands]
+        picks = np.indices([len(keeps) for keeps in each]).reshape(len(each), -1)
         columns = []
-        for o, seen, made in zip(frame.operands, known, choices, strict=True):
+        for o, seen, made, keeps, pick in zip(frame.operands, known, choices, each, picks, strict=True):
             numbers = []
-            for keep in each[names.index(o.name)]:
+            for keep in keeps:
                 numbers.append(seen.setdefault(_content(moves, o, keep), len(made)))
                 if numbers[-1] == len(made):
                     made.append((moves, keep))
-            columns.append(np.array(numbers)[picks[names.index(o.name)]])
+            columns.append(np.array(numbers)[pick])
         every.append(each)
         rows.append(np.stack(columns, 1))
         of.append(np.stack([np.full(picks.shape[1], at), np.arange(picks.shape[1])], 1))
     found, first = np.unique(np.concatenate(rows), axis=0, return_index=True)
     good = _undominated(found, [_no_more(o, made) for o, made in zip(frame.operands, choices, strict=True)])
-    bits = [_bits(o, made) for o, made in zip(frame.operands, choices, strict=True)]
-    return Structures(orders, choices, found[good], np.concatenate(of)[first[good]], every, bits)
-
-
-def _bits(o: NestOperand, made: Sequence[tuple[Moves, Keep | None]]) -> tuple[Floats, Floats]:
-    """What moves of an operand by each of its choices, at the memories and at the DRAM; nothing of a local."""
-    if o.kind == "local":
-        return np.zeros((2, 0, 0)), np.zeros((2, 0, 0))
-    flows = [moves.flow(o, keep) for moves, keep in made]
-    return np.concatenate([f.near for f in flows], -1), np.concatenate([f.far for f in flows], -1)
+    return Structures(orders, choices, found[good], np.concatenate(of)[first[good]], every)
 
 
 def _undominated(rows: Ints, no_more: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
@@ -109,19 +97,26 @@ def _no_more(o: NestOperand, made: Sequence[tuple[Moves, Keep | None]]) -> npt.N
         found[a, b] &= mine is None or (its is not None and mine.where == its.where)
         found[a, b] &= bool(np.all(x.near <= y.near) and np.all(x.far <= y.far))
         found[a, b] &= x.near_whole <= y.near_whole and x.far_whole <= y.far_whole
+        found[a, b] &= _late(one, o, mine) == _late(other, o, its)
     return found
 
 
-def _keeps(moves: Moves, same: Sequence[NestOperand], levels: Sequence[str]) -> list[Keep | None]:
-    """Every way to keep a tensor; what is read of it and what is written stays alike."""
-    spots = sorted({p for o in same if o.kind != "local" for p in moves.idle_positions(o)})
-    return [None, *(Keep(same[0].name, where, p) for p in spots for where in levels)]
+def _keeps(moves: Moves, o: NestOperand, levels: Sequence[str]) -> list[Keep | None]:
+    spots = moves.idle_positions(o) if o.kind != "local" else []
+    return [None, *(Keep(o.name, where, p, o.kind) for p in spots for where in levels)]
 
 
 def _content(moves: Moves, o: NestOperand, keep: Keep | None) -> object:
-    """What an operand's choice comes to: what moves, and what it takes room for."""
+    """What an operand's choice comes to: what moves and when, and what it takes room for."""
     inside = moves.region(o, keep)
     if o.kind == "local":
         return inside
     flow = moves.flow(o, keep)
-    return flow.near.tobytes(), flow.far.tobytes(), flow.near_whole, flow.far_whole, keep and keep.where, inside
+    bits = flow.near.tobytes(), flow.far.tobytes(), flow.near_whole, flow.far_whole
+    return bits, _late(moves, o, keep), keep and keep.where, inside
+
+
+def _late(moves: Moves, o: NestOperand, keep: Keep | None) -> object:
+    """What says which of an operand's moves are late."""
+    held = moves.held(o, keep)
+    return moves.last_passes(o, held), moves.frame.masked and moves.again(o, held)

@@ -16,7 +16,7 @@ from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile, slowest
 from dfcompiler.nest import Tiles, spread
-from dfcompiler.problem import NestLoop, Problem
+from dfcompiler.problem import Band, NestLoop, Problem
 from dfcompiler.traffic import NEAR, ports
 
 Floats = npt.NDArray[np.float64]
@@ -171,7 +171,8 @@ def _tiles(
     trips = {n: np.ceil(shard[n] / size[n]) for n in size}
     pairs, full = _masked(problem, unit, size, ways)
     elements = {o.name: np.asarray(problem.elements(o.name, size), dtype=np.float64) for o in problem.operands}
-    tiles = Tiles(size, ways, trips, np.zeros(1), np.zeros(1), pairs, full, elements)
+    live = _live(problem, size, ways) if pairs is not None else {}
+    tiles = Tiles(size, ways, trips, np.zeros(1), np.zeros(1), pairs, full, elements, live)
     if problem.crowd and pairs is not None:
         return _partly(problem, problem.crowd, unit, helper, tiles)
     own, beside = tile_work(problem, unit, helper, tiles)
@@ -235,6 +236,15 @@ def _masked(
     return pairs[back].reshape(shape), fill[back].reshape(shape)
 
 
+def _live(problem: Problem, size: Mapping[str, Floats], ways: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Steps of each masked loop in which there are points."""
+    band = problem.band
+    if not isinstance(band, Band):
+        return {}
+    blocks = {n: (size[n] * ways[n]).astype(np.int64) for n in (band.col, band.row) if n and n in size}
+    return {n: band.steps(n, b.ravel()).reshape(b.shape) for n, b in blocks.items()}
+
+
 def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -> tuple[Floats, Floats]:
     """Cycles of one tile on the unit, and on the vector unit beside it."""
     size = tiles.size
@@ -291,6 +301,7 @@ def select(tiles: Tiles, which: npt.NDArray[np.generic], count: int | None = Non
         None if tiles.pairs is None else pick(tiles.pairs),
         None if tiles.fill is None else pick(tiles.fill),
         {n: pick(a) for n, a in tiles.elements.items()},
+        {n: pick(a) for n, a in tiles.live.items()},
         tuple((pick(often), pick(cycles)) for often, cycles in tiles.partly),
     )
 

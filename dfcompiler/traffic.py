@@ -20,6 +20,7 @@ from dfcompiler.hardware.chip import Level, Unit
 Floats = npt.NDArray[np.float64]
 
 NEAR, ABOVE, DRAM = "near", "above", "dram"  # one unit's own memory, the one above it, the DRAM
+BYTES = "bytes"  # the DRAM where bytes are counted, whenever they move
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,14 @@ class Term:
     near: Floats
     above: Floats
     dram: Floats
+    counted: Floats  # as `far`, of what happens in any step
+    late: Array = 0.0  # cycles of a move that happens in some steps of a class, `[class, tiling]`, see `Late`
+    late_all: Array = 0.0  # of all such moves
 
     def at(self, level: str) -> tuple[Floats, Floats]:
         """Bits per element and eighths of elements at a level."""
+        if level == BYTES:
+            return self.counted, self.dram
         return (self.far, self.dram) if level == DRAM else (self.bits, self.near if level == NEAR else self.above)
 
 

@@ -375,7 +375,7 @@ def mapping(name: str, seed: int) -> Mapped:
 
 def _keeps(nest: Nest, o: NestOperand, places: Sequence[str]) -> list[Keep]:
     spots = nest.moves.idle_positions(o) if o.kind != "local" else []
-    return [Keep(o.name, w, p) for p in spots for w in places]
+    return [Keep(o.name, w, p, o.kind) for p in spots for w in places]
 
 
 def _sizes(shard: int, whole: bool) -> Iterator[int]:

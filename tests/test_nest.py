@@ -21,9 +21,12 @@ from dfcompiler import nest
 from dfcompiler.audit import check
 from dfcompiler.audit.check import random_operands
 from dfcompiler.audit.claim import traits
+from dfcompiler.audit.rules import RULES
 from dfcompiler.diagnostics import Diag, Infeasible
+from dfcompiler.late import Late
 from dfcompiler.moves import Moves
 from dfcompiler.nest import Nest
+from dfcompiler.problem import Band, Problem
 from dfcompiler.replay import Mapped, replay
 from dfcompiler.semantics import Arrays, run_op
 
@@ -167,3 +170,27 @@ def test_the_execution_shares_no_formula_with_the_prices() -> None:
                     path
                 )
                 assert {a.name for a in node.names} <= prices.get(module, {a.name for a in node.names}), path
+
+
+def test_no_price_is_below_what_is_counted() -> None:
+    """The promise itself: nothing but equal or from above."""
+    assert {r.low for r in RULES} == {1}
+
+
+@pytest.mark.parametrize(
+    ("case", "owner", "method", "wrong"),
+    [
+        ("window", Late, "taken_out", lambda late, o, held, term, far, more: term),
+        ("window", Band, "steps", lambda band, loop, block: np.ones(len(block))),  # as if one step had points
+        ("bank_append", Problem, "proportional", lambda p, o: o.loops),  # pieces of other loops are charged once
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_a_price_that_leaves_out_a_move_is_caught(
+    case: str, owner: type, method: str, wrong: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = [*range(30), 5001]  # of the last one instances come to their first points in different steps
+    mappings = {seed: mapping(case, seed) for seed in seeds}
+    monkeypatch.setattr(owner, method, wrong)
+    faults = [f for seed, m in mappings.items() for f in check(m, seed if case in CASES else 0).faults]
+    assert any(f.claimed < f.counted for f in faults)

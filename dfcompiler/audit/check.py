@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.audit.claim import Claim, claim, held_bytes, traits
+from dfcompiler.audit.claim import Claim, claim, traits
 from dfcompiler.audit.rules import ROUNDING, Rule, rule
 from dfcompiler.compose import Group
 from dfcompiler.replay import LEVELS, Mapped, Replay, drawn, replay
@@ -100,10 +100,8 @@ def _bytes(level: str, r: Rule, said: Claim, ran: Replay) -> list[Fault]:
 
 def _time(mapped: Mapped, share: float, r: Rule, said: Claim, ran: Replay) -> list[Fault]:
     top, local = mapped.unit.levels[1], mapped.unit.levels[-1]
-    stores = min(top.sink_bytes_per_cycle, top.drain_bytes_per_cycle, local.drain_bytes_per_cycle)
     loads = min(top.source_bytes_per_cycle, top.fill_bytes_per_cycle, local.fill_bytes_per_cycle)
-    slack = held_bytes(mapped) / (share * min(stores, local.sink_bytes_per_cycle))
-    slack += ran.error_bytes["inner"] / (share * min(loads, local.source_bytes_per_cycle))
+    slack = ran.error_bytes["inner"] / (share * min(loads, local.source_bytes_per_cycle))
     if _within(said.cycles[share], ran.cycles[share], r, slack):
         return []
     return [Fault("time", "", said.cycles[share], ran.cycles[share], _words(r))]

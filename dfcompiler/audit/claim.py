@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from dfcompiler.moves import INNER
+from dfcompiler.moves import INNER, kept
 from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER_IN, INNER_OUT, Nest
 from dfcompiler.opshape import accesses, walk
 from dfcompiler.problem import NestOperand
@@ -53,11 +53,12 @@ def traits(mapped: Mapped) -> frozenset[str]:
     """Which of these a mapping has.
 
     `masked`: `where` clauses. `look-ups`: elements found through an index operand. `halo`: subscripts of several
-    indices, of a part of one, or shifted by another, so that tiles share elements. `pieces`: a result made by
-    statements over different loops. `in place`: an operand that is both read and written. `redone`: a statement that
-    does not see a loop which is no sum. `edges`: tiles smaller than others. `uneven`: instances that have fewer tiles
-    than others. `idle`: instances without any. `spills`: unfinished sums that leave. `held`: results that stay across
-    a reduced loop.
+    indices, of a part of one, or shifted by another, so that tiles share elements. `groups`: a subscript of whole
+    parts of an index, which tiles may cut. `pieces`: a result made by statements over different loops. `in place`: an
+    operand that is both read and written. `redone`: a statement that does not see a loop which is no sum. `edges`:
+    tiles smaller than others. `uneven`: instances that have fewer tiles than others. `idle`: instances without any.
+    `spills`: unfinished sums that leave. `held`: results that stay across a reduced loop; `beside`: across one that
+    other operands may be held across too.
     """
     p = mapped.problem
     tiles = {x.name: ceil(x.size / mapped.size[x.name]) for x in p.loops}
@@ -68,6 +69,7 @@ def traits(mapped: Mapped) -> frozenset[str]:
         "masked": bool(p.group.shape.where),
         "look-ups": any(_looks_up(p.group.types, s.expr) for s, _ in lines),
         "halo": any(_overlaps(a, {x.name for x in p.group.shape.attrs}) for a in touched),
+        "groups": any(isinstance(x, t.Bin) and x.op == "//" for a in touched for sub in a.subs for x in walk(sub)),
         "pieces": any(len({frozenset(on) for s, on in lines if n in [a.name for a in s.targets]}) > 1 for n in kinds),
         "in place": len(kinds) > len(set(kinds)),
         "redone": any(not x.reduced and tiles[x.name] > 1 and x.name not in on for _, on in lines for x in p.loops),
@@ -76,13 +78,15 @@ def traits(mapped: Mapped) -> frozenset[str]:
         "idle": any(n < mapped.ways[x] for x, n in tiles.items()),
         "spills": any(_spills(mapped, o) for o in p.operands),
         "held": any(_again(mapped, o) and not _spills(mapped, o) for o in p.operands),
+        "beside": any(_again(mapped, o) and not _spills(mapped, o) and _beside(mapped, o) for o in p.operands),
     }
     return frozenset(name for name, holds in found.items() if holds)
 
 
-def held_bytes(mapped: Mapped) -> float:
-    """Bytes of results that stay across a reduced loop: their stores are charged in its first pass, not its last."""
-    return sum(o.total_bytes for o in mapped.problem.operands if _again(mapped, o) and not _spills(mapped, o))
+def _beside(mapped: Mapped, o: NestOperand) -> bool:
+    """Whether another operand does not depend on a reduced loop that a result is held across, but on one inside."""
+    order, others = mapped.order, [x for x in mapped.problem.operands if x != o and x.kind != "local"]
+    return any(order[i] not in x.loops and set(order[i + 1 :]) & x.loops for i in _again(mapped, o) for x in others)
 
 
 def _looks_up(tensors: Collection[str], e: t.Expr) -> bool:
@@ -117,5 +121,6 @@ def _again(mapped: Mapped, o: NestOperand) -> list[int]:
 
 def _spills(mapped: Mapped, o: NestOperand) -> bool:
     """Whether unfinished sums leave the innermost memory."""
-    since = min((k.since for k in mapped.keeps if k.operand == o.name and k.where == INNER), default=len(mapped.order))
+    keep = kept(o, mapped.keeps)
+    since = keep.since if keep and keep.where == INNER else len(mapped.order)
     return bool(o.partial_bits) and any(i < since for i in _again(mapped, o))

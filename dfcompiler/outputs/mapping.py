@@ -143,7 +143,7 @@ def _task(task: Task, number: int) -> dict[str, Any]:
         "tile": dict(tiling.tile),
         "ways": dict(tiling.ways),
         "order": list(tiling.order),
-        "keeps": [{"operand": k.operand, "where": k.where, "since": k.since} for k in tiling.keeps],
+        "keeps": [{"operand": k.operand, "kind": k.kind, "where": k.where, "since": k.since} for k in tiling.keeps],
         "level_bytes": dict(tiling.level_bytes),
         "dram_bytes": tiling.dram_bytes,
         "compute_cycles": tiling.compute_cycles,

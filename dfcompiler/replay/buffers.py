@@ -63,11 +63,12 @@ class Reads:
         needs: Mapping[Key, Bools],
         dram: Floats,
         keep: Keep | None,
-        gone: Bools | None,
     ) -> None:
         self.o, self.walk, self.members, self.needs, self.dram, self.keep = o, walk, members, needs, dram, keep
-        self.gone = gone  # elements that a result has overwritten in DRAM
         self.on = walk.positions(o.loops)
+        visits = list(walk.visits(o, members))
+        self.stays = _stays(visits, walk, keep if keep and keep.where == INNER else None)
+        self.stays_above = _stays(visits, walk, keep) if keep and keep.where == OUTER else self.stays
         self.here: dict[Key, Bools] = {}
         self.values: dict[Key, Floats] = {}
         self.above: dict[Key, Bools] = {}
@@ -78,26 +79,24 @@ class Reads:
         self.scope: Key | None = None
 
     def load(self, step: int, moves: Sequence[Moves]) -> None:
-        """Bring in what the members' tiles of a step need and do not hold."""
-        running = self.walk.steps[step].running
-        tiles = [running[c] for c in self.members if c in running]
-        if not tiles:
+        """Bring in a tile of a step that is not there, with all that is needed of it while it stays."""
+        if step not in self.stays:
             return
-        key = self.key(tiles[0])
-        need = np.logical_or.reduce([self.needs[x] for x in tiles])
+        running = self.walk.steps[step].running
+        key = self.key(next(running[c] for c in self.members if c in running))
+        need, above = (np.logical_or.reduce([self.needs[x] for x in s[step]]) for s in (self.stays, self.stays_above))
         self._forget(step, key)
         none = np.zeros_like(need)
         fresh = need & ~self.here.get(key, none)
-        far = fresh & ~self.above.get(key, none)
-        if self.keep and self.keep.where == OUTER:
-            self.above_values[:-1][far[0]] = self.dram[:-1][far[0]]
-            self.above[key] = need | self.above.get(key, none)
+        far = fresh
         value = self.values.setdefault(key, np.full_like(self.dram, np.nan))
-        if self.gone is not None:
-            value[:-1][far[0] & self.gone] = np.nan
-        near = fresh[0] & ~far[0]
-        value[:-1][far[0]] = self.dram[:-1][far[0]]
-        value[:-1][near] = self.above_values[:-1][near]
+        given = self.dram
+        if self.keep and self.keep.where == OUTER:
+            far = above & ~self.above.get(key, none)
+            self.above_values[:-1][far[0]] = given[:-1][far[0]]
+            self.above[key] = above | self.above.get(key, none)
+            given = self.above_values
+        value[:-1][fresh[0]] = given[:-1][fresh[0]]
         self.here[key] = need | self.here.get(key, none)
         width = self.o.bits / 8
         moves[step].load(self, float(fresh.sum(1).mean()) * width, float(far.sum(1).mean()) * width)
@@ -127,6 +126,17 @@ class Reads:
     def _only(self, key: Key | None) -> None:
         self.here = {k: v for k, v in self.here.items() if k == key}
         self.values = {k: v for k, v in self.values.items() if k == key}
+
+
+def _stays(visits: Sequence[tuple[int, Key, list[Key]]], walk: Walk, keep: Keep | None) -> dict[int, Sequence[Key]]:
+    """For every step the tiles for which a tile of an operand is brought in: those of all steps until it makes room for
+    another one, or where it is kept, until what is kept leaves."""
+    runs = itertools.accumulate((key != last for (_, last, _), (_, key, _) in itertools.pairwise(visits)), initial=0)
+    spans = [(key, walk.scope(i, keep.since) if keep else run) for run, (i, key, _) in zip(runs, visits, strict=False)]
+    found: dict[object, dict[Key, None]] = {}
+    for span, (_, _, tiles) in zip(spans, visits, strict=True):
+        found.setdefault(span, {}).update(dict.fromkeys(tiles))
+    return {i: tuple(found[span]) for span, (i, _, _) in zip(spans, visits, strict=True)}
 
 
 class Writes:

@@ -172,7 +172,7 @@ class _Run:
             ever = np.logical_or.reduce([n[0] for n in needs.values()])
             given = np.where(np.append(ever, False), given, np.nan)
         for members in self.walk.sharers(o):
-            buffer = Reads(o, self.walk, members, needs, given, self._keep(o), self.stored.get(o.name))
+            buffer = Reads(o, self.walk, members, needs, given, self._keep(o))
             self.reads.setdefault(o.name, {}).update(dict.fromkeys(members, buffer))
 
     def _touched(self, name: str) -> list[tuple[int, Ints]]:
@@ -218,7 +218,7 @@ class _Run:
             self.writes.setdefault(o.name, {}).update(dict.fromkeys(members, buffer))
 
     def _keep(self, o: NestOperand) -> Keep | None:
-        return next((k for k in self.mapped.keeps if k.operand == o.name), None)
+        return next((k for k in self.mapped.keeps if k.operand == o.name and k.kind in ("", o.kind)), None)
 
     def _due(self, name: str) -> Bools:
         """Elements of a result for which every statement has points at their place in the loops that are no sums."""
