@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -88,17 +88,21 @@ def _undominated(rows: Ints, no_more: Sequence[npt.NDArray[np.bool_]]) -> npt.ND
 
 def _no_more(o: NestOperand, made: Sequence[tuple[Moves, Keep | None]]) -> npt.NDArray[np.bool_]:
     """`[a, b]`: choice a of an operand moves no more than choice b in any step, in no more room anywhere."""
-    found = np.ones((len(made), len(made)), dtype=bool)
-    for (a, (one, mine)), (b, (other, its)) in product(enumerate(made), enumerate(made)):
-        found[a, b] = (one.region(o, mine) or frozenset()) <= (other.region(o, its) or frozenset())
-        if o.kind == "local":
-            continue
-        x, y = one.flow(o, mine), other.flow(o, its)
-        found[a, b] &= mine is None or (its is not None and mine.where == its.where)
-        found[a, b] &= bool(np.all(x.near <= y.near) and np.all(x.far <= y.far))
-        found[a, b] &= x.near_whole <= y.near_whole and x.far_whole <= y.far_whole
-        found[a, b] &= _late(one, o, mine) == _late(other, o, its)
-    return found
+    inside = [moves.region(o, keep) or frozenset() for moves, keep in made]
+    found = np.array([[a <= b for b in inside] for a in inside])
+    if o.kind == "local":
+        return found
+    where = [keep and keep.where for _, keep in made]
+    late = [_late(moves, o, keep) for moves, keep in made]
+    found &= np.array(
+        [
+            [a in (None, b) and x == y for b, y in zip(where, late, strict=True)]
+            for a, x in zip(where, late, strict=True)
+        ]
+    )
+    flows = [moves.flow(o, keep) for moves, keep in made]
+    bits = np.stack([[*f.near.ravel(), *f.far.ravel(), f.near_whole, f.far_whole] for f in flows])
+    return np.asarray(found & (bits[:, None] <= bits).all(-1))
 
 
 def _keeps(moves: Moves, o: NestOperand, levels: Sequence[str]) -> list[Keep | None]:
