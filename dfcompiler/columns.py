@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from math import ceil, inf
 from typing import TypeAlias
@@ -29,6 +30,7 @@ from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem, problem
 from dfcompiler.renaming import canonical, index_names
+from dfcompiler.searches import found_before
 from dfcompiler.staging import staged
 from dfcompiler.tiling import Search, Tiling, search, unable
 
@@ -228,7 +230,10 @@ class _Pricer:
         earlier = self.known.setdefault((number, unit.name), [])
         known = next((x for x in earlier if x.answers(limits)), None)
         if known is None:
-            known = _Known(p, limits, search(p, unit, self._helper(unit), self.shares, limits))
+            names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
+            asked = _content(p), names, unit.name, self.shares, sorted(limits.items())
+            run = partial(search, p, unit, self._helper(unit), self.shares, limits)
+            known = _Known(p, limits, found_before(self.chip, asked, run))
             self.candidates += known.found.candidates
             earlier.append(known)
         same, found = known.problem, known.found

@@ -7,9 +7,12 @@ CI machine (`CI=true`) they are the same in every run, unless more are asked for
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from dfcompiler import columns
 
 EXAMPLES = os.environ.get("DFC_FUZZ", "")
 
@@ -26,3 +29,11 @@ settings.load_profile("dfc")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The update mode of tests/test_files.py."""
     parser.addoption("--update-files", action="store_true", help="let tests/files/**/*.test expect what is printed now")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_search_is_remembered() -> Iterator[None]:
+    """Tests put wrong formulas in place of right ones: what they find must not be there in the next run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "found_before", lambda chip, asked, search: search())
+        yield

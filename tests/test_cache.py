@@ -7,15 +7,30 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from dfcompiler import cache, content
+from dfcompiler import cache, content, searches
 from dfcompiler.cache import folder, kept
+from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Source
+from dfcompiler.dtypes import parse_dtypes
+from dfcompiler.graphtext import parse_graph
+from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.models import library
+from dfcompiler.problem import problem
+from dfcompiler.searches import found_before
 from dfcompiler.text.parse import parse_content, parse_items, read_source
+from dfcompiler.tiling import Search, search
 
+GEMM = parse_graph(
+    Source(
+        "g", "graph g {\ninput x: bf16 [64, 48]\nweight w: bf16 [80, 48]\ny: bf16 [64, 80] = linear(x, w)\noutput y\n}"
+    ),
+    library(),
+)
 TEXT = "op f(a: [m]) -> (b: [m]) {\n  b[m] = a[m]\n}\n"
 
 
@@ -113,3 +128,31 @@ def test_listing_needs_nothing_heavy_the_second_time(tmp_path: Path) -> None:
     assert listed() == (first, "")
     assert '"mine"' in listed("--plugins", str(tmp_path / "plugin"))[0]
     assert listed() == (first, "")
+
+
+# ---- searches ----------------------------------------------------------------------------------
+
+
+def test_a_search_is_done_once_and_comes_back_whole(home: Path) -> None:
+    chip, runs = load_chip("tpu128"), []
+    p = problem(single(GEMM, GEMM.nodes["y"]), parse_dtypes("bf16"))
+
+    def search_() -> Search:
+        runs.append(1)
+        return search(p, chip.units["sa"], None)
+
+    first, again = (found_before(chip, ("gemm", 1), search_) for _ in range(2))
+    assert first == again == search(p, chip.units["sa"], None) and first.tilings and len(runs) == 1
+
+
+def test_a_search_on_another_chip_or_of_another_problem_is_another(home: Path) -> None:
+    chips = [load_chip("tpu128"), load_chip("tpu128", {"sa.dataflow": "output-stationary"})]
+    found = [found_before(c, asked, lambda n=n: Search((), n)) for n, (c, asked) in enumerate(product(chips, "ab"))]
+    assert [x.candidates for x in found] == [0, 1, 2, 3]
+
+
+def test_a_changed_template_is_another_chip(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chip = load_chip("tpu128")
+    assert found_before(chip, "a", lambda: Search((), 1)).candidates == 1
+    monkeypatch.setattr(searches, "_source", lambda path: b"another")
+    assert found_before(chip, "a", lambda: Search((), 2)).candidates == 2
