@@ -1,6 +1,7 @@
 """CPU seconds of every pass of the default pipeline but the solver, on llama3-70b, and where the rest goes.
 
-Each step runs in this process, where nothing is kept from an earlier one but imports and bound declarations.
+Every run is a process of its own: the first of all on a machine, with nothing kept, and later ones, for which the
+searches for tilings are done.
 """
 
 from __future__ import annotations
@@ -8,8 +9,13 @@ from __future__ import annotations
 import argparse
 import cProfile
 import io
+import json
+import os
 import pstats
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 from tables import table
@@ -43,29 +49,60 @@ def seconds(chip: str, what: Step) -> dict[str, float]:
 def slowest(chip: str, what: Step, count: int) -> list[str]:
     """The functions in which the passes spend most of their time, as lines."""
     profile = cProfile.Profile()
-    profile.runcall(seconds, chip, what)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["XDG_CACHE_HOME"] = home
+        profile.runcall(seconds, chip, what)
     text = io.StringIO()
     pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime").print_stats(count)
     lines = text.getvalue().splitlines()
     return [x for x in lines[lines.index(next(x for x in lines if "ncalls" in x)) :] if x.strip()]
 
 
+def apart(chip: str, name: str, home: str) -> dict[str, float]:
+    """The same in a process of its own that keeps values in a folder."""
+    command = [sys.executable, __file__, "--one", chip, name]
+    done = subprocess.run(
+        command, env={**os.environ, "XDG_CACHE_HOME": home}, capture_output=True, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def runs(chip: str, name: str, count: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians of first runs and of later ones."""
+    first, later = [], []
+    for _ in range(count):
+        with tempfile.TemporaryDirectory() as home:
+            first.append(apart(chip, name, home))
+            later.append(apart(chip, name, home))
+    return medians(first), medians(later)
+
+
+def medians(done: list[dict[str, float]]) -> dict[str, float]:
+    """Pass by pass."""
+    return {p: statistics.median(d[p] for d in done) for p in done[0]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of which the median is shown")
     parser.add_argument("--functions", type=int, default=8, help="functions of the profile that are shown")
+    parser.add_argument("--one", nargs=2, metavar=("CHIP", "STEP"), help="print the seconds of one run")
     args = parser.parse_args()
+    if args.one:
+        print(json.dumps(seconds(args.one[0], STEPS[args.one[1]])))
+        return
     rows = []
     for chip in ("ador", "tpu128"):
-        for name, what in STEPS.items():
-            done = [seconds(chip, what) for _ in range(args.runs)]
-            median = {p: statistics.median(d[p] for d in done) for p in done[0]}
-            total = sum(median.values())
-            rest = total - median["tile"]
-            rows.append([chip, name, f"{rest:.3f}", f"{median['tile']:.3f}", f"{total:.3f}", f"{total / BAR_S:.1f} x"])
-    headers = ["chip", "step", "before tile", "tile", "all", f"of {BAR_S} s"]
+        for name in STEPS:
+            for which, median in zip(("first", "later"), runs(chip, name, args.runs), strict=True):
+                total = sum(median.values())
+                rest = total - median["tile"]
+                times = [f"{x:.3f}" for x in (rest, median["tile"], total)]
+                rows.append([chip, name, which, *times, f"{total / BAR_S:.1f} x"])
+    headers = ["chip", "step", "run", "before tile", "tile", "all", f"of {BAR_S} s"]
     notes = [
-        f"CPU s, median of {args.runs}. Most of it is the exhaustive search for tilings, by function:",
+        f"CPU s, median of {args.runs}. Where a first run goes, by function:",
         "",
         *(f"    {line}" for line in slowest("ador", STEPS["prefill 1 x 2048"], args.functions)),
     ]
