@@ -85,12 +85,15 @@ class Moves:
         if frame.masked:
             live = [x for x in self.order if x in frame.masked]
             self.thick, self.thin = ("", *live, frame.masked[0])[:2] if len(live) < 2 else (live[0], live[1])
+        self._idle: dict[frozenset[str], list[int]] = {}
         self._flows: dict[tuple[str, str, Keep | None, bool], Flow] = {}
 
     def idle_positions(self, o: NestOperand) -> list[int]:
         """Positions of loops that the operand does not depend on but with such loops inside: where keeping pays."""
-        on = [x in o.loops for x in self.order]
-        return [p for p in range(len(on)) if not on[p] and any(on[p + 1 :])]
+        if o.loops not in self._idle:
+            on = [x in o.loops for x in self.order]
+            self._idle[o.loops] = [p for p in range(len(on)) if not on[p] and any(on[p + 1 :])]
+        return self._idle[o.loops]
 
     def region(self, o: NestOperand, keep: Keep | None) -> frozenset[str] | None:
         """Loops over which tiles of an operand lie side by side in the memory where it stays; None where it passes.
