@@ -115,6 +115,22 @@ class Compute(Template, abc.ABC):
         raise ValueError(f"{self.template_name} does not run `{kind}`")
 
 
+class KernelCompute(Compute, abc.ABC):
+    """A unit whose work is priced as whole kernels of a library, by the models of `dfcompiler.kernels`."""
+
+    @abc.abstractmethod
+    def macs_at(self, bits: int) -> Array:
+        """Multiply-accumulates per cycle of operands of so many bits, dense."""
+
+    @abc.abstractmethod
+    def lanes_per_cycle(self) -> tuple[Array, Array]:
+        """Plain and special scalar operations per cycle."""
+
+    @abc.abstractmethod
+    def generation(self) -> tuple[str, object]:
+        """The generation of kernels that runs on it, and how this chip differs from where they were fitted."""
+
+
 class Memory(Template, abc.ABC):
     """A memory. One instance."""
 
