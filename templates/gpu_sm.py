@@ -41,9 +41,9 @@ class GpuSm(KernelCompute, name="gpu-sm"):
         """At the peak of tensor cores and lanes side by side: a bound of what a kernel takes."""
         macs = sum((c.macs for c in tile.contractions), start=0.0)
         vector = sum((n / self.peak_ops_per_cycle(kind) for kind, n in tile.vector.items()), start=0.0)
-        return slowest(macs / self.macs_at(max(tile.a_bits, tile.b_bits)), vector)
+        return slowest(macs / self.peak_macs_at(max(tile.a_bits, tile.b_bits)), vector)
 
-    def macs_at(self, bits: int) -> Array:
+    def peak_macs_at(self, bits: int) -> Array:
         """Multiply-accumulates per cycle of operands of so many bits; wider than 32 in several passes."""
         rates = {4: self.macs_4bit, 8: self.macs_8bit, 16: self.macs, 32: self.macs_32bit}
         fits = next((rate for width, rate in rates.items() if bits <= width), None)

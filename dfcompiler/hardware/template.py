@@ -82,6 +82,10 @@ class Compute(Template, abc.ABC):
     def peak_macs_per_cycle(self) -> Array:
         """Multiply-accumulates per cycle when every element is busy."""
 
+    def peak_macs_at(self, bits: int) -> Array:
+        """The same for operands of so many bits; a unit that takes every width alike need not say it."""
+        return self.peak_macs_per_cycle()
+
     @abc.abstractmethod
     def peak_ops_per_cycle(self, kind: str) -> Array:
         """Scalar operations of a kind per cycle; 0 where it cannot run them."""
@@ -117,10 +121,6 @@ class Compute(Template, abc.ABC):
 
 class KernelCompute(Compute, abc.ABC):
     """A unit whose work is priced as whole kernels of a library, by the models of `dfcompiler.kernels`."""
-
-    @abc.abstractmethod
-    def macs_at(self, bits: int) -> Array:
-        """Multiply-accumulates per cycle of operands of so many bits, dense."""
 
     @abc.abstractmethod
     def lanes_per_cycle(self) -> tuple[Array, Array]:

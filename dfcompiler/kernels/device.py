@@ -42,7 +42,7 @@ def device_of(unit: Unit, template: KernelCompute, bits: int) -> Device:
     return Device(
         sms=float(unit.instances),
         clock_hz=unit.clock_hz,
-        macs=template.macs_at(bits),
+        macs=template.peak_macs_at(bits),
         dram_bytes_per_s=l2.source_bytes_per_cycle * unit.clock_hz,
         l2_bytes=float(l2.capacity_bytes),
         lanes=lanes,
