@@ -189,6 +189,17 @@ def _price(p: Parser) -> None:
     _json(p)
 
 
+def _validate(p: Parser) -> None:
+    p.add_argument("file", metavar="FILE.csv", help="a column per size, and one of latency_ms, latency_us or cycles")
+    p.add_argument("--op", required=True, metavar="OP", help="gemm, prefill, decode, moe, ... or an operator")
+    _chip(p)
+    _dtype(p)
+    p.add_argument("--min-us", type=real, default=0.0, metavar="T", help="leave out rows that take less (default 0)")
+    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
+    p.add_argument("--plot", metavar="FILE.svg", help="draw modelled over measured times")
+    _json(p)
+
+
 def _opt(p: Parser) -> None:
     p.add_argument(
         "file", metavar="FILE.dfir", help="a graph, as `dfc compile -o` or --print-after writes it; `-` reads stdin"
@@ -245,6 +256,12 @@ COMMANDS = {
         "price",
         _price,
         "dfc price linear t=1,2048 k=4096 n=4096 --on ador",
+    ),
+    "validate": Command(
+        "measured against modelled, for a table of measurements",
+        "validate",
+        _validate,
+        "dfc validate gemm_a100.csv --op gemm --on a100_sxm",
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(
