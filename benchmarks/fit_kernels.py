@@ -35,7 +35,6 @@ VLLM_14 = "vLLM 0.14 fused_moe.get_default_config: 16x32x64 up to as many tokens
 VLLM_24 = "vLLM 0.24 fused_moe.get_default_config: by tokens"
 TUNED = ((8, 1792), (8, 2048), (8, 3584), (8, 4096), (8, 7168), (1, 1792), (1, 3584), (1, 7168), (1, 14336), (128, 192))
 STATED = "our estimate"
-SOFTMAX = "PyTorch: softmax of up to 1,024 elements stays in the registers of a warp"
 
 # Of every generation: chip that is measured, and per kind (value, source) of what is structure.
 STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
@@ -48,8 +47,7 @@ STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
         "decode": {"fill_factor": (2, FA2), "splits_single": (0, FA2), "sequence_us": (0, FA2), "scheduled": (0, FA2)},
         "grouped": {"rules": (((1, 16, 32, 64, 1), (1e30, 64, 64, 32, 8)), VLLM_14), "by_experts": (1, VLLM_14),
                     "tuned": (TUNED, "vLLM fused_moe/configs, files E=..,N=..,device_name=NVIDIA_A100-SXM4-80GB.json")},
-        "elementwise": {"one_pass_bytes": (2048, SOFTMAX), "rows_per_sm": (8, "2,048 threads in blocks of 256"),
-                        "l2_part": (0.5, STATED), "launch_us": (2.5, "as a contraction on this device")},
+        "elementwise": {"quantise_us": (0, "no 8-bit floating point"), "cache_bytes": (196608, "NVIDIA A100 whitepaper: L1 and shared memory of an SM"), "launch_us": (2.5, "as a contraction on this device")},
     }),
     "sm90": ("h100_sxm", {
         "contraction": {"tiles": (TILES_90, CUBLAS), "splits": (SPLITS, STATED), "least_k": (128, STATED),
@@ -62,8 +60,7 @@ STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
         "grouped": {"rules": (((32, 16, 64, 128, 1), (64, 32, 64, 128, 1), (96, 32, 128, 64, 1), (512, 64, 128, 64, 1),
                                (1e30, 128, 128, 64, 16)), VLLM_24), "by_experts": (0, VLLM_24),
                     "tuned": ((), "none is taken into account"), "tuned_gain": (1, "none")},
-        "elementwise": {"one_pass_bytes": (2048, SOFTMAX), "rows_per_sm": (8, "2,048 threads in blocks of 256"),
-                        "l2_part": (0.5, STATED), "launch_us": (2.5, "as a contraction on this device")},
+        "elementwise": {"cache_bytes": (262144, "NVIDIA H100 whitepaper: L1 and shared memory of an SM"), "launch_us": (2.5, "as a contraction on this device")},
     }),
 }  # fmt: skip
 START: dict[str, dict[str, float]] = {
@@ -88,7 +85,7 @@ START: dict[str, dict[str, float]] = {
         epilogue_clocks=1, dram_efficiency=0.82, dram_latency_us=0.4, l2_part=2, sharpness=2.5, around_traffic=1.2,
         unaligned=2,
     ),
-    "elementwise": dict(dram_efficiency=0.8, again=0.25),
+    "elementwise": dict(dram_efficiency=0.8, again=1.5, quantise_us=0.007),
 }  # fmt: skip
 TABLE = {"contraction": "gemm", "prefill": "prefill", "decode": "decode", "grouped": "moe"}
 
@@ -156,8 +153,9 @@ def launches(name: str) -> float:
     return float(take(table, slice(None, None, 2))["latency_us"].min())
 
 
-def elementwise_kernels(chip: str, fixed: Mapping[str, Any]) -> Any:
-    """Constants without contractions: even rows of LLMCompass's softmax, layernorm and gelu, all of one device."""
+def elementwise_kernels(chip: str, fixed: Mapping[str, Any], products: Any) -> Any:
+    """Constants without contractions: even rows of LLMCompass's softmax, layernorm and gelu, all of one device; the
+    time to scale a row, from 8-bit products where the device has them."""
     on, parts = device("a100_sxm"), []
     for kind in ("softmax", "layernorm", "gelu"):
         table = read_csv(folder() / "llmcompass_a100" / f"{kind}_a100.csv")
@@ -168,7 +166,19 @@ def elementwise_kernels(chip: str, fixed: Mapping[str, Any]) -> Any:
     def seconds(kernels: Any) -> Any:
         return np.concatenate([host(price("elementwise", kernels, k, t, on), us) for k, t, us in parts])
 
-    return fitted("elementwise", fixed, seconds, np.concatenate([t["latency_us"] for _, t, _ in parts]))
+    kernels = fitted("elementwise", fixed, seconds, np.concatenate([t["latency_us"] for _, t, _ in parts]))
+    if "quantise_us" in STRUCTURE[{c: g for g, (c, _) in STRUCTURE.items()}[chip]][1]["elementwise"]:
+        return kernels
+    narrow, (train, _) = device(chip, 8), split(chip, "gemm_fp8", ROWS, SEED)
+    tried = [dataclasses.replace(kernels, quantise_us=us) for us in np.geomspace(1e-3, 2e-2, 60)]
+
+    def error(k: Any) -> float:
+        both = Only("contraction", products)
+        both.elementwise = k  # type: ignore[attr-defined]
+        us = price_table("gemm", train, narrow, both, width=1.0).seconds * 1e6  # type: ignore[arg-type]
+        return float(np.abs(np.log(us / train["latency_us"])).mean())
+
+    return min(tried, key=error)
 
 
 def host(us: Any, launch_us: float) -> Any:
@@ -182,11 +192,12 @@ def main(wanted: list[str]) -> None:
         chip, structure = STRUCTURE[name]
         on = device(chip)
         lines = [HEADER.format(chip=chip), f"macs_per_clock = {float(on.macs):g}"]
+        made: dict[str, Any] = {}
         for family, stated in structure.items():
             start = time.process_time()
             fixed = {n: v for n, (v, _) in stated.items()}
             if family == "elementwise":
-                kernels, data = elementwise_kernels(chip, fixed), "even rows of LLMCompass's a100 softmax, layernorm, gelu"
+                kernels, data = elementwise_kernels(chip, fixed, made["contraction"]), "even rows of LLMCompass's a100 softmax, layernorm, gelu"
             else:
                 kind = TABLE[family]
                 train, test = split(chip, kind, ROWS, SEED)
@@ -200,6 +211,7 @@ def main(wanted: list[str]) -> None:
                 large = test["latency_us"] >= 50
                 print(f"{name} {family}: {100 * error.mean():.2f} % of {len(error)} rows, {100 * error[large].mean():.2f} % "
                       f"from 50 us, {time.process_time() - start:.1f} s")  # fmt: skip
+            made[family] = kernels
             lines += ["", f"[{family}]", *(_line(f.name, getattr(kernels, f.name), stated, data) for f in dataclasses.fields(kernels))]
         path = Path(__file__).resolve().parents[1] / "templates" / "kernels" / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

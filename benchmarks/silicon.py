@@ -28,11 +28,17 @@ DEVICES = {
 # Kind -> file of the wheel, table of the folder, what a column is called here, rows that are of the kind.
 FILES = {
     "gemm": ("gemm", "gemm_perf", "gemm_bf16", {}, {"gemm_dtype": "bfloat16"}),
+    "gemm_fp8": ("gemm", "gemm_perf", "gemm_fp8", {}, {"gemm_dtype": "fp8"}),
     "prefill": ("attention", "context_attention_perf", "attn_prefill_bf16", {"isl": "seq_len"}, {"head_dim": 128}),
     "decode": ("attention", "generation_attention_perf", "attn_decode_bf16", {}, {"head_dim": 128}),
     "moe": ("moe", "moe_perf", "moe_bf16", {}, {"moe_dtype": "bfloat16"}),
 }
 OURS = {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16", "window_size": 0}
+
+
+def columns_of(kind: str) -> tuple[str, ...]:
+    """The columns of a kind of table, whatever the type of its operands."""
+    return KINDS[kind.removesuffix("_fp8")].columns
 
 
 def folder() -> Path:
@@ -85,7 +91,7 @@ def full(chip: str, kind: str) -> Table | None:
     if kind == "decode":
         table["kv_len"] = table["isl"] + table["step"]
     table = {n: v[keep] for n, v in table.items()}
-    return _averaged({n: table[n] for n in KINDS[kind].columns}, table["latency"] * 1e3)
+    return _averaged({n: table[n] for n in columns_of(kind)}, table["latency"] * 1e3)
 
 
 def _averaged(table: Table, us: Any) -> Table:
@@ -105,7 +111,7 @@ def split(chip: str, kind: str, rows: int, seed: int) -> tuple[Table, Table]:
     table, kept = full(chip, kind), sample(chip, kind)
     if table is None:
         raise SystemExit("the wheel aiconfigurator-core and pyarrow are needed: pip install aiconfigurator-core pyarrow")
-    names = KINDS[kind].columns
+    names = columns_of(kind)
     held = {_key(row) for row in zip(*(kept[n] for n in names), strict=True)} if kept else set()
     free = np.array([_key(row) not in held for row in zip(*(table[n] for n in names), strict=True)])
     order = np.random.default_rng(seed).permutation(np.flatnonzero(free))

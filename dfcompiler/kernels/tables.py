@@ -14,7 +14,7 @@ import numpy as np
 from dfcompiler.kernels.contraction import contraction
 from dfcompiler.kernels.decode import decode
 from dfcompiler.kernels.device import Device
-from dfcompiler.kernels.elementwise import elementwise
+from dfcompiler.kernels.elementwise import elementwise, quantise
 from dfcompiler.kernels.generation import Generation
 from dfcompiler.kernels.grouped import fused_experts
 from dfcompiler.kernels.latency import Floats, Latency
@@ -37,7 +37,11 @@ class Kind:
 
 def _gemm(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
     widths = (width, width, 2.0)
-    return contraction(1, c["m"], c["n"], c["k"], d, g.contraction, widths=widths, copies=COPIES if warm else 0)
+    found = contraction(1, c["m"], c["n"], c["k"], d, g.contraction, widths=widths, copies=COPIES if warm else 0)
+    if width >= 2:
+        return found
+    first = quantise(c["m"], c["k"], d, g.elementwise)  # narrow operands are made from 16-bit ones within the call
+    return Latency(*(getattr(found, f) + getattr(first, f) for f in Latency.__annotations__))
 
 
 def _prefill(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
@@ -59,24 +63,25 @@ def _moe(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Late
 
 
 def _softmax(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
-    return _rows(c, d, g, width, plain=4, special=1, passes=3)
+    return _rows(c, d, g, width, plain=4, special=3, passes=3, threads=1024)  # exp twice, and a division
 
 
 def _layernorm(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
-    return _rows(c, d, g, width, plain=6, special=0, passes=2)
+    return _rows(c, d, g, width, plain=6, special=0, passes=2, threads=256)
 
 
 def _gelu(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
-    return _rows(dict(c, n=1), d, g, width, plain=8, special=1, passes=1)
+    return _rows(dict(c, n=1), d, g, width, plain=8, special=1, passes=1, threads=256)
 
 
 def _rows(
-    c: Columns, d: Device, g: Generation, width: float, *, plain: float, special: float, passes: float
+    c: Columns, d: Device, g: Generation, width: float, *, plain: float, special: float, passes: float,
+    threads: float,
 ) -> Latency:
     m, n = np.asarray(c["m"], dtype=np.float64), np.asarray(c["n"], dtype=np.float64)
     moved = m * n * width
     work = plain * m * n, special * m * n
-    return elementwise(moved, moved, *work, d, g.elementwise, passes=passes, row_bytes=n * width)
+    return elementwise(moved, moved, *work, d, g.elementwise, passes=passes, row_bytes=n * width, row_threads=threads)
 
 
 ATTENTION = ("num_heads", "num_kv_heads", "head_dim")
