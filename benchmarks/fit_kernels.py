@@ -27,14 +27,24 @@ from dfcompiler.kernels.tables import price_table
 
 ROWS, SEED, EVALUATIONS, SWEEPS = 1500, 0, 20, 3
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
-TILES_80 = ((256, 128), (128, 256), (128, 128), (256, 64), (64, 256), (128, 64), (64, 128), (64, 64), (32, 64), (64, 32), (16, 64), (32, 128))  # fmt: skip
-TILES_90 = ((256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (256, 64), (64, 256), (128, 64), (64, 128), (64, 64), (64, 32), (64, 16), (128, 32), (16, 64), (32, 64))  # fmt: skip
+TILES_80 = tuple(
+    tuple(map(int, t.split("x")))
+    for t in "256x128 128x256 128x128 256x64 64x256 128x64 64x128 64x64 32x64 64x32 16x64 32x128".split()
+)
+TILES_90 = tuple(
+    tuple(map(int, t.split("x")))
+    for t in "256x128 128x256 192x128 128x192 128x128 256x64 64x256 128x64 64x128 64x64 64x32 64x16 128x32 16x64 "
+    "32x64".split()
+)
 CUBLAS = "names of the kernels that cuBLAS launches, our selection"
 FA2, FA3 = "FlashAttention 2, split-KV kernel for heads of 128", "FlashAttention 3, forward kernel for heads of 128"
-VLLM_14 = "vLLM 0.14 fused_moe.get_default_config: 16x32x64 up to as many tokens as experts, else 64x64x32 in groups of 8"
+VLLM_14 = (
+    "vLLM 0.14 fused_moe.get_default_config: 16x32x64 up to as many tokens as experts, else 64x64x32 in groups of 8"
+)
 VLLM_24 = "vLLM 0.24 fused_moe.get_default_config: by tokens"
 TUNED = ((8, 1792), (8, 2048), (8, 3584), (8, 4096), (8, 7168), (1, 1792), (1, 3584), (1, 7168), (1, 14336), (128, 192))
 STATED = "our estimate"
+LAUNCH = (2.5, "as a contraction on this device")
 
 # Of every generation: chip that is measured, and per kind (value, source) of what is structure.
 STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
@@ -47,7 +57,8 @@ STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
         "decode": {"fill_factor": (2, FA2), "splits_single": (0, FA2), "sequence_us": (0, FA2), "scheduled": (0, FA2)},
         "grouped": {"rules": (((1, 16, 32, 64, 1), (1e30, 64, 64, 32, 8)), VLLM_14), "by_experts": (1, VLLM_14),
                     "tuned": (TUNED, "vLLM fused_moe/configs, files E=..,N=..,device_name=NVIDIA_A100-SXM4-80GB.json")},
-        "elementwise": {"quantise_us": (0, "no 8-bit floating point"), "cache_bytes": (196608, "NVIDIA A100 whitepaper: L1 and shared memory of an SM"), "launch_us": (2.5, "as a contraction on this device")},
+        "elementwise": {"quantise_us": (0, "no 8-bit floating point"), "launch_us": LAUNCH,
+                        "cache_bytes": (196608, "NVIDIA A100 whitepaper: L1 and shared memory of an SM")},
     }),
     "sm90": ("h100_sxm", {
         "contraction": {"tiles": (TILES_90, CUBLAS), "splits": (SPLITS, STATED), "least_k": (128, STATED),
@@ -60,33 +71,83 @@ STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
         "grouped": {"rules": (((32, 16, 64, 128, 1), (64, 32, 64, 128, 1), (96, 32, 128, 64, 1), (512, 64, 128, 64, 1),
                                (1e30, 128, 128, 64, 16)), VLLM_24), "by_experts": (0, VLLM_24),
                     "tuned": ((), "none is taken into account"), "tuned_gain": (1, "none")},
-        "elementwise": {"cache_bytes": (262144, "NVIDIA H100 whitepaper: L1 and shared memory of an SM"), "launch_us": (2.5, "as a contraction on this device")},
+        "elementwise": {"launch_us": LAUNCH,
+                        "cache_bytes": (262144, "NVIDIA H100 whitepaper: L1 and shared memory of an SM")},
     }),
 }  # fmt: skip
 START: dict[str, dict[str, float]] = {
-    "contraction": dict(
-        launch_us=2.6, tensor_efficiency=1.05, fragment_elements=500, l2_efficiency=0.7, step_clocks=250,
-        epilogue_clocks=6, dram_efficiency=0.85, dram_latency_us=0.4, l2_latency_us=0.1, l2_part=0.55, split_us=2,
-        split_traffic=0.2, tile_bias=0.05, split_bias=0.05, choice=12, throttle=0.1, throttle_from=0.66, vector_us=2,
-        vector_columns=80,
-    ),
-    "prefill": dict(
-        launch_us=8.5, tensor_efficiency=0.7, dram_efficiency=0.7, cta_us=1, tail=0.7, overlap=0.5, l2_part=0.5,
-        l2_efficiency=0.3, split_us=4, write_traffic=0.7, write_us=0.0015, write_exponent=1.2, throttle=0.2,
-        sequence_us=0.008, single_us=3.6,
-    ),
-    "decode": dict(
-        launch_us=8, single_us=1.5, dram_efficiency=0.85, tensor_efficiency=0.5, cta_us=2.5, row_us=0.01, overlap=0.4,
-        fill_us=0.5, tail_rate=2, l2_part=0.6, l2_efficiency=0.5, combine_us=3, split_us=0.1, copy_us=5.8,
-        sequence_us=0.01,
-    ),
-    "grouped": dict(
-        tuned_gain=0.85, launch_us=18, expert_us=0.05, tensor_efficiency=0.5, fragment_elements=400, step_clocks=600,
-        epilogue_clocks=1, dram_efficiency=0.82, dram_latency_us=0.4, l2_part=2, sharpness=2.5, around_traffic=1.2,
-        unaligned=2,
-    ),
-    "elementwise": dict(dram_efficiency=0.8, again=1.5, quantise_us=0.007),
-}  # fmt: skip
+    "contraction": {
+        "launch_us": 2.6,
+        "tensor_efficiency": 1.05,
+        "fragment_elements": 500,
+        "l2_efficiency": 0.7,
+        "step_clocks": 250,
+        "epilogue_clocks": 6,
+        "dram_efficiency": 0.85,
+        "dram_latency_us": 0.4,
+        "l2_latency_us": 0.1,
+        "l2_part": 0.55,
+        "split_us": 2,
+        "split_traffic": 0.2,
+        "tile_bias": 0.05,
+        "split_bias": 0.05,
+        "choice": 12,
+        "throttle": 0.1,
+        "throttle_from": 0.66,
+        "vector_us": 2,
+        "vector_columns": 80,
+    },
+    "prefill": {
+        "launch_us": 8.5,
+        "tensor_efficiency": 0.7,
+        "dram_efficiency": 0.7,
+        "cta_us": 1,
+        "tail": 0.7,
+        "overlap": 0.5,
+        "l2_part": 0.5,
+        "l2_efficiency": 0.3,
+        "split_us": 4,
+        "write_traffic": 0.7,
+        "write_us": 0.0015,
+        "write_exponent": 1.2,
+        "throttle": 0.2,
+        "sequence_us": 0.008,
+        "single_us": 3.6,
+    },
+    "decode": {
+        "launch_us": 8,
+        "single_us": 1.5,
+        "dram_efficiency": 0.85,
+        "tensor_efficiency": 0.5,
+        "cta_us": 2.5,
+        "row_us": 0.01,
+        "overlap": 0.4,
+        "fill_us": 0.5,
+        "tail_rate": 2,
+        "l2_part": 0.6,
+        "l2_efficiency": 0.5,
+        "combine_us": 3,
+        "split_us": 0.1,
+        "copy_us": 5.8,
+        "sequence_us": 0.01,
+    },
+    "grouped": {
+        "tuned_gain": 0.85,
+        "launch_us": 18,
+        "expert_us": 0.05,
+        "tensor_efficiency": 0.5,
+        "fragment_elements": 400,
+        "step_clocks": 600,
+        "epilogue_clocks": 1,
+        "dram_efficiency": 0.82,
+        "dram_latency_us": 0.4,
+        "l2_part": 2,
+        "sharpness": 2.5,
+        "around_traffic": 1.2,
+        "unaligned": 2,
+    },
+    "elementwise": {"dram_efficiency": 0.8, "again": 1.5, "quantise_us": 0.007},
+}
 TABLE = {"contraction": "gemm", "prefill": "prefill", "decode": "decode", "grouped": "moe"}
 
 Priced = Callable[[Any], Any]
@@ -197,32 +258,47 @@ def main(wanted: list[str]) -> None:
             start = time.process_time()
             fixed = {n: v for n, (v, _) in stated.items()}
             if family == "elementwise":
-                kernels, data = elementwise_kernels(chip, fixed, made["contraction"]), "even rows of LLMCompass's a100 softmax, layernorm, gelu"
+                kernels, data = (
+                    elementwise_kernels(chip, fixed, made["contraction"]),
+                    "even rows of LLMCompass's a100 softmax, layernorm, gelu",
+                )
+                narrow = f"fit: {chip} gemm fp8, {ROWS} rows, seed {SEED}"
+                stated = {"quantise_us": (0, narrow), **stated}
             else:
                 kind = TABLE[family]
                 train, test = split(chip, kind, ROWS, SEED)
 
-                def modelled(k: Any, train: Table = train, family: str = family, kind: str = kind) -> Any:
+                def modelled(
+                    k: Any, on: Device = on, train: Table = train, family: str = family, kind: str = kind
+                ) -> Any:
                     return price(family, k, kind, train, on)
 
                 kernels = fitted(family, fixed, modelled, train["latency_us"])
                 data = f"fit: {chip} {kind} bf16, {len(train['latency_us'])} rows, seed {SEED}"
                 error = np.abs(price(family, kernels, kind, test, on) / test["latency_us"] - 1)
                 large = test["latency_us"] >= 50
-                print(f"{name} {family}: {100 * error.mean():.2f} % of {len(error)} rows, {100 * error[large].mean():.2f} % "
-                      f"from 50 us, {time.process_time() - start:.1f} s")  # fmt: skip
+                shown = f"{100 * error.mean():.2f} % of {len(error)} rows, {100 * error[large].mean():.2f} % from 50 us"
+                print(f"{name} {family}: {shown}, {time.process_time() - start:.1f} s")
             made[family] = kernels
-            lines += ["", f"[{family}]", *(_line(f.name, getattr(kernels, f.name), stated, data) for f in dataclasses.fields(kernels))]
+            lines += [
+                "",
+                f"[{family}]",
+                *(_line(f.name, getattr(kernels, f.name), stated, data) for f in dataclasses.fields(kernels)),
+            ]
         path = Path(__file__).resolve().parents[1] / "templates" / "kernels" / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-HEADER = "# Kernels fitted on {chip} by benchmarks/fit_kernels.py; what is structure, and not fitted, says where it is from."
+HEADER = (
+    "# Kernels fitted on {chip} by benchmarks/fit_kernels.py; what is structure, and not fitted, says where it is from."
+)
 
 
 def _line(name: str, value: Any, stated: Mapping[str, tuple[Any, str]], data: str) -> str:
     source = stated[name][1] if name in stated else data
-    shown = repr([list(v) if isinstance(v, tuple) else v for v in value]) if isinstance(value, tuple) else f"{value:.5g}"
+    shown = (
+        repr([list(v) if isinstance(v, tuple) else v for v in value]) if isinstance(value, tuple) else f"{value:.5g}"
+    )
     return f'{name} = {{ value = {shown}, source = "{source}" }}'
 
 

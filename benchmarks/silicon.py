@@ -110,7 +110,9 @@ def split(chip: str, kind: str, rows: int, seed: int) -> tuple[Table, Table]:
     """Rows to fit on and rows to test on, disjoint: of the full table, the folder's rows are only tested on."""
     table, kept = full(chip, kind), sample(chip, kind)
     if table is None:
-        raise SystemExit("the wheel aiconfigurator-core and pyarrow are needed: pip install aiconfigurator-core pyarrow")
+        raise SystemExit(
+            "the wheel aiconfigurator-core and pyarrow are needed: pip install aiconfigurator-core pyarrow"
+        )
     names = columns_of(kind)
     held = {_key(row) for row in zip(*(kept[n] for n in names), strict=True)} if kept else set()
     free = np.array([_key(row) not in held for row in zip(*(table[n] for n in names), strict=True)])

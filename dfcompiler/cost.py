@@ -13,7 +13,7 @@ from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor, regions
-from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import Memory
 from dfcompiler.problem import Problem, problem
 

@@ -127,12 +127,11 @@ def _grouped(p: Problem, crowd: Crowd, device: Device, kernels: Generation) -> L
     """Rows of each place are known in expectation only; tiles of some height are those of the drawn rows."""
     c = p.contractions[0]
     pairs = sum(crowd.more)
-    load = Load(*rows(crowd.more[0], pairs), {h: rows(crowd.pairs(1, h))[0] for h in HEIGHTS})
+    active, every = rows(crowd.more[0], pairs)
+    load = Load(active, every, {h: rows(crowd.pairs(1, h))[0] for h in HEIGHTS})
     n, k = sum(_size(p, x.n) for x in p.contractions), _size(p, c.k)
     places = _size(p, c.batch) if c.batch else crowd.more[0]
-    found = grouped_kernel(
-        pairs, places, n, k, load, device, kernels.grouped, width_bytes=_bytes_per_element(p, c.b)
-    )
+    found = grouped_kernel(pairs, places, n, k, load, device, kernels.grouped, width_bytes=_bytes_per_element(p, c.b))
     launch_s = found.launch_s + kernels.contraction.launch_us * 1e-6
     return Latency(found.seconds + launch_s, launch_s, found.compute_s, found.memory_s)
 
@@ -178,4 +177,3 @@ def _elementwise(p: Problem, device: Device, kernels: Generation) -> Latency:
     return elementwise(
         read, written, plain, special, device, kernels.elementwise, passes=1 + len(ends), row_bytes=row
     )  # fmt: skip
-

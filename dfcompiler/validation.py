@@ -119,8 +119,8 @@ def validate(
     """Compare every row from `min_us` up. `op` is a kind of kernel table (`gemm`, `prefill`, ...) on a chip that runs
     whole kernels, else an operator, whose dimensions are the columns.
 
-    `warm`: operands that fit are found in L2, as in a benchmark that repeats itself. Raises Diag `bad-table` for missing
-    columns, unknown names, and for a table without a row that long.
+    `warm`: operands that fit are found in L2, as in a benchmark that repeats itself. Raises Diag `bad-table` for
+    missing columns and for a table without a row that long, `unknown-op`.
     """
     table = table.rows(table.seconds >= min_us * 1e-6)
     if not len(table):
@@ -133,8 +133,9 @@ def validate(
             float(error[i]), bounds[i])
         for i in np.argsort(-size, kind="stable")
     )  # fmt: skip
-    figures = size.mean(), np.median(size), np.quantile(size, 0.9), size.max(), error.mean()
-    return Validation(len(rows), *(float(f) for f in figures), rows)
+    figures = (size.mean(), np.median(size), np.quantile(size, 0.9), size.max(), error.mean())
+    mape, median, p90, most, bias = (float(f) for f in figures)
+    return Validation(len(rows), mape, median, p90, most, bias, rows)
 
 
 def _plain(value: Any) -> Any:
@@ -165,7 +166,7 @@ def _stored(op: str, dtypes: DtypeMap) -> str:
 
 def _wide(dtypes: DtypeMap) -> int:
     """Bits of the wider operand, which sets the rate of the tensor cores."""
-    return int(math.ceil(max(bits(dtypes.weight), bits(dtypes.activation))))
+    return math.ceil(max(bits(dtypes.weight), bits(dtypes.activation)))
 
 
 def kernel_unit(chip: Chip) -> tuple[Unit, KernelCompute] | None:

@@ -25,7 +25,9 @@ class GpuSm(KernelCompute, name="gpu-sm"):
     macs: int = axis(1024, ints(1, 2**16), unit="MAC/cycle", doc="dense, 16-bit operands, 32-bit sums")
     macs_8bit: int = axis(2048, ints(1, 2**17), unit="MAC/cycle", doc="dense, 8-bit operands")
     macs_4bit: int = axis(2048, ints(1, 2**18), unit="MAC/cycle", doc="dense, 4-bit operands")
-    macs_32bit: int = axis(512, ints(1, 2**15), unit="MAC/cycle", doc="dense, 32-bit operands (TF32 where there is one)")
+    macs_32bit: int = axis(
+        512, ints(1, 2**15), unit="MAC/cycle", doc="dense, 32-bit operands (TF32 where there is one)"
+    )
     lanes: int = axis(64, ints(1, 4096), unit="lane", doc="FP32 operations per cycle")
     specials: int = axis(16, ints(1, 1024), unit="lane", doc="exp, rsqrt and their like per cycle")
     registers: int = axis(262144, ints(1024, 2**24), unit="B", doc="register file")

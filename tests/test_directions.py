@@ -19,7 +19,7 @@ routing bounds strips masks work scaling stream facts sharding fission slices co
 calls collectives elimination partition spreading kin execution devices siblings compose rows verify resizing stages
 steps parameters fields models layers lowering graphtext hardware kernels pipeline parallelism problem grouping launches
 nest residency replay tiles tiling exchanges paths columns solution listing program ilp schedule pipelining audit cost
-report api validation rtl outputs cli __main__
+report api validation calibration rtl outputs cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

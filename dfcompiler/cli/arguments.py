@@ -200,6 +200,16 @@ def _validate(p: Parser) -> None:
     _json(p)
 
 
+def _calibrate(p: Parser) -> None:
+    p.add_argument("chip", metavar="CHIP", help="a chip that runs whole kernels, by name or as a .chip file")
+    p.add_argument("file", metavar="FILE.csv", nargs="?", help="measured rows, as `dfc validate` takes them")
+    p.add_argument("--op", default="gemm", metavar="OP", help="what was measured: gemm (default), prefill, decode, ...")
+    p.add_argument("--propose", action="store_true", help="print which sizes to measure, and write nothing")
+    p.add_argument("--rows", type=whole, default=20, metavar="N", help="how many to propose (default 20)")
+    p.add_argument("-o", "--out", metavar="FILE.chip", help="where to write (default: CHIP_calibrated.chip)")
+    _json(p)
+
+
 def _opt(p: Parser) -> None:
     p.add_argument(
         "file", metavar="FILE.dfir", help="a graph, as `dfc compile -o` or --print-after writes it; `-` reads stdin"
@@ -262,6 +272,12 @@ COMMANDS = {
         "validate",
         _validate,
         "dfc validate gemm_a100.csv --op gemm --on a100_sxm",
+    ),
+    "calibrate": Command(
+        "fit to a GPU's measurements what its data sheet does not tell",
+        "calibrate",
+        _calibrate,
+        "dfc calibrate l40s gemm_l40s.csv --op gemm -o my_l40s.chip",
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(

@@ -63,8 +63,7 @@ def contraction(
     """
     size = rows(batch, m, n, k)
     parts = [
-        _block([x[i : i + BLOCK] for x in size], device, kernels, widths, copies)
-        for i in range(0, len(size[0]), BLOCK)
+        _block([x[i : i + BLOCK] for x in size], device, kernels, widths, copies) for i in range(0, len(size[0]), BLOCK)
     ]
     return Latency(*(np.concatenate(p) for p in zip(*parts, strict=True)))
 
@@ -120,7 +119,7 @@ def _memory_s(
     count: Floats, size: tuple[Floats, Floats, Floats, Floats], tile: tuple[Floats, Floats], d: Device,
     g: ContractionKernels, widths: tuple[float, float, float], copies: float,
 ) -> Floats:  # fmt: skip
-    """Compulsory bytes from DRAM or, where a benchmark leaves them there, from L2, at what is in flight over latency."""
+    """Compulsory bytes from DRAM, or from L2 where a benchmark leaves them there, at what is in flight over latency."""
     (b, m, n, k), (tm, tn) = size, tile
     a, w, c = (x * width for x, width in zip((b * m * k, b * n * k, b * m * n), widths, strict=True))
     room = g.l2_part * np.asarray(d.l2_bytes)

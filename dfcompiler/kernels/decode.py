@@ -53,14 +53,14 @@ def decode(
 
     `warm`: a cache that fits the L2 is found there, as in a benchmark that reads it again and again.
     """
-    b, l, h, g, e = rows(batch, keys, heads, kv_heads, width)
+    b, t, h, g, e = rows(batch, keys, heads, kv_heads, width)
     c, d = kernels, device
     group = h / g
-    blocks = ceil_div(l, COLUMNS)
+    blocks = ceil_div(t, COLUMNS)
     parts = splits(b * g, blocks, np.asarray(d.sms) * c.fill_factor)
     parts = np.where((group == 1) & (c.splits_single == 0), 1, parts)
     count = b * g * parts
-    cache = 2 * b * g * l * e * element_bytes
+    cache = 2 * b * g * t * e * element_bytes
     peak = c.dram_efficiency * np.asarray(d.dram_bytes_per_s)
     hit = held(cache, c.l2_part * np.asarray(d.l2_bytes), 8) if warm else 0.0
     rate = 1 / (hit / (c.l2_efficiency * d.l2_bytes_per_s) + (1 - hit) / peak)

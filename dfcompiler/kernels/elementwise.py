@@ -47,7 +47,7 @@ def elementwise(
 
 
 def quantise(m: object, k: object, device: Device, kernels: ElementwiseKernels) -> Latency:
-    """Scale and round `m` rows of `k` 16-bit elements to 8 bits, each row by its own largest: a thread block per row."""
+    """Scale and round `m` rows of `k` 16-bit elements to 8 bits, by the largest of each row: a thread block per row."""
     m_, k_ = rows(m, k)
     found = elementwise(2 * m_ * k_, m_ * k_, 4 * m_ * k_, 0, device, kernels)
     seconds = found.launch_s + np.maximum(found.seconds - found.launch_s, kernels.quantise_us * MICRO * m_)

@@ -23,7 +23,7 @@ class Latency:
     def bound(self) -> npt.NDArray[np.str_]:
         """Which of the three is longest, by row."""
         parts = np.stack([self.launch_s, self.compute_s, self.memory_s])
-        return np.asarray(BOUNDS)[parts.argmax(0)]
+        return np.asarray([BOUNDS[i] for i in parts.argmax(0)])
 
 
 def rows(*values: object) -> list[Floats]:

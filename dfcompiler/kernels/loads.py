@@ -22,13 +22,10 @@ def load_of(
     tokens: Floats, chosen: Floats, experts: Floats, ranks: Floats, spread: list[str], busiest: list[bool]
 ) -> Load:
     """The load of one rank, by row: that of the mean rank, or of the busiest."""
-    found = [_one(*(int(x) for x in row), s, b) for *row, s, b in _zip(tokens, chosen, experts, ranks, spread, busiest)]
+    sizes = zip(*(np.asarray(x).astype(int).tolist() for x in (tokens, chosen, experts, ranks)), strict=True)
+    found = [_one(*size, s, b) for size, s, b in zip(sizes, spread, busiest, strict=True)]
     table = np.array(found).T
     return Load(table[0], table[1], dict(zip(HEIGHTS, table[2:], strict=True)))
-
-
-def _zip(*columns: object) -> zip[tuple[object, ...]]:
-    return zip(*columns, strict=True)  # type: ignore[call-overload, no-any-return]
 
 
 @cache

@@ -75,7 +75,14 @@ def _gelu(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Lat
 
 
 def _rows(
-    c: Columns, d: Device, g: Generation, width: float, *, plain: float, special: float, passes: float,
+    c: Columns,
+    d: Device,
+    g: Generation,
+    width: float,
+    *,
+    plain: float,
+    special: float,
+    passes: float,
     threads: float,
 ) -> Latency:
     m, n = np.asarray(c["m"], dtype=np.float64), np.asarray(c["n"], dtype=np.float64)
@@ -106,7 +113,9 @@ def price_table(
 
 def roofline_s(kind: str, c: Columns, d: Device, width: float = 2.0) -> tuple[Floats, Floats]:
     """Seconds at the peaks of the data sheet, of the arithmetic and of the compulsory bytes: no model at all."""
-    f = {n: np.asarray(c[n], dtype=np.float64) for n in KINDS[kind].columns if n not in ("distribution", "kernel_source")}
+    f = {
+        n: np.asarray(c[n], dtype=np.float64) for n in KINDS[kind].columns if n not in ("distribution", "kernel_source")
+    }
     macs, moved = _work(kind, f, c, width)
     return macs / d.macs_per_s, moved / np.asarray(d.dram_bytes_per_s)
 
