@@ -44,6 +44,7 @@ VLLM_14 = (
 VLLM_24 = "vLLM 0.24 fused_moe.get_default_config: by tokens"
 TUNED = ((8, 1792), (8, 2048), (8, 3584), (8, 4096), (8, 7168), (1, 1792), (1, 3584), (1, 7168), (1, 14336), (128, 192))
 STATED = "our estimate"
+COPIES = (5, "two more launches of 2.5 us")
 LAUNCH = (2.5, "as a contraction on this device")
 
 # Of every generation: chip that is measured, and per kind (value, source) of what is structure.
@@ -53,8 +54,9 @@ STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
                         "granule_k": (32, "half of a step, CUTLASS"), "throttle_us": (600, STATED)},
         "prefill": {"rows": (64, FA2), "columns": (128, FA2), "packs": (0, FA2), "split_us": (0, FA2),
                     "sequence_us": (0, FA2), "scheduled": (0, FA2), "throttle_us": (500, STATED),
-                    "single_copy_us": (6, "as the copies of decoding")},
-        "decode": {"fill_factor": (2, FA2), "splits_single": (0, FA2), "sequence_us": (0, FA2), "scheduled": (0, FA2)},
+                    "single_copy_us": COPIES},
+        "decode": {"fill_factor": (2, FA2), "splits_single": (0, FA2), "sequence_us": (0, FA2), "scheduled": (0, FA2),
+                   "copy_us": COPIES},
         "grouped": {"rules": (((1, 16, 32, 64, 1), (1e30, 64, 64, 32, 8)), VLLM_14), "by_experts": (1, VLLM_14),
                     "tuned": (TUNED, "vLLM fused_moe/configs, files E=..,N=..,device_name=NVIDIA_A100-SXM4-80GB.json")},
         "elementwise": {"quantise_us": (0, "no 8-bit floating point"), "launch_us": LAUNCH,

@@ -27,7 +27,8 @@ DELIVERED = ("l2_efficiency",)  # of a contraction: grows with it
 
 @dataclass(frozen=True)
 class Scale:
-    """How a chip differs from where its kernels were fitted, in what no data sheet tells: factors, 1 where not."""
+    """How a chip differs from where its kernels were fitted, in what no data sheet tells: factors, 1 where not.
+    `tensor` is that of all that kernels do inside of an SM."""
 
     launch: float = 1.0
     tensor: float = 1.0
@@ -62,12 +63,15 @@ class Generation:
 
     def scaled(self, scale: Scale) -> Generation:
         """These kernels with launches, tensor cores and DRAM as a calibration found them."""
-        factors = {"launch_us": scale.launch, "tensor_efficiency": scale.tensor, "dram_efficiency": scale.dram}
+        by = {"launch_us": scale.launch, "dram_efficiency": scale.dram}
+        by |= {f: scale.tensor for f in (*DELIVERED, "tensor_efficiency")}
+        by |= {f: 1 / scale.tensor for f in (*BALANCED, "cta_us")}
         kinds = {}
         for kind in FAMILIES:
             family = getattr(self, kind)
-            has = {f.name for f in dataclasses.fields(family)} & set(factors)
-            kinds[kind] = dataclasses.replace(family, **{f: getattr(family, f) * factors[f] for f in has})
+            has = {f.name for f in dataclasses.fields(family)} & set(by)
+            has -= set() if kind == "contraction" else set(DELIVERED)
+            kinds[kind] = dataclasses.replace(family, **{f: getattr(family, f) * by[f] for f in has})
         return dataclasses.replace(self, **kinds)
 
 
