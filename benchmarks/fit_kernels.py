@@ -244,10 +244,10 @@ def elementwise_kernels(chip: str, fixed: Mapping[str, Any], products: Any) -> A
     return min(tried, key=error)
 
 
-def host(us: Any, launch_us: float) -> Any:
-    """What a host's clock reads: its launch at least, and three quarters of it before work that is longer than that
-    (our estimate, which the start of gelu's ramp shows)."""
-    return np.maximum(launch_us, 0.75 * launch_us + us)
+def host(us: Any, launch_us: float, part: float = 0.75) -> Any:
+    """What a host's clock reads: its launch at least, and a part of it before work that is longer (three quarters: our
+    estimate, which the start of gelu's ramp shows)."""
+    return np.maximum(launch_us, part * launch_us + us)
 
 
 def main(wanted: list[str]) -> None:
