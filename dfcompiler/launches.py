@@ -4,11 +4,12 @@
 - one contraction that looks up its weights is grouped by the places looked up;
 - contractions side by side that share what they stream are one contraction with more columns;
 - no contraction at all: bytes and lanes, a pass more for every reduction that must end first.
-What else a group may hold, no library has a kernel for, and the group is refused.
+What else an op may be runs as a kernel per statement; a group of ops that no library has a kernel for is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -32,6 +33,7 @@ from dfcompiler.kernels.grouped import HEIGHTS
 from dfcompiler.kernels.grouped import grouped as grouped_kernel
 from dfcompiler.kernels.latency import rows
 from dfcompiler.problem import Problem
+from dfcompiler.work import Contraction
 
 SPECIAL = frozenset("div exp log sqrt rsqrt sin cos tanh".split())
 BAND = 0.9  # of the pairs that a causal mask leaves: with fewer, there is a window and every query sees the mean
@@ -76,15 +78,41 @@ def _latency(p: Problem, device: Device, kernels: Generation) -> Latency | str:
     parts = p.contractions
     if not parts:
         return _elementwise(p, device, kernels)
-    makes = {a.name: c for c in parts for a in p.group.shape.body[c.statement].targets}
-    if any(set(c.k) & set(o.n) for c in parts for o in parts if c is not o):
-        return _streamed(p, device, kernels)
-    if any(x in makes for c in parts for x in (c.a, c.b)) or _reduces(p):
-        return "no library has one kernel for contractions in a row, or with a reduction between"
-    by_place = grouped(p)
-    if by_place is not None and isinstance(by_place.crowd, Crowd):
-        return _grouped(by_place, by_place.crowd, device, kernels)
-    return _contraction(p, device, kernels)
+    chained = any(x in {a.name for a in p.group.shape.body[o.statement].targets} for o in parts for c in parts
+                  for x in (c.a, c.b))  # fmt: skip
+    found: Latency | None = None
+    if any(_scores(c, parts) for c in parts):
+        found = _streamed(p, device, kernels)
+    elif not chained and not _reduces(p):
+        places = grouped(p)
+        if places is not None and places.crowd is not None:
+            found = _grouped(places, places.crowd, device, kernels)
+        else:
+            found = _contraction(p, device, kernels)
+    if found is None and len(p.group.nodes) > 1:
+        return "no library has one kernel for these ops together"
+    return _in_turn(p, device, kernels) if found is None else found
+
+
+def _scores(c: Contraction, parts: Sequence[Contraction]) -> bool:
+    """Whether a later contraction sums over what this one makes a column each of."""
+    return any(set(c.n) & set(o.k) for o in parts if o.statement > c.statement)
+
+
+def _in_turn(p: Problem, device: Device, kernels: Generation) -> Latency:
+    """An op that no kernel runs as a whole: a kernel per statement, its values through memory."""
+    by_statement = {c.statement: c for c in p.contractions}
+    width = p.a_bits / 8
+    found = []
+    for i, s in enumerate(p.group.shape.body):
+        c = by_statement.get(i)
+        if c is not None:
+            sizes = (_size(p, c.batch), _size(p, c.m), _size(p, c.n), _size(p, c.k))
+            found.append(contraction(*sizes, device, kernels.contraction))
+            continue
+        read, written = (_size(p, tuple(x for x in some if x in p.group.sizes)) for some in (s.indices, s.free))
+        found.append(elementwise(read * width, written * width, read, 0, device, kernels.elementwise))
+    return _sum(found)
 
 
 def _size(p: Problem, indices: tuple[str, ...]) -> float:
@@ -136,35 +164,32 @@ def _grouped(p: Problem, crowd: Crowd, device: Device, kernels: Generation) -> L
     return Latency(found.seconds + launch_s, launch_s, found.compute_s, found.memory_s)
 
 
-def _streamed(p: Problem, device: Device, kernels: Generation) -> Latency | str:
+def _streamed(p: Problem, device: Device, kernels: Generation) -> Latency | None:
     """Attention by its roles: scores `[batch; m x t]`, then `[batch; m x n]` summed over t. Of the rows, those on which
-    the mask depends are queries, the others heads that share keys."""
-    scores = [c for c in p.contractions if any(set(c.n) & set(o.k) for o in p.contractions)]
-    values = [c for c in p.contractions if c not in scores]
-    if not values or len({(c.batch, c.m, c.n) for c in scores}) != 1:
-        return "no library has a kernel for contractions streamed like these"
-    one, last = scores[0], values[-1]
-    keys = tuple(i for i in one.n if i in last.k)
-    if not keys or set(one.n) != set(keys):
-        return "no library has a kernel for scores of which a part is kept"
+    the mask depends are queries, the others heads that share keys. None where the roles are others."""
+    parts = p.contractions
+    scores = [c for c in parts if _scores(c, parts)]
+    values = [c for c in parts if c not in scores]
+    if not values or len({c.n for c in scores}) != 1:
+        return None
+    one, last = max(scores, key=lambda c: len(c.batch)), values[-1]
+    keys = one.n
+    if not set(keys) <= set(last.k):
+        return None
     queries = _size(p, tuple(i for i in one.m if p.facts.masked(i)))
-    shared = _size(p, one.m) / queries
-    total = _size(p, keys)
+    shared, total = _size(p, one.m) / queries, _size(p, keys)
     width = (sum(_size(p, c.k) for c in scores) + _size(p, last.n)) / 2
     batch, groups = _size(p, one.batch[:1]), _size(p, one.batch[1:])
     stored = _bytes_per_element(p, one.b)
     live = p.mask.count((*one.batch, *one.m, *keys)) / _size(p, (*one.batch, *one.m))
+    heads = groups * shared
     if queries == 1:
-        return decode(
-            batch, max(live, 1.0), groups * shared, groups, width, device, kernels.decode, element_bytes=stored
-        )
-    causal = total - (queries - 1) / 2
-    masked = any(p.facts.masked(i) for i in keys) and live < total
-    size = queries, (total - queries if masked and live > BAND * causal else live - queries)
-    return prefill(
-        batch, *size, groups * shared, groups, width, device, kernels.prefill,
-        causal=masked and live > BAND * causal, element_bytes=stored,
-    )  # fmt: skip
+        lengths = max(live, 1.0)
+        return decode(batch, lengths, heads, groups, width, device, kernels.decode, element_bytes=stored)
+    causal = live < total and live > BAND * (total - (queries - 1) / 2)
+    past = (total if causal else live) - queries
+    size = (batch, queries, past, heads, groups, width)
+    return prefill(*size, device, kernels.prefill, causal=causal, element_bytes=stored)
 
 
 def _elementwise(p: Problem, device: Device, kernels: Generation) -> Latency:

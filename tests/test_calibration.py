@@ -96,9 +96,13 @@ def test_other_chips_are_validated_by_operator(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("chip", "kind", "count", "code"),
-    [("ador", "gemm", 20, "no-kernels"), ("a100_sxm", "gem", 20, "no-kernels"), ("a100_sxm", "prefill", 20, "bad-table"),
-     ("a100_sxm", "gemm", 4, "bad-table")],
-)  # fmt: skip
+    [
+        ("ador", "gemm", 20, "no-kernels"),
+        ("a100_sxm", "gem", 20, "no-kernels"),
+        ("a100_sxm", "prefill", 20, "bad-table"),
+        ("a100_sxm", "gemm", 4, "bad-table"),
+    ],
+)
 def test_what_cannot_be_calibrated_is_said(chip: str, kind: str, count: int, code: str) -> None:
     with pytest.raises(Diag) as caught:
         calibrate(measured(load_chip("a100_sxm"), "gemm", Scale(), count), kind, load_chip(chip))

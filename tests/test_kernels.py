@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfcompiler.api import price_op
+from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag
 from dfcompiler.hardware.elaboration import chip_names, load_chip
 from dfcompiler.kernels import Load, Scale, contraction, decode, fused_experts, load_generation, prefill
@@ -311,3 +313,24 @@ def test_an_operator_is_priced_as_its_kernel() -> None:
     assert step == pytest.approx(decode(3, 900, 8, 4, 128, device, kernels.decode).seconds[0])
     chunk = price_op("attention", sizes | {"s": (500,), "t": (900,)}, chip).latency_s
     assert chunk == pytest.approx(prefill(3, 500, 400, 8, 4, 128, device, kernels.prefill).seconds[0])
+
+
+def test_an_op_that_no_library_has_runs_a_kernel_per_statement() -> None:
+    """A scan over tokens: its contractions and the rest one after another take at least a launch each."""
+    chip, (_, kernels) = load_chip("a100_sxm"), on("a100_sxm")
+    mla = {"b": (2,), "s": (1,), "t": (1000,), "h": (16,), "c": (512,), "e": (64,)}
+    device, _ = on("a100_sxm")
+    latent = price_op("mla", mla, chip).latency_s
+    assert latent == pytest.approx(decode(2, 1000, 16, 1, (512 + 64 + 512) / 2, device, kernels.decode).seconds[0])
+    scan = {"b": (1,), "t": (64,), "g": (1,), "r": (4,), "p": (64,), "n": (128,)}
+    assert price_op("ssd", scan, chip).latency_s > 5 * kernels.elementwise.launch_us * 1e-6
+
+
+def test_a_model_compiles_and_no_group_is_chosen_that_no_library_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", "gpt2", "--on", "a100_sxm", "--phase", "decode", "--context", "64", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["latency_s"] >= found["roofline_s"] and found["bound_s"] <= found["latency_s"] * (1 + 1e-9)
+    assert sum(o["repeat"] * (o["end_s"] - o["start_s"]) for o in found["ops"]) == pytest.approx(found["latency_s"])
+    names = [o["op"].split("+") for o in found["ops"]]
+    assert any(len(n) > 1 for n in names)  # epilogues are free
+    assert not any("linear" in n and any("norm" in one for one in n) for n in names)

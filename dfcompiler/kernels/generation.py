@@ -64,8 +64,8 @@ class Generation:
     def scaled(self, scale: Scale) -> Generation:
         """These kernels with launches, tensor cores and DRAM as a calibration found them."""
         by = {"launch_us": scale.launch, "dram_efficiency": scale.dram}
-        by |= {f: scale.tensor for f in (*DELIVERED, "tensor_efficiency")}
-        by |= {f: 1 / scale.tensor for f in (*BALANCED, "cta_us")}
+        by |= dict.fromkeys((*DELIVERED, "tensor_efficiency"), scale.tensor)
+        by |= dict.fromkeys((*BALANCED, "cta_us"), 1 / scale.tensor)
         kinds = {}
         for kind in FAMILIES:
             family = getattr(self, kind)
