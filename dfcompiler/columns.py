@@ -245,7 +245,7 @@ class _Pricer:
 
 def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
     """Cycles below which a unit cannot run a problem; inf where it cannot run it at all."""
-    macs = float(unit.template.peak_macs_per_cycle()) * unit.instances
+    macs = float(unit.template.peak_macs_at(max(p.a_bits, p.b_bits))) * unit.instances
     if unable(p, unit, helper):
         return inf
     floor = p.macs_on(unit.template) / macs if p.contractions else 0.0

@@ -13,7 +13,7 @@ from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import least_bytes, links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor
-from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import Memory
 from dfcompiler.problem import Problem, problem
 from dfcompiler.staging import Staged, reads, staged
@@ -147,19 +147,18 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
     singles = {n.name: problem(single(graph, n), dtypes) for n in graph.nodes.values() if not exchanged(n)}
     linked = sum(least_bytes(graph, n, chip) * graph.repeats[n.name] for n in graph.nodes.values() if exchanged(n))
     macs = float(sum(p.macs * graph.repeats[n] for n, p in singles.items()))
-    least = sum(min(p.macs_on(u.template) for u in chip.units.values()) * graph.repeats[n] for n, p in singles.items())
+    macs_s = sum(_macs_cycles(p, chip) * graph.repeats[n] for n, p in singles.items()) / chip.clock_hz
     kinds: dict[str, float] = {}
     for n, p in singles.items():
         for kind, count in p.vector.items():
             kinds[kind] = kinds.get(kind, 0.0) + count * graph.repeats[n]
-    rate = sum(_peak_macs(u) for u in chip.units.values())
     vector = max((count / r for kind, count in kinds.items() if (r := _kind_rate(chip, kind))), default=0.0)
     read, write = _ends(graph)
     for segment in segments(graph):
         once = compulsory(graph, segment, dtypes)
         read, write = read + segment.repeat * once[0], write + segment.repeat * once[1]
     return Roofline(
-        least / rate / chip.clock_hz if least and rate else 0.0,
+        macs_s,
         vector / chip.clock_hz,
         dram_seconds(chip, read, write),
         macs,
@@ -178,8 +177,11 @@ def dram_seconds(chip: Chip, read: float, write: float) -> float:
     return reading + writing if dram.half_duplex() else max(reading, writing)
 
 
-def _peak_macs(unit: Unit) -> float:
-    return float(unit.template.peak_macs_per_cycle()) * unit.instances
+def _macs_cycles(p: Problem, chip: Chip) -> float:
+    """Cycles of a problem's multiply-accumulates with all units of the chip at their peak."""
+    bits = max(p.a_bits, p.b_bits)
+    rate = sum(float(u.template.peak_macs_at(bits)) * u.instances for u in chip.units.values())
+    return min(p.macs_on(u.template) for u in chip.units.values()) / rate if p.macs else 0.0
 
 
 def _kind_rate(chip: Chip, kind: str) -> float:

@@ -224,7 +224,7 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem | None, start: int, rep
 
 def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> float:
     """The share of its time in which the busier of array and lanes does useful work at its peak."""
-    peak = float(unit.template.peak_macs_per_cycle()) * unit.instances
+    peak = float(unit.template.peak_macs_at(max(p.a_bits, p.b_bits))) * unit.instances
     macs = p.macs_on(unit.template) / peak / cycles if p.contractions and peak else 0.0
     lanes = 0.0
     for kind, count in p.vector.items():

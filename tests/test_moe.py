@@ -244,7 +244,7 @@ def machine(name: str = "mac-tree", instances: int = 1, **axes: Any) -> Unit:
         return Level(**(values | fixed))
 
     template: Any = registry.lookup("template", name)(**axes)
-    return Unit("u", template, instances, (level("dram"), level("local", instances)), Ports(64, 64, 64, 64), None)
+    return Unit("u", template, instances, (level("dram"), level("local", instances)), Ports(64, 64, 64, 64), None, 1e9)
 
 
 def walk(

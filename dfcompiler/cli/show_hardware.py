@@ -13,6 +13,7 @@ from dfcompiler.cli.display import Column, digits, large, quantity
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.template import Compute, Interconnect, Memory
 from dfcompiler.text.tree import CValue
 
 PARTS = (
@@ -76,11 +77,15 @@ def _axes(part: Part) -> str:
     )
 
 
+def _kind(cls: type[Template]) -> str:
+    return next(kind.__name__.lower() for kind in (Compute, Memory, Interconnect) if issubclass(cls, kind))
+
+
 def show_template(name: str) -> None:
     """A hardware family: its axes."""
     cls = registry.lookup("template", name)
     assert issubclass(cls, Template)
-    display.heading(f"template {name} ({cls.__mro__[1].__name__.lower()})")
+    display.heading(f"template {name} ({_kind(cls)})")
     display.prose(inspect.getdoc(cls) or "")
     display.plain()
     rows = (

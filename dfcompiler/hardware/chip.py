@@ -74,6 +74,7 @@ class Unit:
     levels: tuple[Level, ...]
     ports: Ports
     vector: str | None
+    clock_hz: float
 
     def does(self, kind: str) -> bool:
         """Whether it can do scalar work of a kind that is in no contraction; a multiply-accumulate among such

@@ -222,6 +222,7 @@ def _unit(
         levels=seen,
         ports=innermost.memory.ports(clock_hz),
         vector=_helper(part, beside),
+        clock_hz=clock_hz,
     )
 
 

@@ -83,6 +83,10 @@ class Compute(Template, abc.ABC):
     def peak_macs_per_cycle(self) -> Array:
         """Multiply-accumulates per cycle when every element is busy."""
 
+    def peak_macs_at(self, bits: int) -> Array:
+        """The same for operands of so many bits; a unit that takes every width alike need not say it."""
+        return self.peak_macs_per_cycle()
+
     @abc.abstractmethod
     def peak_ops_per_cycle(self, kind: str) -> Array:
         """Scalar operations of a kind per cycle; 0 where it cannot run them."""
@@ -114,6 +118,18 @@ class Compute(Template, abc.ABC):
     def no_such_op(self, kind: str) -> Array:
         """For a unit asked about an operation that it does not run: a fault of the caller."""
         raise ValueError(f"{self.template_name} does not run `{kind}`")
+
+
+class KernelCompute(Compute, abc.ABC):
+    """A unit whose work is priced as whole kernels of a library, by the models of `dfcompiler.kernels`."""
+
+    @abc.abstractmethod
+    def lanes_per_cycle(self) -> tuple[Array, Array]:
+        """Plain and special scalar operations per cycle."""
+
+    @abc.abstractmethod
+    def generation(self) -> tuple[str, object]:
+        """The generation of kernels that runs on it, and how this chip differs from where they were fitted."""
 
 
 class Memory(Template, abc.ABC):
