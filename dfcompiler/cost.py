@@ -14,7 +14,7 @@ from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor, regions
 from dfcompiler.hardware.chip import Chip, Unit
-from dfcompiler.hardware.template import Memory
+from dfcompiler.hardware.template import Contraction, Memory, Tile
 from dfcompiler.problem import Problem, problem
 
 
@@ -239,8 +239,9 @@ def _ends(graph: Graph) -> tuple[float, float]:
 def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
     """Dynamic energy of one run of a column: arithmetic, and bytes at every level with the way to it.
 
-    Leakage, clock distribution and what the unit reads from and writes to the memory beside it (its input, weight
-    and sum ports) are not in it. Of an exchange, which has no problem, there are the bytes in DRAM and on the links.
+    What the unit's products move between it and the memory beside it is counted tile by tile; scalar operations find
+    their operands in registers. Leakage is not in it (`power.static_w`), nor are moves for them within a unit. Of an
+    exchange, which has no problem, there are the bytes in DRAM and on the links.
     """
     if p is None:
         links, dram = links_of(chip), chip.dram.template
@@ -248,11 +249,23 @@ def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
         stored = column.tiling.dram_bytes * float(dram.pj_per_byte(chip.tech))
         return stored + column.tiling.level_bytes[links.part] * links.pj_per_byte
     unit = chip.units[column.unit]
-    width = max(p.a_bits, p.b_bits)
-    total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) if p.contractions else 0.0
+    total = _products_pj(column, p, unit, chip) if p.contractions else 0.0
     for kind, count in p.vector.items():
         runner = unit if unit.does(kind) else chip.units[column.helper or column.unit]
         pj = runner.template.pj_per_mac(chip.tech, 32) if kind == "mac" else runner.template.pj_per_op(chip.tech, kind)
         total += count * float(pj)
     moved: Mapping[str, float] = column.tiling.level_bytes
     return total + sum(moved.get(x.part, 0.0) * (x.pj_per_byte + x.wire_pj_per_byte) for x in unit.levels)
+
+
+def _products_pj(column: Column, p: Problem, unit: Unit, chip: Chip) -> float:
+    """Arithmetic of contractions, and bytes between the unit and the memory beside it."""
+    width = max(p.a_bits, p.b_bits)
+    factor = chip.tech.float_factor(width) if any(map(p.floating, p.contractions)) else 1.0
+    total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) * factor
+    for c in p.contractions:
+        size = {x.name: float(column.tiling.tile[x.name]) for x in p.loops}
+        one = Contraction(*(p.role(indices, size) for indices in (c.batch, c.m, c.n, c.k)))
+        moved = float(unit.template.local_bytes(Tile((one,), {}, p.a_bits, p.b_bits, p.acc_bits)))
+        total += p.mask.count(c.indices) / float(one.macs) * moved * unit.levels[-1].pj_per_byte
+    return total

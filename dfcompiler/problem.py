@@ -96,6 +96,14 @@ class Problem:
             return False
         return {p.subs[-1] for p in self.facts.patterns[c.b]} <= {t.Ref(i) for i in c.k}
 
+    def types_of(self, c: Contraction) -> tuple[str, ...]:
+        """Types of a contraction's operands, as far as they come from outside of the group."""
+        return tuple(self.group.types[o].dtype for o in (c.a, c.b) if o in self.group.types)
+
+    def floating(self, c: Contraction) -> bool:
+        """Whether a contraction multiplies floats."""
+        return any(not parse_dtype(dtype).number.integer for dtype in self.types_of(c))
+
     @property
     def contractions(self) -> tuple[Contraction, ...]:
         """Contractions of the group's statements."""

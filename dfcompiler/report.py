@@ -9,10 +9,12 @@ from typing import Any
 
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline, energy_pj
-from dfcompiler.diagnostics import first_span
+from dfcompiler.diagnostics import Infeasible, first_span
+from dfcompiler.economics import Price, price
 from dfcompiler.exchanges import links_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.power import static_w
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
 from dfcompiler.schedule import Mapping as Mapped
@@ -80,7 +82,8 @@ class Report:
     """Everything that `dfc compile` tells about a step.
 
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
-    fullest, `energy_j` that of all. A next step may start after `interval_s`. Times of ops leave transfers between
+    fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
+    all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after `interval_s`. Times of ops leave transfers between
     stages out.
     """
 
@@ -104,6 +107,7 @@ class Report:
     macs: float
     capacity: Capacity
     energy_j: float
+    static_j: float
     area_mm2: Mapping[str, float]
     cost_usd: float | None
     mapper: str
@@ -145,10 +149,13 @@ def report(
         link = links_of(chip).part
         traffic[link] = traffic.get(link, 0.0) + sum(s.send_bytes for s in mapping.stages)
     many = prod(n for _, n in graph.mesh)
+    devices = many * max(1, len(mapping.stages))
+    static_j = devices * static_w(chip) * latency
+    made = _price(chip)
     return Report(
         model=graph.name,
         chip=chip.name,
-        devices=many * max(1, len(mapping.stages)),
+        devices=devices,
         step=step,
         dtype=dtype,
         tokens=tokens,
@@ -165,9 +172,10 @@ def report(
         compulsory_bytes=limit.compulsory_bytes,
         macs=limit.macs,
         capacity=capacity,
-        energy_j=many * (sum(op.energy_j * op.repeat for op in ops) + _sending_j(mapping, chip)),
+        energy_j=many * (sum(op.energy_j * op.repeat for op in ops) + _sending_j(mapping, chip)) + static_j,
+        static_j=static_j,
         area_mm2=chip.area_mm2(),
-        cost_usd=None,
+        cost_usd=None if isinstance(made, Infeasible) else devices * made.usd,
         mapper=mapping.by,
         roofline=limit,
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
@@ -176,7 +184,25 @@ def report(
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
+        notes=tuple(_notes(chip, made)),
     )
+
+
+def _price(chip: Chip) -> Price | Infeasible:
+    """What one device costs, or why it cannot be made."""
+    try:
+        return price(chip)
+    except Infeasible as why:
+        return why
+
+
+def _notes(chip: Chip, made: Price | Infeasible) -> Iterator[str]:
+    """What the reader of energy, area and cost should know."""
+    if isinstance(made, Infeasible):
+        yield f"no price: {made.message}"
+    if guessed := chip.tech.interpolated:
+        tables = ", ".join(dict.fromkeys(name.split(".")[0] for name in guessed))
+        yield f"{len(guessed)} constants of {chip.node_nm:g} nm are interpolated between other nodes ({tables})"
 
 
 def _sending_j(mapping: Mapped, chip: Chip) -> float:

@@ -102,6 +102,21 @@ class Compute(Template, abc.ABC):
     def pj_per_op(self, tech: Tech, kind: str) -> Array:
         """Energy of one scalar operation."""
 
+    def local_bytes(self, tile: Tile) -> Array:
+        """Bytes that products of a tile move between the unit and the memory beside it: at least every operand once."""
+        total: Array = 0.0
+        for x in tile.contractions:
+            total = total + x.batch * (x.m * x.k * tile.a_bits + x.k * x.n * tile.b_bits + x.m * x.n * tile.acc_bits) / 8
+        return total
+
+    def multiplies(self, dtype: str) -> bool:
+        """Whether products may have operands of this type; others must be converted before."""
+        return True
+
+    def off_die(self) -> bool:
+        """Whether it stands on another die, that of a memory, whose area and price are not the chip's."""
+        return False
+
     def applies_scales(self, dtype: str) -> bool:
         """Whether it multiplies by the scales of a weight of this type itself, at no cost."""
         return False
@@ -141,6 +156,18 @@ class Memory(Template, abc.ABC):
     @abc.abstractmethod
     def pj_per_byte(self, tech: Tech) -> Array:
         """Energy of one byte read or written."""
+
+    def usd(self) -> Array:
+        """What it costs beside the die: nothing where it is on it."""
+        return 0.0
+
+    def footprint_mm2(self) -> Array:
+        """Its area beside the die on an interposer; 0 where it is on the die, or on the board."""
+        return 0.0
+
+    def idle_w(self) -> Array:
+        """Watts beside the die without traffic."""
+        return 0.0
 
     def off_chip(self) -> bool:
         """Whether it is a DRAM, at which every path of a compute unit ends."""

@@ -1,0 +1,159 @@
+"""Areas of dies from their parameters, against photographs of them.
+
+Published areas of parts are measured on die photographs by the authors of LLMCompass (ISCA 2024, ae/figure6). Two
+constants of `templates/tech/common.toml` come from one die, Aldebaran (AMD MI210): the control of a vector lane and
+the logic of a cache slice. `constants()` computes them again; a memory's PHY and controller (`templates/dram.toml`)
+are from there too. GA100 and the other dies give no constant. The form of the model (what grows with what) was
+chosen with GA100's parts in sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dfcompiler import registry
+from dfcompiler.hardware.tech import Tech, load_tech
+from dfcompiler.hardware.template import Compute, Interconnect, Memory
+
+
+@dataclass(frozen=True)
+class Core:
+    """An SM or CU: lanes of each kind, multiply-accumulates of its matrix units per cycle, KiB of memories."""
+
+    lanes: int
+    integer_lanes: int
+    double_lanes: int
+    matrix_macs: int
+    registers_kib: int
+    local_kib: int
+
+
+@dataclass(frozen=True)
+class Die:
+    """`published` are mm2 by part, of a photograph, or only `total`."""
+
+    node_nm: float
+    cores: int
+    core: Core
+    l2_mib: int
+    slices: int
+    slice_bytes: int
+    kind: str
+    stacks: int
+    links: int
+    link_gbps: float
+    host_lanes: int
+    published: Mapping[str, float]
+
+
+PHOTO = "die photographs in LLMCompass (ISCA 2024), ae/figure6/real_hardware/die_area.csv"
+HOST_PHY_MM2, HOST_TRANSISTORS = 0.48, 3962500  # per lane of PCIe 4: LLMCompass (ISCA 2024) cost_model.py
+CORE_BYTES = 64  # B/cycle between a core and the L2, each way: CUDA and CDNA documents
+PARTS = ("cores", "network", "L2", "memory PHY", "memory controllers", "link PHY")  # of which photographs tell
+
+ALDEBARAN = Die(
+    6, 112, Core(64, 64, 64, 512, 512, 80), 8, 32, 128, "hbm2e", 8, 8, 50, 16,  # MI210: CDNA 2 white paper
+    {"cores": 446.22, "network": 33, "L2": 25.2, "memory PHY": 83.26, "memory controllers": 40.83, "total": 724},  # PHOTO
+)  # fmt: skip
+DIES = {
+    "GA100": Die(
+        7, 128, Core(64, 64, 32, 1024, 256, 192), 48, 96, 64, "hbm2e", 6, 12, 25, 16,  # A100 white paper, full die
+        {"cores": 476.25, "network": 76.44, "L2": 119.31, "memory PHY": 58, "memory controllers": 31.77,
+         "link PHY": 20.95, "total": 826},  # PHOTO, which shows no controllers of links; total: A100 white paper
+    ),
+    "GH100": Die(4, 144, Core(128, 64, 64, 2048, 256, 256), 60, 96, 64, "hbm3", 6, 18, 25, 16, {"total": 814}),  # H100 white paper
+    "GV100": Die(12, 84, Core(64, 64, 32, 512, 256, 128), 6, 64, 32, "hbm2", 4, 6, 25, 16, {"total": 815}),  # V100 white paper
+}  # fmt: skip
+CU_MM2 = 4.02  # one CU of Aldebaran, PHOTO
+
+
+def core_parts(core: Core, tech: Tech) -> dict[str, float]:
+    """mm2 of the parts of a core."""
+    registers = memory("sram", capacity=core.registers_kib * 1024, banks=4, cell_ports=4)  # three operands, one result
+    local = memory("sram", capacity=core.local_kib * 1024, banks=4)
+    matrix = compute("mac-tree", width=16, trees=core.matrix_macs // 16)
+    lanes = compute(
+        "vector-unit", lanes=core.lanes, integer_lanes=core.integer_lanes, double_lanes=core.double_lanes
+    )
+    parts = {"registers": registers, "local": local, "matrix": matrix, "lanes": lanes}
+    return {name: float(one.area_mm2(tech)) for name, one in parts.items()}
+
+
+def parts_of(die: Die) -> dict[str, float]:
+    """mm2 of the parts of a die, and `total`."""
+    tech = load_tech(die.node_nm)
+    l2 = memory("sram", capacity=die.l2_mib * 2**20, banks=die.slices, cache="yes")
+    network = interconnect("noc", bandwidth=float(CORE_BYTES), trunk=float(die.slices * die.slice_bytes))
+    dram = memory("dram", kind=die.kind)
+    stack = {"bandwidth": dram.channel("channel_gbps") * 1e9, "capacity": int(dram.channel("channel_gb") * 1e9)}
+    link = interconnect("link", bandwidth=die.link_gbps * 1e9, count=die.links)
+    phy, controllers = split(dram.with_axes(stack), die.node_nm)
+    link_phy, link_controllers = split(link, die.node_nm)
+    found = {
+        "cores": die.cores * sum(core_parts(die.core, tech).values()),
+        "network": die.cores * float(network.area_mm2(tech)),
+        "L2": float(l2.area_mm2(tech)),
+        "memory PHY": die.stacks * phy,
+        "memory controllers": die.stacks * controllers,
+        "link PHY": link_phy,
+        "link controllers": link_controllers,
+        "host": die.host_lanes * (HOST_PHY_MM2 + float(tech.logic_mm2(HOST_TRANSISTORS))),
+    }
+    return found | {"total": sum(found.values())}
+
+
+def split(part: Memory | Interconnect, node_nm: float) -> tuple[float, float]:
+    """Of the area of an interface, what stays on another node (the PHY), and what is logic."""
+    here, there = load_tech(node_nm), load_tech(28)
+    a, b = (float(part.area_mm2(t)) for t in (here, there))
+    logic = (b - a) / (float(there.logic_mm2(1e6)) - float(here.logic_mm2(1e6))) * float(here.logic_mm2(1e6))
+    return a - logic, logic
+
+
+def constants() -> dict[str, float]:
+    """The two constants that Aldebaran gives, in transistors: what its CU and its L2 have beyond what is modelled."""
+    tech, die = load_tech(ALDEBARAN.node_nm), ALDEBARAN
+    per_mm2 = tech.value("logic", "mtr_per_mm2") * 1e6
+    lane, cut = (tech.value("logic", f"transistors_per_{x}") for x in ("vector_lane", "cache_slice"))
+    beyond_cu = CU_MM2 - sum(core_parts(die.core, tech).values())
+    beyond_l2 = die.published["L2"] - parts_of(die)["L2"]
+    return {
+        "transistors_per_vector_lane": lane + beyond_cu * per_mm2 / die.core.lanes,
+        "transistors_per_cache_slice": cut + beyond_l2 * per_mm2 / die.slices,
+    }
+
+
+def compute(name: str, **axes: float | str) -> Compute:
+    """A unit of a family."""
+    made = registry.lookup("template", name)(**axes)
+    assert isinstance(made, Compute)
+    return made
+
+
+def memory(name: str, **axes: float | str) -> Memory:
+    """A memory of a family."""
+    made = registry.lookup("template", name)(**axes)
+    assert isinstance(made, Memory)
+    return made
+
+
+def interconnect(name: str, **axes: float | str) -> Interconnect:
+    """A network or link of a family."""
+    made = registry.lookup("template", name)(**axes)
+    assert isinstance(made, Interconnect)
+    return made
+
+
+def main() -> None:
+    """Print every die, part by part."""
+    for name, die in {"Aldebaran (gives constants)": ALDEBARAN, **DIES}.items():
+        print(f"\n{name}, {die.node_nm:g} nm")
+        for part, mm2 in parts_of(die).items():
+            known = die.published.get(part)
+            against = f"{known:8.1f} published {100 * (mm2 / known - 1):+6.1f} %" if known else ""
+            print(f"  {part:20}{mm2:8.1f} {against}")
+
+
+if __name__ == "__main__":
+    main()
