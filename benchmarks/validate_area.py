@@ -4,7 +4,9 @@ Published areas of parts are measured on die photographs by the authors of LLMCo
 constants of `templates/tech/common.toml` come from one die, Aldebaran (AMD MI210): the control of a vector lane and
 the logic of a cache slice. `constants()` computes them again; a memory's PHY and controller (`templates/dram.toml`)
 are from there too. GA100 and the other dies give no constant. The form of the model (what grows with what) was
-chosen with GA100's parts in sight.
+chosen with GA100's parts in sight, so that these are not blind; GH100 and GV100 were looked at afterwards. What a core
+holds is as LLMCompass lists it (configs/*.json): fp64 lanes are those of the vector units. To count those of matrix
+units as well (128 and 64 a core) makes the lane's control smaller and GA100 30 mm2 smaller.
 """
 
 from __future__ import annotations
@@ -47,25 +49,35 @@ class Die:
     published: Mapping[str, float]
 
 
-PHOTO = "die photographs in LLMCompass (ISCA 2024), ae/figure6/real_hardware/die_area.csv"
 HOST_PHY_MM2, HOST_TRANSISTORS = 0.48, 3962500  # per lane of PCIe 4: LLMCompass (ISCA 2024) cost_model.py
 CORE_BYTES = 64  # B/cycle between a core and the L2, each way: CUDA and CDNA documents
 PARTS = ("cores", "network", "L2", "memory PHY", "memory controllers", "link PHY")  # of which photographs tell
 
+# Parts: die photographs in LLMCompass (ISCA 2024), ae/figure6/real_hardware/die_area.csv, which show no controllers of
+# GA100's links. Totals and numbers of units, of the full die: the white papers of CDNA 2, A100, H100 and V100.
 ALDEBARAN = Die(
-    6, 112, Core(64, 64, 64, 512, 512, 80), 8, 32, 128, "hbm2e", 8, 8, 50, 16,  # MI210: CDNA 2 white paper
-    {"cores": 446.22, "network": 33, "L2": 25.2, "memory PHY": 83.26, "memory controllers": 40.83, "total": 724},  # PHOTO
+    node_nm=6, cores=112, core=Core(64, 64, 64, 512, 512, 80), l2_mib=8, slices=32, slice_bytes=128,
+    kind="hbm2e", stacks=8, links=8, link_gbps=50, host_lanes=16,
+    published={"cores": 446.22, "network": 33, "L2": 25.2, "memory PHY": 83.26, "memory controllers": 40.83,
+               "total": 724},
 )  # fmt: skip
 DIES = {
     "GA100": Die(
-        7, 128, Core(64, 64, 32, 1024, 256, 192), 48, 96, 64, "hbm2e", 6, 12, 25, 16,  # A100 white paper, full die
-        {"cores": 476.25, "network": 76.44, "L2": 119.31, "memory PHY": 58, "memory controllers": 31.77,
-         "link PHY": 20.95, "total": 826},  # PHOTO, which shows no controllers of links; total: A100 white paper
+        node_nm=7, cores=128, core=Core(64, 64, 32, 1024, 256, 192), l2_mib=48, slices=96, slice_bytes=64,
+        kind="hbm2e", stacks=6, links=12, link_gbps=25, host_lanes=16,
+        published={"cores": 476.25, "network": 76.44, "L2": 119.31, "memory PHY": 58, "memory controllers": 31.77,
+                   "link PHY": 20.95, "total": 826},
     ),
-    "GH100": Die(4, 144, Core(128, 64, 64, 2048, 256, 256), 60, 96, 64, "hbm3", 6, 18, 25, 16, {"total": 814}),  # H100 white paper
-    "GV100": Die(12, 84, Core(64, 64, 32, 512, 256, 128), 6, 64, 32, "hbm2", 4, 6, 25, 16, {"total": 815}),  # V100 white paper
+    "GH100": Die(
+        node_nm=4, cores=144, core=Core(128, 64, 64, 2048, 256, 256), l2_mib=60, slices=96, slice_bytes=64,
+        kind="hbm3", stacks=6, links=18, link_gbps=25, host_lanes=16, published={"total": 814},
+    ),
+    "GV100": Die(
+        node_nm=12, cores=84, core=Core(64, 64, 32, 512, 256, 128), l2_mib=6, slices=64, slice_bytes=32,
+        kind="hbm2", stacks=4, links=6, link_gbps=25, host_lanes=16, published={"total": 815},
+    ),
 }  # fmt: skip
-CU_MM2 = 4.02  # one CU of Aldebaran, PHOTO
+CU_MM2 = 4.02  # one CU of Aldebaran: ae/figure6/test_cost_model.py
 
 
 def core_parts(core: Core, tech: Tech) -> dict[str, float]:
@@ -73,9 +85,7 @@ def core_parts(core: Core, tech: Tech) -> dict[str, float]:
     registers = memory("sram", capacity=core.registers_kib * 1024, banks=4, cell_ports=4)  # three operands, one result
     local = memory("sram", capacity=core.local_kib * 1024, banks=4)
     matrix = compute("mac-tree", width=16, trees=core.matrix_macs // 16)
-    lanes = compute(
-        "vector-unit", lanes=core.lanes, integer_lanes=core.integer_lanes, double_lanes=core.double_lanes
-    )
+    lanes = compute("vector-unit", lanes=core.lanes, integer_lanes=core.integer_lanes, double_lanes=core.double_lanes)
     parts = {"registers": registers, "local": local, "matrix": matrix, "lanes": lanes}
     return {name: float(one.area_mm2(tech)) for name, one in parts.items()}
 

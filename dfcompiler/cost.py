@@ -261,7 +261,7 @@ def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
 def _products_pj(column: Column, p: Problem, unit: Unit, chip: Chip) -> float:
     """Arithmetic of contractions, and bytes between the unit and the memory beside it."""
     width = max(p.a_bits, p.b_bits)
-    factor = chip.tech.float_factor(width) if any(map(p.floating, p.contractions)) else 1.0
+    factor = chip.tech.float_factor(width) if p.floats else 1.0
     total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) * factor
     for c in p.contractions:
         size = {x.name: float(column.tiling.tile[x.name]) for x in p.loops}

@@ -68,7 +68,8 @@ def dies_per_wafer(die_mm2: Array, diameter_mm: float = 300, scribe_mm: float = 
     where that is negative. A die is taken as a square with half a scribe line on each side."""
     one = (np.sqrt(die_mm2) + scribe_mm) ** 2
     whole = np.pi * (diameter_mm / 2) ** 2 / one - np.pi * diameter_mm / np.sqrt(2 * one)
-    return np.maximum(0.0, whole)
+    result: Array = np.maximum(0.0, whole)
+    return result
 
 
 def working(die_mm2: Array, defects_per_cm2: float, cluster: float) -> Array:
@@ -81,7 +82,8 @@ def good_die_usd(die_mm2: Array, wafer_usd: float, defects_per_cm2: float, tech:
     """A wafer's price over the dies of it that work; inf where none fits."""
     whole = dies_per_wafer(die_mm2, tech.value("wafer", "diameter_mm"), tech.value("wafer", "scribe_mm"))
     good = np.asarray(whole * working(die_mm2, defects_per_cm2, tech.value("wafer", "cluster")))
-    return np.divide(wafer_usd, good, out=np.full(good.shape, np.inf), where=good > 0)
+    result: Array = np.divide(wafer_usd, good, out=np.full(good.shape, np.inf), where=good > 0)
+    return result
 
 
 def price(chip: Chip) -> Price:

@@ -83,8 +83,8 @@ class Report:
 
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
     fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
-    all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after `interval_s`. Times of ops leave transfers between
-    stages out.
+    all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after
+    `interval_s`. Times of ops leave transfers between stages out.
     """
 
     model: str

@@ -190,6 +190,8 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     template = unit.template
     if problem.contractions and not template.runs("mac"):
         return f"`{unit.name}` has no multiply-accumulate"
+    if refused := sorted(x for x in problem.multiplied if not template.multiplies(x)):
+        return f"`{unit.name}` does not multiply {', '.join(refused)}"
     rest = sorted(k for k in kinds if not unit.does(k))
     if not rest:
         return ""

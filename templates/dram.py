@@ -16,6 +16,10 @@ from dfcompiler.hardware.axes import Array, axis, ints, one_of, reals
 from dfcompiler.hardware.tech import Tech, figures
 from dfcompiler.hardware.template import Memory, Ports, ceil_div
 
+# Energy of a byte that stays in its bank: activation is 1.21 of 3.92 pJ/bit of HBM2 (Fine-Grained DRAM, MICRO 2017);
+# with the way to the bank's edge: our estimate.
+IN_BANK = 0.45
+
 KINDS = figures(Path(__file__).with_suffix(".toml"))
 
 
@@ -28,13 +32,19 @@ class Dram(Memory, name="dram"):
     efficiency: float = axis(1.0, reals(0.01, 1.0), doc="reachable part of the peak; 1.0 is the data sheet")
     refresh: str = axis("per-bank", one_of("per-bank", "all-bank"), doc="what a refresh closes; of one bank it hides")
     run: int = axis(1024, ints(8, 2**20), unit="B", doc="bytes in turn of one row: 1 KiB is a whole row of HBM")
+    inside: float = axis(0.0, reals(0, 1e17), unit="B/s", doc="of all banks together, for units in them; 0: no units")
     duplex: str = axis("half", one_of("half", "full"), doc="half: reads and writes share the bandwidth")
 
     def capacity_bytes(self) -> Array:
         return self.capacity
 
     def read_bytes_per_cycle(self, clock_hz: Array) -> Array:
-        return self.bandwidth * self.efficiency * self.refresh_efficiency() * self.page_efficiency() / clock_hz
+        most: Array = np.maximum(self.outside_bytes_per_cycle(clock_hz), self.inside / clock_hz)
+        return most
+
+    def outside_bytes_per_cycle(self, clock_hz: Array) -> Array:
+        one: Array = self.bandwidth * self.efficiency * self.refresh_efficiency() * self.page_efficiency() / clock_hz
+        return one
 
     def write_bytes_per_cycle(self, clock_hz: Array) -> Array:
         return self.read_bytes_per_cycle(clock_hz)
@@ -42,12 +52,14 @@ class Dram(Memory, name="dram"):
     def refresh_efficiency(self) -> Array:
         """The part of time in which no refresh of all banks runs."""
         lost = np.where(np.asarray(self.refresh) == "all-bank", self.channel("trfc_ns") / self.channel("trefi_ns"), 0.0)
-        return 1 - lost
+        left: Array = 1 - lost
+        return left
 
     def page_efficiency(self) -> Array:
         """The part of the peak that activations can feed with `run` bytes each."""
         activations_per_ns = 4 * self.channel("subchannels") / self.channel("tfaw_ns")
-        return np.minimum(1.0, activations_per_ns * self.run / self.channel("channel_gbps"))
+        fed: Array = np.minimum(1.0, activations_per_ns * self.run / self.channel("channel_gbps"))
+        return fed
 
     def ports(self, clock_hz: Array) -> Ports:
         one = self.read_bytes_per_cycle(clock_hz)
@@ -64,6 +76,9 @@ class Dram(Memory, name="dram"):
 
     def pj_per_byte(self, tech: Tech) -> Array:
         return 8 * self.channel("pj_per_bit")
+
+    def inside_pj_per_byte(self, tech: Tech) -> Array:
+        return IN_BANK * self.pj_per_byte(tech)
 
     def usd(self) -> Array:
         return self.capacity / 1e9 * self.channel("usd_per_gb")

@@ -106,7 +106,9 @@ class Compute(Template, abc.ABC):
         """Bytes that products of a tile move between the unit and the memory beside it: at least every operand once."""
         total: Array = 0.0
         for x in tile.contractions:
-            total = total + x.batch * (x.m * x.k * tile.a_bits + x.k * x.n * tile.b_bits + x.m * x.n * tile.acc_bits) / 8
+            total = (
+                total + x.batch * (x.m * x.k * tile.a_bits + x.k * x.n * tile.b_bits + x.m * x.n * tile.acc_bits) / 8
+            )
         return total
 
     def multiplies(self, dtype: str) -> bool:
@@ -156,6 +158,14 @@ class Memory(Template, abc.ABC):
     @abc.abstractmethod
     def pj_per_byte(self, tech: Tech) -> Array:
         """Energy of one byte read or written."""
+
+    def outside_bytes_per_cycle(self, clock_hz: Array) -> Array:
+        """What of `read_bytes_per_cycle` leaves its die: less where units stand on it."""
+        return self.read_bytes_per_cycle(clock_hz)
+
+    def inside_pj_per_byte(self, tech: Tech) -> Array:
+        """Energy of one byte read or written by a unit on its die."""
+        return self.pj_per_byte(tech)
 
     def usd(self) -> Array:
         """What it costs beside the die: nothing where it is on it."""
