@@ -67,7 +67,7 @@ def test_no_node_beyond_the_table(node: float) -> None:
     with pytest.raises(Diag) as caught:
         load_tech(node)
     assert (
-        caught.value.code == "unknown-node" and "from 3 to 45 nm" in caught.value.hint and "7 nm" in caught.value.hint
+        caught.value.code == "unknown-node" and "from 3 to 45 nm" in caught.value.hint and " 7, " in caught.value.hint
     )
 
 

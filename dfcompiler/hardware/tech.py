@@ -131,9 +131,9 @@ def load_tech(node_nm: float, span: Span | None = None) -> Tech:
     if node_nm in nodes:
         return nodes[node_nm]
     if not nodes or not min(nodes) < node_nm < max(nodes):
-        fault = unknown("node", f"{node_nm:g} nm", (f"{n:g} nm" for n in nodes), span)
-        hint = f"from {min(nodes):g} to {max(nodes):g} nm; known: {fault.hint}" if nodes else fault.hint
-        raise Diag(fault.code, fault.message, span, hint=hint)
+        listed = ", ".join(f"{n:g}" for n in nodes)
+        hint = f"from {min(nodes):g} to {max(nodes):g} nm; known: {listed}" if nodes else "none is known"
+        raise Diag("unknown-node", f"unknown node `{node_nm:g} nm`", span, hint=hint)
     common, own = _files()
     return Tech(f"{node_nm:g}nm", node_nm, _filled(node_nm, {}, common, own))
 
