@@ -68,7 +68,9 @@ class Dram(Memory, name="dram"):
     def channels(self) -> Array:
         """How many channels the peak bandwidth and the capacity take."""
         fast = ceil_div(self.bandwidth, self.channel("channel_gbps") * 1e9)
-        return np.maximum(fast, ceil_div(self.capacity, self.channel("channel_gb") * 1e9))
+        large = ceil_div(self.capacity, self.channel("channel_gb") * 1e9)
+        most: Array = np.maximum(fast, large)
+        return most
 
     def area_mm2(self, tech: Tech) -> Array:
         controller = tech.logic_mm2(self.channel("controller_mtr") * 1e6)
