@@ -14,8 +14,9 @@ from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor, regions
 from dfcompiler.hardware.chip import Chip, Unit
-from dfcompiler.hardware.template import Contraction, Memory, Tile
+from dfcompiler.hardware.template import UNLIMITED, Contraction, Memory, Tile
 from dfcompiler.problem import Problem, problem
+from dfcompiler.schedule import columns_of, mapping_of
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,24 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
             hint=f"{_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types",
         )
     return c
+
+
+def check_resident(graph: Graph, chip: Chip) -> None:
+    """Raises Infeasible `not-resident` where a mapping puts more weights on a unit than it holds before a step."""
+    filled: dict[str, dict[str, float]] = {}  # unit -> tensor -> its part of what all instances hold
+    for layer in mapping_of(graph).layers:
+        for column in (task.column for task in layer.solution.tasks):
+            p, unit = columns_of(graph).problems.get(column.nodes), chip.units[column.unit]
+            held = float(unit.template.weights_held(p.b_bits)) * unit.instances if p else UNLIMITED
+            if p is None or held == UNLIMITED:
+                continue
+            for name in (n for c in p.contractions for n in p.group.parts[c.b].tensors):
+                once = graph.type_of(name).elements / held
+                filled.setdefault(column.unit, {})[name] = once * layer.segment.repeat
+    for name, parts in filled.items():
+        if (times := sum(parts.values())) > 1:
+            message = f"the mapping puts {times:.3g} times the weights on `{name}` that it holds"
+            raise Infeasible("not-resident", message, hint="more arrays or instances, or weights that are not resident")
 
 
 def _gb(n: float) -> str:

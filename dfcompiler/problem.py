@@ -98,6 +98,11 @@ class Problem:
         return {p.subs[-1] for p in self.facts.patterns[c.b]} <= {t.Ref(i) for i in c.k}
 
     @property
+    def weights(self) -> frozenset[str]:
+        """Operands that are weights."""
+        return frozenset(o.name for o in self.group.shape.params if o.role == "w")
+
+    @property
     def floats(self) -> bool:
         """Whether a contraction multiplies floats."""
         return not all(parse_dtype(dtype).number.integer for dtype in self.multiplied)

@@ -12,7 +12,9 @@ columns, one after the other, one conversion a cycle, so one row of the input ta
 
 and a fold before that r * `write` cycles, in which its weights are written row by row; M rows of the input follow. So
 weights should stay: of `arrays` side by side each holds a fold of its own, and with `resident` they hold all weights
-before the step begins, which the mapper takes on trust. Inputs and sums move by the ports: M*r*a / in and M*w*p / wr.
+before the step begins. Nothing else can be stationary then, and a mapping with more weights than cells is refused;
+their way through the memories is counted all the same, so that a price is never too low. Inputs and sums move by the
+ports: M*r*a / in and M*w*p / wr.
 After ISAAC (Shafiee et al., ISCA 2016).
 """
 
@@ -26,7 +28,7 @@ import numpy as np
 from dfcompiler.dtypes import parse_dtype
 from dfcompiler.hardware.axes import Array, axis, ints, one_of
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, slowest
+from dfcompiler.hardware.template import UNLIMITED, Compute, Contraction, Ports, Tile, ceil_div, classes, slowest
 
 NARROWEST = 2  # bits of the narrowest integers that there are, at which the peak is taken
 ADC_MM2 = 0.0012  # 8 bit at 1.28 GS/s, 32 nm: ISAAC (ISCA 2016), table 1; capacitors do not shrink: our estimate
@@ -55,6 +57,11 @@ class CimCrossbar(Compute, name="cim-crossbar"):
 
     def multiplies(self, dtype: str) -> bool:
         return parse_dtype(dtype).number.integer
+
+    def weights_held(self, bits: int) -> Array:
+        all_of_them = self.arrays * self.rows * (self.cols // ceil_div(bits, self.cell_bits))
+        held: Array = np.where(np.asarray(self.resident) == "yes", all_of_them, UNLIMITED)
+        return held
 
     def at_once(self) -> Array:
         """Rows that drive at once: as many as the ADC tells apart."""

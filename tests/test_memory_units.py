@@ -215,3 +215,24 @@ def test_crossbars_take_integers_only(capsys: pytest.CaptureFixture[str]) -> Non
         assert {op["unit"] for op in ops if "linear" in op["op"].split("+")} <= units
     assert main(["price", "linear", "t=1,16", "k=64", "n=64", "--on", "cim_edge", "--unit", "cim"]) == 1
     assert "`cim` does not multiply bf16" in capsys.readouterr().err
+
+
+RESIDENT = ("--on", "cim_edge", "--dtype", "w8a8kv8", "--set", "cim.resident=yes")
+
+
+def test_resident_weights_must_be_weights_and_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    """An array holds what its cells do; a cache, which changes, is no weight; layers add up."""
+    per_array = make("cim-crossbar", rows=256, cols=256, resident="yes").weights_held(8)
+    assert per_array == 256 * 256 * 2 / 8 and make("cim-crossbar").weights_held(8) == float("inf")
+    small = ["price", "linear", "t=1,16", *RESIDENT, "--unit", "cim", "--set", "cim.arrays=16"]
+    assert main([*small, "k=512", "n=512"]) == 0
+    capsys.readouterr()
+    assert main([*small, "k=512", "n=513"]) == 1
+    assert "has 262,656 weights, `cim` holds 262,144" in capsys.readouterr().err
+    model = ["compile", "gpt2", "--phase", "decode", "--context", "64", *RESIDENT, "--set", "sa.rows=1"]
+    assert main([*model, "--set", "cim.arrays=8192", "--json"]) == 0  # 134 million weights
+    ops = json.loads(capsys.readouterr().out)["ops"]
+    assert {op["unit"] for op in ops if "linear" in op["op"].split("+")} == {"cim"}
+    assert {op["unit"] for op in ops if "attention" in op["op"].split("+")} <= {"sa", "vu"}
+    assert main([*model, "--set", "cim.arrays=2048"]) == 1
+    assert "times the weights on `cim` that it holds" in capsys.readouterr().err

@@ -115,6 +115,11 @@ class Compute(Template, abc.ABC):
         """Whether products may have operands of this type; others must be converted before."""
         return True
 
+    def weights_held(self, bits: int) -> Array:
+        """How many weights of `bits` one instance holds before a step begins, and can then not change; inf where
+        stationary operands come from memory as products need them."""
+        return UNLIMITED
+
     def off_die(self) -> bool:
         """Whether it stands on another die, that of a memory, whose area and price are not the chip's."""
         return False
