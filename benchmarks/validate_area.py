@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfcompiler import registry
+from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.hardware.tech import Tech, load_tech
 from dfcompiler.hardware.template import Compute, Interconnect, Memory
 
@@ -155,6 +156,30 @@ def interconnect(name: str, **axes: float | str) -> Interconnect:
     return made
 
 
+# LLMCompass (ISCA 2024) cost_model.py: cell and array efficiency of SRAM, transistors of a lane and a core's network.
+THEIR_CELL_UM2, THEIR_EFFICIENCY, THEIR_LANE, THEIR_NETWORK = 0.17, 0.602, 996200, 44.3e6
+ADOR_MM2 = 516  # arXiv 2503.04253
+
+
+def ador() -> dict[str, tuple[float, float]]:
+    """Parts of `ador`: our mm2, and what LLMCompass's constants, on which its authors built, make of the same parts."""
+    chip = load_chip("ador")
+    ours, tech, local = chip.area_mm2(), chip.tech, chip.parts["local"]
+    vu, sa, mt = (chip.units[name] for name in ("vu", "sa", "mt"))
+    theirs = {
+        name: part.instances * 8e-6 * part.template.settings()["capacity"] * THEIR_CELL_UM2 / THEIR_EFFICIENCY
+        for name, part in chip.parts.items()
+        if part.template.template_name == "sram"
+    }
+    theirs["noc"] = local.instances * float(tech.logic_mm2(THEIR_NETWORK))
+    lanes = vu.instances * vu.template.settings()["lanes"]
+    theirs["vu"] = lanes * float(tech.mac_mm2(32) + tech.logic_mm2(THEIR_LANE))
+    for unit in (sa, mt):
+        theirs[unit.name] = float(unit.template.peak_macs_per_cycle() * tech.mac_mm2(16)) * unit.instances
+    found = {name: (mm2, theirs.get(name, mm2)) for name, mm2 in ours.items() if name != "total"}
+    return found | {"total": (ours["total"], sum(b for _, b in found.values()))}
+
+
 def main() -> None:
     """Print every die, part by part."""
     for name, die in {"Aldebaran (gives constants)": ALDEBARAN, **DIES}.items():
@@ -163,6 +188,9 @@ def main() -> None:
             known = die.published.get(part)
             against = f"{known:8.1f} published {100 * (mm2 / known - 1):+6.1f} %" if known else ""
             print(f"  {part:20}{mm2:8.1f} {against}")
+    print(f"\nador, 7 nm: published {ADOR_MM2} mm2; by our constants, and by LLMCompass's")
+    for part, (mm2, other) in ador().items():
+        print(f"  {part:20}{mm2:8.1f} {other:8.1f}")
 
 
 if __name__ == "__main__":
