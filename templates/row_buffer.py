@@ -35,6 +35,9 @@ class RowBuffer(Memory, name="row-buffer"):
     def area_mm2(self, tech: Tech) -> Array:
         return 0.0 * self.capacity
 
+    def off_die(self) -> bool:
+        return True
+
     def pj_per_byte(self, tech: Tech) -> Array:
         """As an SRAM of its size: registers and the local data lines (our estimate)."""
         return tech.sram_pj_per_byte(self.capacity)

@@ -83,6 +83,15 @@ def test_the_chip_that_is_changed_can_be(tmp_path: Path) -> None:
     assert main(["show", str(path)]) == 0
 
 
+def test_a_unit_and_its_memory_stand_on_one_die(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.chip"
+    for old, new in (("cim: cim-crossbar { rows = 64, cols = 64 }", "cim: pim-bank"), ("sram {", "row-buffer {")):
+        path.write_text(CHIP.replace(old, new))
+        assert main(["show", str(path)]) == 2
+        err = capsys.readouterr().err
+        assert "error[bad-connection]" in err and "in the DRAM" in err and "on the chip's die" in err
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [

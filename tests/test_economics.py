@@ -182,6 +182,13 @@ def test_a_price_is_its_parts() -> None:
         price(chip(uncore="600 mm2"))
 
 
+def test_a_device_that_cannot_be_made_has_no_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["compile", "llama3-8b", "--on", "ador", "--phase", "decode", "--context", "64", "--pipeline", "greedy"]
+    assert main([*argv, "--set", "uncore=600 mm2", "--json"]) == 0
+    r = json.loads(capsys.readouterr().out)
+    assert r["cost_usd"] is None and any("one exposure has 858" in note for note in r["notes"])
+
+
 def test_dearer_in_every_direction() -> None:
     base = price(chip()).usd
     for axis, value in {"hbm__capacity": "160 GB", "sa__rows": "128", "uncore": "100 mm2"}.items():

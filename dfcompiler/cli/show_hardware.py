@@ -39,11 +39,13 @@ def show_chip(name: str, settings: Mapping[str, CValue]) -> None:
     chip = load_chip(name, settings)
     display.heading(f"chip {chip.name}")
     area = chip.area_mm2()
+    inside = area["total"] - chip.die_mm2()
+    apart = f" and {digits(inside, 3)} mm2 in the DRAM" if inside else ""
     lines: list[tuple[str, str | Text]] = [
         ("cost", _cost(chip)),
         ("power", f"{digits(static_w(chip), 3)} W at rest, {digits(peak_w(chip), 3)} W with all at their peaks"),
         ("clock", f"{large(chip.clock_hz, 'Hz')}, {chip.node_nm:g} nm"),
-        ("area", f"{digits(area['total'])} mm2, of it {digits(area['uncore'], 3)} mm2 uncore"),
+        ("area", f"{digits(area['total'])} mm2, of it {digits(area['uncore'], 3)} mm2 uncore{apart}"),
         ("DRAM", f"{large(chip.dram_capacity_bytes, 'B')} at {large(chip.dram_bytes_per_s, 'B/s')}"),
     ]
     if chip.links:

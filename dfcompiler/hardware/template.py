@@ -188,6 +188,10 @@ class Memory(Template, abc.ABC):
         """Whether it is a DRAM, at which every path of a compute unit ends."""
         return False
 
+    def off_die(self) -> bool:
+        """Whether it stands on the die of the DRAM, beside units that do."""
+        return self.off_chip()
+
     def half_duplex(self) -> bool:
         """Whether reads and writes share one bandwidth."""
         return False

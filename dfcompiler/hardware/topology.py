@@ -101,6 +101,7 @@ def _hops(way: list[Part]) -> tuple[Hop, ...]:
             message = f"the way from `{way[-1].name}` to the DRAM leads through `{part.name}`, which passes nothing on"
             raise Diag("bad-connection", message, part.span, hint="ways lead through memories and networks on chip")
     _check_counts([*(hop.part for hop in hops), way[-1]])
+    _check_dies(hops, way[-1])
     return _ending_in_memory(hops, over, way[-1])
 
 
@@ -109,6 +110,17 @@ def _ending_in_memory(hops: list[Hop], over: tuple[Part, ...], unit: Part) -> tu
         return tuple(hops)
     message = f"`{unit.name}` hangs on `{over[-1].name}`; a compute unit works from a memory"
     raise Diag("bad-connection", message, unit.span, hint=f"put a memory between `{over[-1].name}` and `{unit.name}`")
+
+
+def _check_dies(hops: list[Hop], unit: Part) -> None:
+    """A unit on the die of the DRAM works from memories there, and no other unit does."""
+    inside = compute(unit).off_die()
+    for hop in hops[1:]:
+        if hop.memory.off_die() != inside:
+            where = "in the DRAM", "on the chip's die"
+            here, there = where if inside else where[::-1]
+            message = f"`{unit.name}` stands {here}, and `{hop.part.name}`, from which it works, {there}"
+            raise Diag("bad-connection", message, unit.span, notes=[Note("the memory", hop.part.span)])
 
 
 def _check_counts(way: list[Part]) -> None:
