@@ -81,9 +81,12 @@ def check_resident(graph: Graph, chip: Chip) -> None:
     filled: dict[str, dict[str, float]] = {}  # unit -> tensor -> its part of what all instances hold
     for layer in mapping_of(graph).layers:
         for column in (task.column for task in layer.solution.tasks):
-            p, unit = columns_of(graph).problems.get(column.nodes), chip.units[column.unit]
-            held = float(unit.template.weights_held(p.b_bits)) * unit.instances if p else UNLIMITED
-            if p is None or held == UNLIMITED:
+            p = columns_of(graph).problems.get(column.nodes)
+            if p is None:  # an exchange, on links
+                continue
+            unit = chip.units[column.unit]
+            held = float(unit.template.weights_held(p.b_bits)) * unit.instances
+            if held == UNLIMITED:
                 continue
             for name in (n for c in p.contractions for n in p.group.parts[c.b].tensors):
                 once = graph.type_of(name).elements / held
