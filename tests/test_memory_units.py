@@ -14,13 +14,18 @@ from hypothesis import strategies as st
 
 from dfcompiler import content, registry
 from dfcompiler.cli import main
+from dfcompiler.columns import _content
+from dfcompiler.compose import Group, group
 from dfcompiler.diagnostics import Source
+from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.exchanges import price_exchange
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware import load_chip
 from dfcompiler.hardware.template import Contraction, Ports, Tile
 from dfcompiler.models import library
+from dfcompiler.problem import problem
 from dfcompiler.text.tree import Quantity
+from dfcompiler.tiling import unable
 
 
 def make(name: str, **axes: Any) -> Any:
@@ -221,6 +226,24 @@ def test_crossbars_take_integers_only(capsys: pytest.CaptureFixture[str]) -> Non
         assert {op["unit"] for op in ops if "linear" in op["op"].split("+")} <= units
     assert main(["price", "linear", "t=1,16", "k=64", "n=64", "--on", "cim_edge", "--unit", "cim"]) == 1
     assert "`cim` does not multiply bf16" in capsys.readouterr().err
+
+
+def test_a_search_depends_on_the_types_of_what_is_computed_on_the_way() -> None:
+    """A crossbar takes an op whose products are of int8 and refuses it with fp8, though its operands are the same."""
+    text = """graph g {
+      input x: int8 [8, 64]
+      weight w: int8 [32, 64]
+      h: int8 [8, 64] = silu(x)
+      y: int8 [8, 32] = linear(h, w)
+      output y
+    }"""
+    joined = group(parse_graph(Source("g.dfir", text), library()), ("h", "y"))
+    assert isinstance(joined, Group)
+    unit = load_chip("cim_edge").units["cim"]
+    whole, floats = (problem(joined, parse_dtypes(f"w=int8,a={a},kv=int8")) for a in ("int8", "fp8e4m3"))
+    assert "does not multiply fp8e4m3" in unable(floats, unit, None)
+    assert "does not multiply" not in unable(whole, unit, None)
+    assert _content(whole) != _content(floats)
 
 
 RESIDENT = ("--on", "cim_edge", "--dtype", "w8a8kv8", "--set", "cim.resident=yes")
