@@ -285,7 +285,7 @@ def _content(p: Problem) -> Key:
         tuple(g.sizes.get(i) for i in index_names(g.shape)),
         repr([g.attrs.get(a.name) for a in g.shape.attrs]),
         tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
-        (p.a_bits, p.b_bits, p.acc_bits),
+        (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
     )
 
 

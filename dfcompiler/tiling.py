@@ -230,6 +230,8 @@ def _price_all(
 
 def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     """Why a unit cannot run a problem at all, empty where it can."""
+    if why := _refused(problem, unit):
+        return why
     kinds = set(problem.vector)
     template = unit.template
     if problem.contractions and not template.runs("mac"):
@@ -241,6 +243,19 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
         return f"`{unit.name}` cannot run {', '.join(rest)}"
     if helper is None or not all(helper.template.runs(k) for k in rest):
         return f"`{unit.name}` cannot run {', '.join(rest)}, and no vector unit beside it can"
+    return ""
+
+
+def _refused(problem: Problem, unit: Unit) -> str:
+    """Why a unit cannot do the products of a problem, empty where it can."""
+    if refused := sorted(x for x in problem.multiplied if not unit.template.multiplies(x)):
+        return f"`{unit.name}` does not multiply {', '.join(refused)}"
+    held = float(unit.template.weights_held(problem.b_bits)) * unit.instances
+    for c in problem.contractions if held < float("inf") else ():
+        if c.b not in problem.weights:
+            return f"`{unit.name}` holds its weights before a step, and `{c.b}` is none"
+        if (count := problem.group.types[c.b].elements) > held:
+            return f"`{c.b}` has {count:,} weights, `{unit.name}` holds {held:,.0f}"
     return ""
 
 

@@ -67,9 +67,9 @@ class GpuSm(KernelCompute, name="gpu-sm"):
 
     def area_mm2(self, tech: Tech) -> Array:
         """Multipliers, lanes and the register file; control is in the transistors of a lane."""
-        cell_um2 = tech.value("sram", "cell_um2") / tech.value("sram", "array_efficiency")
         lane_mm2 = tech.mac_mm2(32) + tech.logic_mm2(tech.value("logic", "transistors_per_vector_lane"))
-        return self.macs * tech.mac_mm2(16) + self.lanes * lane_mm2 + self.registers * 8 * cell_um2 / 1e6
+        registers = tech.sram_mm2(self.registers, 4, 4)  # slices; three operands and a result are ports
+        return self.macs * tech.mac_mm2(16) + self.lanes * lane_mm2 + registers
 
     def pj_per_mac(self, tech: Tech, bits: int) -> Array:
         return tech.pj_per_mac(bits)
