@@ -289,7 +289,8 @@ def _products_pj(column: Column, p: Problem, unit: Unit, chip: Chip) -> float:
     factor = chip.tech.float_factor(width) if p.floats else 1.0
     total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) * factor
     form = form_of(p, column.tiling.tile)
-    size = {name: float(points) for name, points in column.tiling.tile.items()}
+    whole = {x.name: float(x.size) for x in form.loops}  # what a unit of whole kernels runs at once
+    size = whole | {name: float(points) for name, points in column.tiling.tile.items()}
     for c, tiled in zip(p.contractions, form.contractions, strict=True):
         one = Contraction(*(form.role(indices, size) for indices in (tiled.batch, tiled.m, tiled.n, tiled.k)))
         moved = float(unit.template.local_bytes(Tile((one,), {}, p.a_bits, p.b_bits, p.acc_bits)))
