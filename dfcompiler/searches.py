@@ -28,9 +28,10 @@ def found_before(chip: Chip, asked: object, search: Callable[[], Search]) -> Sea
 
 @lru_cache(maxsize=64)
 def _state(folder: Path) -> bytes:
-    """Names, sizes and times of all files below a folder."""
-    files = sorted(((str(x), x.stat()) for x in folder.rglob("*") if x.is_file()), key=lambda f: f[0])
-    return "\n".join(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in files).encode()
+    """Names, sizes and times of all files below a folder, but what Python makes of them."""
+    files = sorted(x for x in folder.rglob("*") if x.is_file() and x.suffix != ".pyc")
+    states = ((x, x.stat()) for x in files)
+    return "\n".join(f"{x} {s.st_size} {s.st_mtime_ns}" for x, s in states).encode()
 
 
 def _search(plain: dict[str, Any]) -> Search:
