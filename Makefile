@@ -68,7 +68,8 @@ bench: ready
 	$(PY) benchmarks/run.py
 
 validate: ready
-	for script in benchmarks/validate_*.py; do $(PY) "$$script" || exit 1; done
+	$(PY) benchmarks/validate.py
+	for script in $(wildcard benchmarks/validate_*.py); do $(PY) "$$script" || exit 1; done
 
 # README.md shows outputs of commands; a test fails where they are no longer true.
 docs: ready

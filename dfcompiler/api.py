@@ -11,7 +11,7 @@ from dfcompiler.audit import audit, chosen
 from dfcompiler.calls import result_types
 from dfcompiler.columns import column
 from dfcompiler.compose import single
-from dfcompiler.cost import check_capacity, roofline
+from dfcompiler.cost import check_capacity, check_resident, roofline
 from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unknown
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
@@ -86,6 +86,7 @@ def compile_model(
     if graph.mapping is None:
         hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
         raise Diag("missing-input", f"the pipeline `{pipeline}` ends without a mapping", hint=hint)
+    check_resident(graph, chip)
     limit = roofline(graph, chip, dtypes)
     found = report(
         graph,

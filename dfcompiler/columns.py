@@ -245,7 +245,7 @@ class _Pricer:
 
 def floor_cycles(p: Problem, unit: Unit, helper: Unit | None) -> float:
     """Cycles below which a unit cannot run a problem; inf where it cannot run it at all."""
-    macs = float(unit.template.peak_macs_per_cycle()) * unit.instances
+    macs = float(unit.template.peak_macs_at(max(p.a_bits, p.b_bits))) * unit.instances
     if unable(p, unit, helper):
         return inf
     floor = p.macs_on(unit.template) / macs if p.contractions else 0.0
@@ -285,7 +285,7 @@ def _content(p: Problem) -> Key:
         tuple(g.sizes.get(i) for i in index_names(g.shape)),
         repr([g.attrs.get(a.name) for a in g.shape.attrs]),
         tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
-        (p.a_bits, p.b_bits, p.acc_bits),
+        (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
     )
 
 

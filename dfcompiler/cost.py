@@ -13,9 +13,11 @@ from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import least_bytes, links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor
+from dfcompiler.grouping import form_of
 from dfcompiler.hardware.chip import Chip, Unit
-from dfcompiler.hardware.template import Memory
+from dfcompiler.hardware.template import UNLIMITED, Contraction, Memory, Tile
 from dfcompiler.problem import Problem, problem
+from dfcompiler.schedule import columns_of, mapping_of
 from dfcompiler.staging import Staged, reads, staged
 
 
@@ -74,6 +76,28 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
             hint=f"{in_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types",
         )
     return c
+
+
+def check_resident(graph: Graph, chip: Chip) -> None:
+    """Raises Infeasible `not-resident` where a mapping puts more weights on a unit than it holds before a step."""
+    filled: dict[tuple[str, int], dict[str, float]] = {}  # unit, stage -> tensor -> its part of what all instances hold
+    for layer in mapping_of(graph).layers:
+        for column in (task.column for task in layer.solution.tasks):
+            p = columns_of(graph).problems.get(column.nodes)
+            if p is None:  # an exchange, on links
+                continue
+            unit = chip.units[column.unit]
+            held = float(unit.template.weights_held(p.b_bits)) * unit.instances
+            if held == UNLIMITED:
+                continue
+            for name in (n for c in p.contractions for n in p.group.parts[c.b].tensors):
+                once = graph.type_of(name).elements / held
+                for stage, layers in layer.segment.on.items():
+                    filled.setdefault((column.unit, stage), {})[name] = once * layers
+    for (name, _), parts in filled.items():
+        if (times := sum(parts.values())) > 1:
+            message = f"the mapping puts {times:.3g} times the weights on `{name}` that it holds"
+            raise Infeasible("not-resident", message, hint="more arrays or instances, or weights that are not resident")
 
 
 def in_gb(n: float) -> str:
@@ -147,19 +171,18 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
     singles = {n.name: problem(single(graph, n), dtypes) for n in graph.nodes.values() if not exchanged(n)}
     linked = sum(least_bytes(graph, n, chip) * graph.repeats[n.name] for n in graph.nodes.values() if exchanged(n))
     macs = float(sum(p.macs * graph.repeats[n] for n, p in singles.items()))
-    least = sum(min(p.macs_on(u.template) for u in chip.units.values()) * graph.repeats[n] for n, p in singles.items())
+    macs_s = sum(_macs_cycles(p, chip) * graph.repeats[n] for n, p in singles.items()) / chip.clock_hz
     kinds: dict[str, float] = {}
     for n, p in singles.items():
         for kind, count in p.vector.items():
             kinds[kind] = kinds.get(kind, 0.0) + count * graph.repeats[n]
-    rate = sum(_peak_macs(u) for u in chip.units.values())
     vector = max((count / r for kind, count in kinds.items() if (r := _kind_rate(chip, kind))), default=0.0)
     read, write = _ends(graph)
     for segment in segments(graph):
         once = compulsory(graph, segment, dtypes)
         read, write = read + segment.repeat * once[0], write + segment.repeat * once[1]
     return Roofline(
-        least / rate / chip.clock_hz if least and rate else 0.0,
+        macs_s,
         vector / chip.clock_hz,
         dram_seconds(chip, read, write),
         macs,
@@ -178,8 +201,11 @@ def dram_seconds(chip: Chip, read: float, write: float) -> float:
     return reading + writing if dram.half_duplex() else max(reading, writing)
 
 
-def _peak_macs(unit: Unit) -> float:
-    return float(unit.template.peak_macs_per_cycle()) * unit.instances
+def _macs_cycles(p: Problem, chip: Chip) -> float:
+    """Cycles of a problem's multiply-accumulates with all units of the chip at their peak."""
+    bits = max(p.a_bits, p.b_bits)
+    rate = sum(float(u.template.peak_macs_at(bits)) * u.instances for u in chip.units.values())
+    return min(p.macs_on(u.template) for u in chip.units.values()) / rate if p.macs else 0.0
 
 
 def _kind_rate(chip: Chip, kind: str) -> float:
@@ -238,8 +264,9 @@ def _ends(graph: Graph) -> tuple[float, float]:
 def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
     """Dynamic energy of one run of a column: arithmetic, and bytes at every level with the way to it.
 
-    Leakage, clock distribution and what the unit reads from and writes to the memory beside it (its input, weight
-    and sum ports) are not in it. Of an exchange, which has no problem, there are the bytes in DRAM and on the links.
+    What the unit's products move between it and the memory beside it is counted tile by tile; scalar operations find
+    their operands in registers. Leakage is not in it (`power.static_w`), nor are moves for them within a unit. Of an
+    exchange, which has no problem, there are the bytes in DRAM and on the links.
     """
     if p is None:
         links, dram = links_of(chip), chip.dram.template
@@ -247,11 +274,25 @@ def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
         stored = column.tiling.dram_bytes * float(dram.pj_per_byte(chip.tech))
         return stored + column.tiling.level_bytes[links.part] * links.pj_per_byte
     unit = chip.units[column.unit]
-    width = max(p.a_bits, p.b_bits)
-    total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) if p.contractions else 0.0
+    total = _products_pj(column, p, unit, chip) if p.contractions else 0.0
     for kind, count in p.vector.items():
         runner = unit if unit.does(kind) else chip.units[column.helper or column.unit]
         pj = runner.template.pj_per_mac(chip.tech, 32) if kind == "mac" else runner.template.pj_per_op(chip.tech, kind)
         total += count * float(pj)
     moved: Mapping[str, float] = column.tiling.level_bytes
     return total + sum(moved.get(x.part, 0.0) * (x.pj_per_byte + x.wire_pj_per_byte) for x in unit.levels)
+
+
+def _products_pj(column: Column, p: Problem, unit: Unit, chip: Chip) -> float:
+    """Arithmetic of contractions, and bytes between the unit and the memory beside it."""
+    width = max(p.a_bits, p.b_bits)
+    factor = chip.tech.float_factor(width) if p.floats else 1.0
+    total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) * factor
+    form = form_of(p, column.tiling.tile)
+    whole = {x.name: float(x.size) for x in form.loops}  # what a unit of whole kernels runs at once
+    size = whole | {name: float(points) for name, points in column.tiling.tile.items()}
+    for c, tiled in zip(p.contractions, form.contractions, strict=True):
+        one = Contraction(*(form.role(indices, size) for indices in (tiled.batch, tiled.m, tiled.n, tiled.k)))
+        moved = float(unit.template.local_bytes(Tile((one,), {}, p.a_bits, p.b_bits, p.acc_bits)))
+        total += p.mask.count(c.indices) / float(one.macs) * moved * unit.levels[-1].pj_per_byte
+    return total

@@ -67,8 +67,9 @@ def price_exchange(graph: Graph, node: Node, chip: Chip) -> Tiling:
     taken, made = bytes_of(graph, node)
     seconds, brought, algorithm = taken_by(graph, node, links.fabric)
     read = taken if algorithm else made  # of what stays on its device, no more is read than is kept
-    reading = read / float(dram.template.read_bytes_per_cycle(chip.clock_hz))
-    writing = made / float(dram.template.write_bytes_per_cycle(chip.clock_hz))
+    outside = float(dram.template.outside_bytes_per_cycle(chip.clock_hz))
+    reading = read / outside
+    writing = made / min(outside, float(dram.template.write_bytes_per_cycle(chip.clock_hz)))
     busy = reading + writing if dram.template.half_duplex() else max(reading, writing)
     linked = seconds * chip.clock_hz
     share = min(RESOLUTION, max(1, ceil(RESOLUTION * busy / linked))) / RESOLUTION if linked else 1.0

@@ -72,6 +72,7 @@ class Problem:
     a_bits: int
     b_bits: int
     acc_bits: int
+    multiplied: frozenset[str] = frozenset()  # types of what contractions multiply
     crowd: Crowd | None = None  # where rows are many or few in expectation, in place of a band
 
     @cached_property
@@ -95,6 +96,16 @@ class Problem:
         if sparsity is None or not sparsity.of_four or not template.skips_zeros():
             return False
         return {p.subs[-1] for p in self.facts.patterns[c.b]} <= {t.Ref(i) for i in c.k}
+
+    @property
+    def weights(self) -> frozenset[str]:
+        """Operands that are weights."""
+        return frozenset(o.name for o in self.group.shape.params if o.role == "w")
+
+    @property
+    def floats(self) -> bool:
+        """Whether a contraction multiplies floats."""
+        return not all(parse_dtype(dtype).number.integer for dtype in self.multiplied)
 
     @property
     def contractions(self) -> tuple[Contraction, ...]:
@@ -288,10 +299,12 @@ def problem(group: Group, dtypes: DtypeMap) -> Problem:
         for x in known.loops
         if prod(group.sizes[i] for i in x.indices) > 1
     )
-    a_bits, b_bits = _widths(group, known, dtypes)
+    pairs = _multiplied(group, known, dtypes)
+    a_bits, b_bits = (max(map(element_bits, x)) for x in zip(*(pairs or [(dtypes.activation,) * 2]), strict=True))
     acc = int(bits(dtypes.accumulate))
     operands = (*_outer(group, known, mask, loops, acc), *_locals(group, known, loops, acc, dtypes))
-    return Problem(group, known, loops, operands, mask, a_bits, b_bits, acc)
+    kinds = frozenset(dtype for pair in pairs for dtype in pair)
+    return Problem(group, known, loops, operands, mask, a_bits, b_bits, acc, multiplied=kinds)
 
 
 def _points(known: Facts, mask: Mask, indices: Sequence[str], sizes: Mapping[str, int]) -> int:
@@ -345,18 +358,15 @@ def _locals(group: Group, known: Facts, loops: tuple[NestLoop, ...], acc: int, d
     return list(found.values())
 
 
-def _widths(group: Group, known: Facts, dtypes: DtypeMap) -> tuple[int, int]:
-    """Widths of streamed and stationary operands, the widest where contractions differ. What is computed before it
-    is multiplied, such as codes times scales, is as wide as activations."""
+def _multiplied(group: Group, known: Facts, dtypes: DtypeMap) -> list[tuple[str, str]]:
+    """Types of the streamed and the stationary operand of every contraction. What is computed before it is multiplied,
+    such as codes times scales, is as activations are."""
 
-    def width(c: Contraction, name: str) -> int:
+    def kind(c: Contraction, name: str) -> str:
         read = {f.name for f in factors(group.shape.body[c.statement].expr)[0] if isinstance(f, t.Access)}
-        return element_bits(group.types[name].dtype if name in read & set(group.types) else dtypes.activation)
+        return group.types[name].dtype if name in read & set(group.types) else dtypes.activation
 
-    found = known.work.contractions
-    if not found:
-        return element_bits(dtypes.activation), element_bits(dtypes.activation)
-    return max(width(c, c.a) for c in found), max(width(c, c.b) for c in found)
+    return [(kind(c, c.a), kind(c, c.b)) for c in known.work.contractions]
 
 
 def _crooked(e: t.Expr, tensors: Collection[str]) -> frozenset[str]:

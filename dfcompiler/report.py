@@ -9,10 +9,12 @@ from typing import Any
 
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline, energy_pj
-from dfcompiler.diagnostics import first_span
+from dfcompiler.diagnostics import Infeasible, first_span
+from dfcompiler.economics import Price, price
 from dfcompiler.exchanges import links_of, taken_by
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.power import static_w
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
 from dfcompiler.solution import Task
@@ -81,8 +83,9 @@ class Report:
     """Everything that `dfc compile` tells about a step.
 
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
-    fullest, `energy_j` that of all. A next step may start after `interval_s`. Times of ops leave transfers between
-    stages out.
+    fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
+    all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after
+    `interval_s`. Times of ops leave transfers between stages out.
     """
 
     model: str
@@ -105,6 +108,7 @@ class Report:
     macs: float
     capacity: Capacity
     energy_j: float
+    static_j: float
     area_mm2: Mapping[str, float]
     cost_usd: float | None
     mapper: str
@@ -145,6 +149,8 @@ def report(
         for level, moved in op.bytes.items():
             traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
     many = prod(n for _, n in graph.mesh)
+    static_j = many * static_w(chip) * latency
+    made = _price(chip)
     return Report(
         model=graph.name,
         chip=chip.name,
@@ -165,9 +171,10 @@ def report(
         compulsory_bytes=limit.compulsory_bytes,
         macs=limit.macs,
         capacity=capacity,
-        energy_j=many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops),
+        energy_j=many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops) + static_j,
+        static_j=static_j,
         area_mm2=chip.area_mm2(),
-        cost_usd=None,
+        cost_usd=None if isinstance(made, Infeasible) else many * made.usd,
         mapper=mapping.by,
         roofline=limit,
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
@@ -177,7 +184,25 @@ def report(
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
+        notes=tuple(_notes(chip, made)),
     )
+
+
+def _price(chip: Chip) -> Price | Infeasible:
+    """What one device costs, or why it cannot be made."""
+    try:
+        return price(chip)
+    except Infeasible as why:
+        return why
+
+
+def _notes(chip: Chip, made: Price | Infeasible) -> Iterator[str]:
+    """What the reader of energy, area and cost should know."""
+    if isinstance(made, Infeasible):
+        yield f"no price: {made.message}"
+    if guessed := chip.tech.interpolated:
+        tables = ", ".join(dict.fromkeys(name.split(".")[0] for name in guessed))
+        yield f"{len(guessed)} constants of {chip.node_nm:g} nm are interpolated between other nodes ({tables})"
 
 
 def _layer(x: Layer, start: int, per_s: float) -> LayerReport:
@@ -224,7 +249,7 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem | None, start: int, rep
 
 def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> float:
     """The share of its time in which the busier of array and lanes does useful work at its peak."""
-    peak = float(unit.template.peak_macs_per_cycle()) * unit.instances
+    peak = float(unit.template.peak_macs_at(max(p.a_bits, p.b_bits))) * unit.instances
     macs = p.macs_on(unit.template) / peak / cycles if p.contractions and peak else 0.0
     lanes = 0.0
     for kind, count in p.vector.items():

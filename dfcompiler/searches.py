@@ -1,7 +1,7 @@
 """Searches of earlier runs: what was found for a problem on a unit is found once.
 
 A search depends on the content of a problem (names aside, but it answers in the problem's names), on all numbers of the
-chip, and on the code of the engine and of the chip's templates. `cache` keeps it under the hash of these.
+chip, on the engine's code, and on the files beside the chip's templates. `cache` keeps it under the hash of these.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from dfcompiler.tiling import Search, Tiling
 
 def found_before(chip: Chip, asked: object, search: Callable[[], Search]) -> Search:
     """`search()`, or what it gave in an earlier run for the same `asked`, a value whose text says all that it is."""
-    sources = sorted({inspect.getfile(type(p.template)) for p in chip.parts.values()})
-    inputs = (b"search", chip.fingerprint().encode(), repr(asked).encode(), *(_source(x) for x in sources))
+    folders = sorted({Path(inspect.getfile(type(p.template))).parent for p in chip.parts.values()})
+    inputs = (b"search", chip.fingerprint().encode(), repr(asked).encode(), *(_state(x) for x in folders))
     return _search(kept(inputs, lambda: asdict(search())))
 
 
-@lru_cache(maxsize=256)
-def _source(path: str) -> bytes:
-    return Path(path).read_bytes()
+@lru_cache(maxsize=64)
+def _state(folder: Path) -> bytes:
+    """Names, sizes and times of all files below a folder, but what Python makes of them."""
+    files = sorted(x for x in folder.rglob("*") if x.is_file() and x.suffix != ".pyc")
+    states = ((x, x.stat()) for x in files)
+    return "\n".join(f"{x} {s.st_size} {s.st_mtime_ns}" for x, s in states).encode()
 
 
 def _search(plain: dict[str, Any]) -> Search:

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from dfcompiler.blocks import Block
 from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.template import KernelCompute
+from dfcompiler.launches import launch
 from dfcompiler.moves import INNER, OUTER, Frame, Keep
 from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER_IN, INNER_OUT, Nest, Tiles
 from dfcompiler.problem import Problem
@@ -135,12 +137,25 @@ def search(
     why = unable(problem, unit, helper)
     if why:
         return Search((), 0, why)
+    if isinstance(unit.template, KernelCompute):
+        return _launched(problem, unit)
     finite = {s: limit for s, limit in (limits or {}).items() if limit < float("inf")}
     best, candidates, by_place = _Best(finite), 0, grouped(problem)
     for form in (by_place, problem) if by_place else (problem,):
         more, why = _search(form, unit, helper, shares, best)
         candidates += more
     return Search(tuple(_tiling(f, s) for s, f in best.found.items()), candidates, "" if best.found else why)
+
+
+def _launched(problem: Problem, unit: Unit) -> Search:
+    """A unit that runs whole kernels has one way to run a problem, with all of the way to memory, or none."""
+    found = launch(problem, unit)
+    if found.why:
+        return Search((), 1, found.why)
+    clock, names = unit.clock_hz, [x.part for x in unit.levels]
+    cycles = (found.seconds * clock, found.compute_s * clock, 0.0, found.memory_s * clock)
+    moved = dict.fromkeys(names[:2], found.dram_bytes)
+    return Search((Tiling(1.0, *cycles, found.dram_bytes, moved, {}, {}, (), (), 0.0, 0.0),), 1)
 
 
 def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float], best: _Best) -> tuple[int, str]:
@@ -215,6 +230,8 @@ def _price_all(
 
 def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
     """Why a unit cannot run a problem at all, empty where it can."""
+    if why := _refused(problem, unit):
+        return why
     kinds = set(problem.vector)
     template = unit.template
     if problem.contractions and not template.runs("mac"):
@@ -226,6 +243,19 @@ def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
         return f"`{unit.name}` cannot run {', '.join(rest)}"
     if helper is None or not all(helper.template.runs(k) for k in rest):
         return f"`{unit.name}` cannot run {', '.join(rest)}, and no vector unit beside it can"
+    return ""
+
+
+def _refused(problem: Problem, unit: Unit) -> str:
+    """Why a unit cannot do the products of a problem, empty where it can."""
+    if refused := sorted(x for x in problem.multiplied if not unit.template.multiplies(x)):
+        return f"`{unit.name}` does not multiply {', '.join(refused)}"
+    held = float(unit.template.weights_held(problem.b_bits)) * unit.instances
+    for c in problem.contractions if held < float("inf") else ():
+        if c.b not in problem.weights:
+            return f"`{unit.name}` holds its weights before a step, and `{c.b}` is none"
+        if (count := problem.group.types[c.b].elements) > held:
+            return f"`{c.b}` has {count:,} weights, `{unit.name}` holds {held:,.0f}"
     return ""
 
 

@@ -1,82 +1,95 @@
-"""DRAM beside the chip: bandwidth, capacity, energy, and the area of its PHYs and controllers on the die.
+"""DRAM beside the chip: bandwidth, capacity, energy, price, and the area of its PHYs and controllers on the die.
 
-`bandwidth` is the data sheet's peak and `efficiency` the part of it that long bursts reach; 1.0 claims the
-peak. Reads and writes share the bus unless `duplex` is full.
+`bandwidth` is the data sheet's peak. What of it is reached is the product of three parts: `efficiency`, which is for
+the user to say (1.0 claims the rest); the time that refreshes leave, 1 - tRFC / tREFI, where refreshes close all
+banks (those of single banks hide behind the others); and what activations allow, four of them in a window tFAW in
+each part of a channel, each for `run` bytes in one row. Reads and writes share the bus unless `duplex` is full.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, ints, one_of, reals
-from dfcompiler.hardware.tech import Tech
+from dfcompiler.hardware.tech import Tech, figures
 from dfcompiler.hardware.template import Memory, Ports, ceil_div
 
+# Energy of a byte that stays in its bank: activation is 1.21 of 3.92 pJ/bit of HBM2 (Fine-Grained DRAM, MICRO 2017);
+# with the way to the bank's edge: our estimate.
+IN_BANK = 0.45
 
-class Kind(NamedTuple):
-    """One channel (an HBM stack, a GDDR device, a 32-bit DDR channel) of a kind of DRAM."""
-
-    channel_gbps: float  # GB/s of one channel, peak
-    pj_per_bit: float  # array, I/O and PHY of both ends
-    phy_mm2: float  # PHY on the die, which does not shrink with the node
-    controller_mtr: float  # controller on the die, in millions of transistors
-
-
-# channel_gbps: JEDEC or vendor data rate per pin x width / 8 bits.
-# PHY and controller of HBM2e and DDR5: LLMCompass (ISCA 2024), cost_model.py, per 1024-bit stack and per
-# 32-bit channel. Other HBM: the same PHY per stack, estimate (HBM4 twice as
-# wide, so twice). GDDR and LPDDR: as DDR5 per 32 bit, estimate.
-# pJ/bit of HBM2 and GDDR6: TPUv4i (ISCA 2021, table 2): 250-450 and 350-480 pJ per 64 bit; HBM2 as 3.9,
-# which is also Fine-Grained DRAM (MICRO 2017), GDDR6 as the top of the range.
-KINDS = {
-    "hbm2": Kind(256, 3.9, 10.45, 552.743),  # JESD235B: 2.0 Gb/s x 1024
-    "hbm2e": Kind(460.8, 3.9, 10.45, 552.743),  # 3.6 Gb/s x 1024 (SK hynix, 2019); energy as HBM2, estimate
-    "hbm3": Kind(819.2, 3.9, 10.45, 552.743),  # JESD238: 6.4 Gb/s x 1024; energy as HBM2, estimate
-    "hbm3e": Kind(1228.8, 3.9, 10.45, 552.743),  # 9.6 Gb/s x 1024 (Micron, 2024); energy as HBM2, estimate
-    "hbm4": Kind(2048, 3.5, 20.9, 1105.486),  # JESD270-4: 8 Gb/s x 2048; energy 10 % below HBM3, estimate
-    "gddr6": Kind(64, 7.5, 1.45, 90.4464),  # JESD250: 16 Gb/s x 32
-    "gddr6x": Kind(84, 7.25, 1.45, 90.4464),  # 21 Gb/s x 32, 7.25 pJ/bit: Micron technical brief GDDR6X (2020)
-    "gddr7": Kind(128, 6.0, 1.45, 90.4464),  # JESD239: 32 Gb/s x 32; energy 20 % below GDDR6, estimate
-    "lpddr5": Kind(25.6, 5.0, 1.45, 90.4464),  # JESD209-5: 6.4 Gb/s x 32; energy estimate
-    "lpddr5x": Kind(34.1, 4.0, 1.45, 90.4464),  # JESD209-5B: 8.533 Gb/s x 32; energy 20 % below LPDDR5, estimate
-    "ddr5": Kind(19.2, 15.0, 1.45, 90.4464),  # JESD79-5: 4.8 Gb/s x 32; DDR4 20 pJ/bit (TPUv4i), -25 %, estimate
-}
+KINDS = figures(Path(__file__).with_suffix(".toml"))
 
 
 class Dram(Memory, name="dram"):
     """All DRAM of a chip, as one memory."""
 
-    kind: str = axis("hbm2e", one_of(*KINDS), doc="decides energy and area")
+    kind: str = axis("hbm2e", one_of(*KINDS), doc="decides energy, area and price")
     capacity: int = axis(80 * 10**9, ints(2**20, 2**50), unit="B", doc="bytes in all")
     bandwidth: float = axis(2e12, reals(1e6, 1e16), unit="B/s", doc="data-sheet peak, all channels together")
     efficiency: float = axis(1.0, reals(0.01, 1.0), doc="reachable part of the peak; 1.0 is the data sheet")
+    refresh: str = axis("per-bank", one_of("per-bank", "all-bank"), doc="what a refresh closes; of one bank it hides")
+    run: int = axis(1024, ints(8, 2**20), unit="B", doc="bytes in turn of one row: 1 KiB is a whole row of HBM")
+    inside: float = axis(0.0, reals(0, 1e17), unit="B/s", doc="of all banks together, for units in them; 0: no units")
     duplex: str = axis("half", one_of("half", "full"), doc="half: reads and writes share the bandwidth")
 
     def capacity_bytes(self) -> Array:
         return self.capacity
 
     def read_bytes_per_cycle(self, clock_hz: Array) -> Array:
-        return self.bandwidth * self.efficiency / clock_hz
+        most: Array = np.maximum(self.outside_bytes_per_cycle(clock_hz), self.inside / clock_hz)
+        return most
+
+    def outside_bytes_per_cycle(self, clock_hz: Array) -> Array:
+        one: Array = self.bandwidth * self.efficiency * self.refresh_efficiency() * self.page_efficiency() / clock_hz
+        return one
 
     def write_bytes_per_cycle(self, clock_hz: Array) -> Array:
         return self.read_bytes_per_cycle(clock_hz)
+
+    def refresh_efficiency(self) -> Array:
+        """The part of time in which no refresh of all banks runs."""
+        lost = np.where(np.asarray(self.refresh) == "all-bank", self.channel("trfc_ns") / self.channel("trefi_ns"), 0.0)
+        left: Array = 1 - lost
+        return left
+
+    def page_efficiency(self) -> Array:
+        """The part of the peak that activations can feed with `run` bytes each."""
+        activations_per_ns = 4 * self.channel("subchannels") / self.channel("tfaw_ns")
+        fed: Array = np.minimum(1.0, activations_per_ns * self.run / self.channel("channel_gbps"))
+        return fed
 
     def ports(self, clock_hz: Array) -> Ports:
         one = self.read_bytes_per_cycle(clock_hz)
         return Ports(one, one, one, one)
 
     def channels(self) -> Array:
-        """How many channels the peak bandwidth takes."""
-        return ceil_div(self.bandwidth, self._of_kind("channel_gbps") * 1e9)
+        """How many channels the peak bandwidth and the capacity take."""
+        fast = ceil_div(self.bandwidth, self.channel("channel_gbps") * 1e9)
+        large = ceil_div(self.capacity, self.channel("channel_gb") * 1e9)
+        most: Array = np.maximum(fast, large)
+        return most
 
     def area_mm2(self, tech: Tech) -> Array:
-        controller = tech.logic_mm2(self._of_kind("controller_mtr") * 1e6)
-        return self.channels() * (self._of_kind("phy_mm2") + controller)
+        controller = tech.logic_mm2(self.channel("controller_mtr") * 1e6)
+        return self.channels() * (self.channel("phy_mm2") + controller)
 
     def pj_per_byte(self, tech: Tech) -> Array:
-        return 8 * self._of_kind("pj_per_bit")
+        return 8 * self.channel("pj_per_bit")
+
+    def inside_pj_per_byte(self, tech: Tech) -> Array:
+        return IN_BANK * self.pj_per_byte(tech)
+
+    def usd(self) -> Array:
+        return self.capacity / 1e9 * self.channel("usd_per_gb")
+
+    def footprint_mm2(self) -> Array:
+        return self.channels() * self.channel("footprint_mm2")
+
+    def idle_w(self) -> Array:
+        return self.channels() * self.channel("idle_w")
 
     def off_chip(self) -> bool:
         return True
@@ -84,8 +97,13 @@ class Dram(Memory, name="dram"):
     def half_duplex(self) -> bool:
         return self.duplex == "half"
 
-    def _of_kind(self, field: str) -> Array:
+    def channel(self, figure: str) -> Array:
+        """A figure of one channel of the kind; 0 where the kind has none (a footprint on an interposer)."""
         if np.ndim(self.kind) == 0:
-            value: float = getattr(KINDS[self.kind], field)
-            return value
-        return np.array([getattr(KINDS[kind], field) for kind in np.ravel(self.kind)]).reshape(np.shape(self.kind))
+            return _figure(self.kind, figure)
+        return np.array([_figure(kind, figure) for kind in np.ravel(self.kind)]).reshape(np.shape(self.kind))
+
+
+def _figure(kind: str, name: str) -> float:
+    found = KINDS[kind].get(name)
+    return found.value if found else 0.0

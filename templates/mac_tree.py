@@ -23,7 +23,7 @@ import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, classes, digits, slowest
+from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, digits, slowest
 
 
 class MacTree(Compute, name="mac-tree"):
@@ -63,6 +63,15 @@ class MacTree(Compute, name="mac-tree"):
             one = slowest(h, k * n * b / ports.weight, h * k * a / ports.input)
             total = total + groups * deep * wide * one
         return slowest(total, x.m * x.n * p / ports.psum_write)
+
+    def local_bytes(self, tile: Tile) -> Array:
+        """Weights once per group of rows, inputs once per group of trees, sums once."""
+        total: Array = 0.0
+        for x in tile.contractions:
+            inputs = x.m * x.k * tile.a_bits * ceil_div(x.n, self.trees)
+            weights = x.k * x.n * tile.b_bits * ceil_div(x.m, self.hold)
+            total = total + x.batch * (inputs + weights + x.m * x.n * tile.acc_bits) / 8
+        return total
 
     def fill_cycles(self) -> Array:
         depth: Array = np.ceil(np.log2(self.width))

@@ -8,9 +8,13 @@ from dfcompiler.hardware.template import Interconnect
 
 
 class Noc(Interconnect, name="noc"):
-    """A crossbar without contention between endpoints: each endpoint has its own bandwidth, each way."""
+    """A crossbar without contention between endpoints: each endpoint has its own bandwidth, each way.
+
+    Area: every bit of an endpoint crosses every bit of the trunk, so it grows with the product of both widths.
+    """
 
     bandwidth: float = axis(128.0, reals(1 / 8, 2**20), unit="B/cycle", doc="of one endpoint, each way")
+    trunk: float = axis(2048.0, reals(1 / 8, 2**24), unit="B/cycle", doc="of all ports of the memory, each way")
     multicast: str = axis("no", one_of("yes", "no"), doc="one read above can reach many endpoints at once")
     latency: int = axis(20, ints(0, 10**6), unit="cycle", doc="first byte in to first byte out; our estimate")
     distance: float = axis(1e7, reals(0, 1e8), unit="nm", doc="mean way of a byte: half a large die")
@@ -25,7 +29,8 @@ class Noc(Interconnect, name="noc"):
         return self.latency / clock_hz
 
     def area_mm2(self, tech: Tech) -> Array:
-        return tech.logic_mm2(self.bandwidth * tech.value("logic", "transistors_per_noc_byte"))
+        crosspoints = 8 * self.bandwidth * 8 * self.trunk
+        return tech.logic_mm2(crosspoints * tech.value("logic", "transistors_per_crosspoint"))
 
     def pj_per_byte(self, tech: Tech) -> Array:
         return 8 * self.distance / 1e6 * tech.value("wire", "pj_per_bit_mm")

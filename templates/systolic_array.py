@@ -40,7 +40,7 @@ import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, classes, digits, slowest
+from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, digits, slowest
 
 
 class SystolicArray(Compute, name="systolic-array"):
@@ -97,6 +97,17 @@ class SystolicArray(Compute, name="systolic-array"):
         move, stream = np.where(stationary, load, drain), np.where(stationary, rows_in, pairs_in)
         skew = self.cols - 2 + np.where(stationary, self.rows, 0)
         return self._by_reload(move + stream + skew, move + stream, np.maximum(move, stream))
+
+    def local_bytes(self, tile: Tile) -> Array:
+        """Of one product, what is stationary moves once; the rest once per fold of the array over the other dimension,
+        sums of a K that takes several folds in both directions."""
+        total: Array = 0.0
+        for x in tile.contractions:
+            deep, high, wide = ceil_div(x.k, self.rows), ceil_div(x.m, self.rows), ceil_div(x.n, self.cols)
+            a, b, p = x.m * x.k * tile.a_bits / 8, x.k * x.n * tile.b_bits / 8, x.m * x.n * tile.acc_bits / 8
+            kept = self._stationary_weights()
+            total = total + x.batch * np.where(kept, a * wide + b + p * (2 * deep - 1), a * wide + b * high + p)
+        return total
 
     def fill_cycles(self) -> Array:
         skew = self.rows + self.cols - 2

@@ -42,6 +42,8 @@ class VectorUnit(Compute, name="vector-unit"):
     log_cycles: int = axis(4, ints(1, 256), unit="cycle", doc="cycles per logarithm and lane")
     trig_cycles: int = axis(4, ints(1, 256), unit="cycle", doc="cycles per sine, cosine or tanh and lane")
     rsqrt_cycles: int = axis(4, ints(1, 256), unit="cycle", doc="cycles per (reciprocal) square root and lane")
+    integer_lanes: int = axis(0, ints(0, 65536), unit="lane", doc="int32 lanes beside: area only, no op asks for them")
+    double_lanes: int = axis(0, ints(0, 65536), unit="lane", doc="fp64 lanes beside: area only, no op asks for them")
     stages: int = axis(6, ints(0, 64), unit="stage", doc="pipeline depth, paid once per op")
 
     def runs(self, kind: str) -> bool:
@@ -65,6 +67,14 @@ class VectorUnit(Compute, name="vector-unit"):
         cycles: int = getattr(self, TIMED[kind])
         return cycles
 
+    def local_bytes(self, tile: Tile) -> Array:
+        """A stationary operand per multiply-accumulate; the input stays in registers, sums leave once."""
+        total: Array = 0.0
+        for x in tile.contractions:
+            once = x.m * x.k * tile.a_bits + x.m * x.n * tile.acc_bits
+            total = total + (x.macs * tile.b_bits + x.batch * once) / 8
+        return total
+
     def fill_cycles(self) -> Array:
         return self.stages
 
@@ -79,7 +89,9 @@ class VectorUnit(Compute, name="vector-unit"):
 
     def area_mm2(self, tech: Tech) -> Array:
         """Per lane: an fp32 multiply-add, and the control and registers of a GPU lane."""
-        return self.lanes * (tech.mac_mm2(32) + tech.logic_mm2(tech.value("logic", "transistors_per_vector_lane")))
+        lane = tech.mac_mm2(32) + tech.logic_mm2(tech.value("logic", "transistors_per_vector_lane"))
+        integer = tech.logic_mm2(tech.value("logic", "transistors_per_integer_lane"))
+        return self.lanes * lane + self.integer_lanes * integer + self.double_lanes * tech.mac_mm2(64)
 
     def pj_per_mac(self, tech: Tech, bits: int) -> Array:
         return tech.pj_per_mac(bits)

@@ -68,7 +68,9 @@ def machine(rng: random.Random, name: str) -> tuple[Unit, Unit]:
     }[name]()
     vector: Any = lookup("vector-unit")(lanes=rng.choice([4, 16]))
     ports = Ports(64, 64, 64, 64)
-    return Unit("u", template, instances, levels, ports, "v"), Unit("v", vector, instances, levels, ports, None)
+    return Unit("u", template, instances, levels, ports, "v", 1e9), Unit(
+        "v", vector, instances, levels, ports, None, 1e9
+    )
 
 
 # ---- problems from text ------------------------------------------------------------------------

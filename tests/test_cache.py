@@ -154,5 +154,5 @@ def test_a_search_on_another_chip_or_of_another_problem_is_another(home: Path) -
 def test_a_changed_template_is_another_chip(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chip = load_chip("tpu128")
     assert found_before(chip, "a", lambda: Search((), 1)).candidates == 1
-    monkeypatch.setattr(searches, "_source", lambda path: b"another")
+    monkeypatch.setattr(searches, "_state", lambda folder: b"another")
     assert found_before(chip, "a", lambda: Search((), 2)).candidates == 2

@@ -103,7 +103,7 @@ def test_json_means_what_the_contract_says(answer: dict[str, Any]) -> None:
     assert sum(op["flops"] * op["repeat"] for op in r["ops"]) >= 2 * r["macs"]
     for level, moved in r["traffic_bytes"].items():
         assert moved == pytest.approx(sum(op["bytes"].get(level, 0) * op["repeat"] for op in r["ops"]))
-    assert r["energy_j"] == pytest.approx(sum(op["energy_j"] * op["repeat"] for op in r["ops"]))
+    assert r["energy_j"] == pytest.approx(r["static_j"] + sum(op["energy_j"] * op["repeat"] for op in r["ops"]))
     assert {op["repeat"] for op in r["ops"]} == {1, 3}
     assert all(0 <= op["start_s"] < op["end_s"] <= r["latency_s"] * (1 + 1e-9) for op in r["ops"])
     assert all(re.fullmatch(r"ir/models/\w+\.dfm:\d+:\d+", op["loc"]) for op in r["ops"])

@@ -16,6 +16,7 @@ from dfcompiler.api import Compiled, compile_model
 from dfcompiler.collectives import bytes_of, exchanged
 from dfcompiler.diagnostics import Diag, Infeasible, Note
 from dfcompiler.dtypes import parse_dtypes
+from dfcompiler.economics import price
 from dfcompiler.exchanges import links_of, price_exchange, taken_by
 from dfcompiler.graph import Graph
 from dfcompiler.hardware import load_chip
@@ -24,6 +25,7 @@ from dfcompiler.outputs.picture import gantt_svg
 from dfcompiler.outputs.trace import trace_json
 from dfcompiler.parallelism import Parallel
 from dfcompiler.pipeline import Context
+from dfcompiler.power import static_w
 from dfcompiler.routing import distinct
 from dfcompiler.schedule import columns_of, mapping_of
 from dfcompiler.steps import Step, step
@@ -101,6 +103,16 @@ def test_work_is_shared_out() -> None:
     whole = compiled("llama3-8b").report
     for parallel in (Parallel(tp=4), Parallel(dp=4), Parallel(tp=2, dp=2)):
         assert compiled("llama3-8b", parallel).report.macs == pytest.approx(whole.macs / 4)
+
+
+@pytest.mark.parametrize("parallel", [Parallel(), Parallel(tp=4), Parallel(pp=2), Parallel(dp=2, pp=3)])
+def test_every_device_is_paid_for_and_takes_power_all_along(parallel: Parallel) -> None:
+    report, devices = compiled("llama3-8b", parallel).report, parallel.tp * parallel.dp * parallel.pp
+    assert report.devices == devices
+    assert report.cost_usd == pytest.approx(devices * price(CHIP).usd)
+    assert report.static_j == pytest.approx(devices * static_w(CHIP) * report.latency_s)
+    work = devices / parallel.pp * sum(op.energy_j * op.repeat for op in report.ops)
+    assert report.energy_j == pytest.approx(report.static_j + work)
 
 
 def test_longest_sequences_are_priced() -> None:

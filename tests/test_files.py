@@ -29,6 +29,7 @@ EXEMPT = {
     "duplicate-setting": "for chips made in Python; of a text the parser says `duplicate-name`",
     "bad-link": "for links made in Python; in a chip the axis refuses: tests/test_collectives.py",
     "bad-layout": "only a pass that splits wrongly makes such a graph: tests/test_sharding.py",
+    "beyond-reticle": "a report then has no price, and a note: tests/test_economics.py",
     "no-replay": "it is caught where a tiling is audited, and counted there",
     "wrong-nest": "only a wrong price makes it: tests/test_nest.py",
     "not-text": "a file test is text: tests/test_text_files.py",

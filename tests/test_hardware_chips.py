@@ -145,7 +145,7 @@ BAD = {
     "unknown-axis ": replaced("lanes = 8", "lanes = 8 }\n    part x: sram { share = 5 %"),
     "unknown-axis  ": replaced("node = 7 nm", "node = 7 nm\n  colour = 3"),
     "unknown-part": replaced("connect mem - vu", "connect mem - vv"),
-    "unknown-node": replaced("7 nm", "3 nm"),
+    "unknown-node": replaced("7 nm", "2 nm"),
     "unknown-kind": replaced("capacity = 1 GB", "capacity = 1 GB, kind = hbm9"),
     "unknown-dataflow": replaced("rows = 8", "rows = 8, dataflow = row-stationary"),
     "unknown-unit": replaced("64 KiB", "64 KB2"),

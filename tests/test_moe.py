@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from dfcompiler import registry
 from dfcompiler.api import price_op
+from dfcompiler.columns import column
 from dfcompiler.compose import Group, group
+from dfcompiler.cost import energy_pj
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.execution import random_inputs, run_graph
@@ -25,7 +27,7 @@ from dfcompiler.grouping import form_of as named
 from dfcompiler.grouping import grouped, grouping
 from dfcompiler.hardware import load_chip
 from dfcompiler.hardware.chip import Level, Unit
-from dfcompiler.hardware.template import Ports
+from dfcompiler.hardware.template import Contraction, Ports, Tile
 from dfcompiler.models import library
 from dfcompiler.moves import INNER, Keep
 from dfcompiler.nest import DRAM_READ, DRAM_WRITE, Nest
@@ -244,7 +246,7 @@ def machine(name: str = "mac-tree", instances: int = 1, **axes: Any) -> Unit:
         return Level(**(values | fixed))
 
     template: Any = registry.lookup("template", name)(**axes)
-    return Unit("u", template, instances, (level("dram"), level("local", instances)), Ports(64, 64, 64, 64), None)
+    return Unit("u", template, instances, (level("dram"), level("local", instances)), Ports(64, 64, 64, 64), None, 1e9)
 
 
 def walk(
@@ -397,6 +399,20 @@ def test_search_takes_the_better_form(names: tuple[str, ...]) -> None:
     found = tiling._Best()
     tiling._search(p, unit, helper, (1.0,), found)
     assert both.cycles <= found.found[1.0].cycles
+
+
+def test_energy_of_tiles_by_expert_is_that_of_their_products() -> None:
+    chip, (t, j, e, n, k) = load_chip("ador"), (256, 2, 4, 512, 256)
+    p, unit = nest_of(moe(t, j, e, n, k), "u"), chip.units["sa"]
+    found = search(p, unit, None, (1.0,)).tilings[0]
+    assert "e" in found.tile
+    size = {"tj": t * j, "n": n, "k": k} | dict(found.tile)
+    one = Contraction(size["e"], size["tj"], size["n"], size["k"])
+    tiles = t * j * n * k / float(one.macs)
+    moved = tiles * float(unit.template.local_bytes(Tile((one,), {}, 16, 16, 32))) * unit.levels[-1].pj_per_byte
+    macs = t * j * n * k * float(unit.template.pj_per_mac(chip.tech, 16))
+    levels = sum(found.level_bytes[x.part] * (x.pj_per_byte + x.wire_pj_per_byte) for x in unit.levels)
+    assert energy_pj(column(("u",), unit, found), p, chip) == pytest.approx(macs + moved + levels)
 
 
 def test_a_prefill_shares_the_weights_of_an_expert_between_its_tokens() -> None:

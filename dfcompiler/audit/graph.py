@@ -18,6 +18,7 @@ from dfcompiler.dtypes import DtypeMap
 from dfcompiler.graph import Graph
 from dfcompiler.grouping import form_of, routed
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.problem import Problem, problem
 from dfcompiler.replay import Mapped
 from dfcompiler.rows import own_rows
@@ -58,6 +59,9 @@ def audit(
     start, small, ran = time.process_time(), small or shrink(graph), 0
     left: list[tuple[str, str]] = []
     for column in _distinct(graph):
+        if isinstance(chip.units[column.unit].template, KernelCompute):
+            left = left or [(column.nodes[0], "nor others: a whole kernel of a library has no tiles to execute")]
+            continue
         if ran and time.process_time() - start > budget_s:
             left.append((column.nodes[0], f"{budget_s:g} s are over"))
             continue

@@ -189,6 +189,27 @@ def _price(p: Parser) -> None:
     _json(p)
 
 
+def _validate(p: Parser) -> None:
+    p.add_argument("file", metavar="FILE.csv", help="a column per size, and one of latency_ms, latency_us or cycles")
+    p.add_argument("--op", required=True, metavar="OP", help="gemm, prefill, decode, moe, ... or an operator")
+    _chip(p)
+    _dtype(p)
+    p.add_argument("--min-us", type=real, default=0.0, metavar="T", help="leave out rows that take less (default 0)")
+    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
+    p.add_argument("--plot", metavar="FILE.svg", help="draw modelled over measured times")
+    _json(p)
+
+
+def _calibrate(p: Parser) -> None:
+    p.add_argument("chip", metavar="CHIP", help="a chip that runs whole kernels, by name or as a .chip file")
+    p.add_argument("file", metavar="FILE.csv", nargs="?", help="measured rows, as `dfc validate` takes them")
+    p.add_argument("--op", default="gemm", metavar="OP", help="what was measured: gemm (default), prefill, decode, ...")
+    p.add_argument("--propose", action="store_true", help="print which sizes to measure, and write nothing")
+    p.add_argument("--rows", type=whole, default=20, metavar="N", help="how many to propose (default 20)")
+    p.add_argument("-o", "--out", metavar="FILE.chip", help="where to write (default: CHIP_calibrated.chip)")
+    _json(p)
+
+
 def _opt(p: Parser) -> None:
     p.add_argument(
         "file", metavar="FILE.dfir", help="a graph, as `dfc compile -o` or --print-after writes it; `-` reads stdin"
@@ -245,6 +266,18 @@ COMMANDS = {
         "price",
         _price,
         "dfc price linear t=1,2048 k=4096 n=4096 --on ador",
+    ),
+    "validate": Command(
+        "measured against modelled, for a table of measurements",
+        "validate",
+        _validate,
+        "dfc validate gemm_a100.csv --op gemm --on a100_sxm",
+    ),
+    "calibrate": Command(
+        "fit to a GPU's measurements what its data sheet does not tell",
+        "calibrate",
+        _calibrate,
+        "dfc calibrate l40s gemm_l40s.csv --op gemm -o my_l40s.chip",
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(

@@ -56,8 +56,11 @@ def _headline(r: Json) -> Iterator[tuple[str, str | Text]]:
     where = " on each device" if r["devices"] > 1 else ""
     yield "capacity", f"{large(used, 'B')} of {large(c['available_bytes'], 'B')}{where}: {parts}"
     yield "traffic", _traffic(r)
-    yield "energy", f"{joules(r['energy_j'])}, {digits(_share(r['energy_j'], latency), 3)} W (dynamic, without leakage)"
+    static = f"{digits(_share(r['static_j'], latency), 3)} W of it at rest"
+    yield "energy", f"{joules(r['energy_j'])}, {digits(_share(r['energy_j'], latency), 3)} W, {static}"
     yield "area", _area(r["area_mm2"])
+    if r["cost_usd"] is not None:
+        yield "cost", f"{digits(r['cost_usd'])} USD to make: dies, packages and memories"
     yield "search", _search(r)
 
 

@@ -10,9 +10,13 @@ from rich.text import Text
 from dfcompiler import registry
 from dfcompiler.cli import display
 from dfcompiler.cli.display import Column, digits, large, quantity
+from dfcompiler.diagnostics import Infeasible
+from dfcompiler.economics import price
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.template import Compute, Interconnect, Memory
+from dfcompiler.power import peak_w, static_w
 from dfcompiler.text.tree import CValue
 
 PARTS = (
@@ -36,9 +40,13 @@ def show_chip(name: str, settings: Mapping[str, CValue]) -> None:
     chip = load_chip(name, settings)
     display.heading(f"chip {chip.name}")
     area = chip.area_mm2()
+    inside = area["total"] - chip.die_mm2()
+    apart = f" and {digits(inside, 3)} mm2 in the DRAM" if inside else ""
     lines: list[tuple[str, str | Text]] = [
+        ("cost", _cost(chip)),
+        ("power", f"{digits(static_w(chip), 3)} W at rest, {digits(peak_w(chip), 3)} W with all at their peaks"),
         ("clock", f"{large(chip.clock_hz, 'Hz')}, {chip.node_nm:g} nm"),
-        ("area", f"{digits(area['total'])} mm2, of it {digits(area['uncore'], 3)} mm2 uncore"),
+        ("area", f"{digits(area['total'])} mm2, of it {digits(area['uncore'], 3)} mm2 uncore{apart}"),
         ("DRAM", f"{large(chip.dram_capacity_bytes, 'B')} at {large(chip.dram_bytes_per_s, 'B/s')}"),
     ]
     if chip.links:
@@ -50,6 +58,16 @@ def show_chip(name: str, settings: Mapping[str, CValue]) -> None:
         PARTS,
         ([p.name, p.template.template_name, _count(p), digits(area[p.name], 3), _axes(p)] for p in chip.parts.values()),
     )
+
+
+def _cost(chip: Chip) -> str:
+    """USD of one device by part, or why it cannot be made."""
+    try:
+        made = price(chip)
+    except Infeasible as why:
+        return why.message
+    parts = {"die": made.die, "interposer": made.interposer, "assembly": made.assembly, "memory": made.memory}
+    return f"{digits(made.usd)} USD: " + ", ".join(f"{name} {digits(usd, 3)}" for name, usd in parts.items() if usd)
 
 
 def _peak(chip: Chip, unit: Unit) -> str:
@@ -76,11 +94,15 @@ def _axes(part: Part) -> str:
     )
 
 
+def _kind(cls: type[Template]) -> str:
+    return next(kind.__name__.lower() for kind in (Compute, Memory, Interconnect) if issubclass(cls, kind))
+
+
 def show_template(name: str) -> None:
     """A hardware family: its axes."""
     cls = registry.lookup("template", name)
     assert issubclass(cls, Template)
-    display.heading(f"template {name} ({cls.__mro__[1].__name__.lower()})")
+    display.heading(f"template {name} ({_kind(cls)})")
     display.prose(inspect.getdoc(cls) or "")
     display.plain()
     rows = (

@@ -236,12 +236,12 @@ class Template:
         return {a.name: getattr(self, a.name) for a in self.axes()}
 
 
-def illegal(one: Axis, value: object) -> Diag:
-    """The error for a value outside of its axis."""
+def illegal(one: Axis, value: object, written: str = "") -> Diag:
+    """The error for a value outside of its axis, as it was `written` where that is known."""
     unit = f" {one.unit}" if one.unit else ""
     return Diag(
         "illegal-value",
-        f"`{one.text_name}` of {one.owner} cannot be {value}{unit}",
+        f"`{one.text_name}` of {one.owner} cannot be {written or f'{value}{unit}'}",
         hint=f"{one.text_name} is {one.legal.describe()}{unit}",
     )
 
@@ -250,7 +250,7 @@ def _numbers(value: object) -> NDArray[Any] | None:
     """The value as an array of finite numbers, or None where it is not that."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.ndarray, np.generic)):
         return None
-    if isinstance(value, int):  # may exceed int64
-        value = float(value) if math.log2(abs(value) + 1) > 62 else value
+    if isinstance(value, int) and abs(value) >= 2**62:  # may exceed int64, or any float
+        value = float(value) if abs(value) < 2**1023 else math.inf
     array = np.asarray(value)
     return array if array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array))) else None

@@ -74,6 +74,7 @@ class Unit:
     levels: tuple[Level, ...]
     ports: Ports
     vector: str | None
+    clock_hz: float
 
     def does(self, kind: str) -> bool:
         """Whether it can do scalar work of a kind that is in no contraction; a multiply-accumulate among such
@@ -118,6 +119,12 @@ class Chip:
         """Part -> area of all its instances, then `uncore` and `total`."""
         area = {name: _area_mm2(part, self.tech) for name, part in self.parts.items()} | {"uncore": self.uncore_mm2}
         return area | {"total": sum(area.values())}
+
+    def die_mm2(self) -> float:
+        """Area of the chip's own die: without units that stand on the die of a memory."""
+        area = self.area_mm2()
+        apart = (n for n, p in self.parts.items() if isinstance(p.template, Compute) and p.template.off_die())
+        return area["total"] - sum(area[name] for name in apart)
 
     def fingerprint(self) -> str:
         """A hash of everything that a price can depend on; stable between runs. Names of the chip are not in it."""

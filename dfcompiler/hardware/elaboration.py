@@ -100,7 +100,9 @@ def elaborate(decl: ChipDecl, overrides: Mapping[str, CValue] | None = None, wit
     check_shares(ways, shares, {name: span for name, (_, span, _) in asked.items()})
     portions = capacity_shares(ways, shares)
     seen = {
-        name: levels(hops, [portions[name, hop.part.name] for hop in hops], clock_hz, tech)
+        name: levels(
+            hops, [portions[name, hop.part.name] for hop in hops], clock_hz, tech, compute(parts[name]).off_die()
+        )
         for name, hops in ways.items()
     }
     return Chip(
@@ -222,6 +224,7 @@ def _unit(
         levels=seen,
         ports=innermost.memory.ports(clock_hz),
         vector=_helper(part, beside),
+        clock_hz=clock_hz,
     )
 
 

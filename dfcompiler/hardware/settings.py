@@ -59,7 +59,7 @@ def checked(one: Axis, value: CValue, clock_hz: float | None, span: Span | None)
     """
     plain = _plain(one, value, clock_hz, span)
     if not one.legal.check(plain):
-        fault = illegal(one, _written(value))
+        fault = illegal(one, plain, _written(value) if isinstance(value, Quantity) and value.unit else "")
         raise Diag(fault.code, fault.message, span, hint=fault.hint)
     return plain
 

@@ -83,6 +83,10 @@ class Compute(Template, abc.ABC):
     def peak_macs_per_cycle(self) -> Array:
         """Multiply-accumulates per cycle when every element is busy."""
 
+    def peak_macs_at(self, bits: int) -> Array:
+        """The same for operands of so many bits; a unit that takes every width alike need not say it."""
+        return self.peak_macs_per_cycle()
+
     @abc.abstractmethod
     def peak_ops_per_cycle(self, kind: str) -> Array:
         """Scalar operations of a kind per cycle; 0 where it cannot run them."""
@@ -103,6 +107,28 @@ class Compute(Template, abc.ABC):
     def pj_per_op(self, tech: Tech, kind: str) -> Array:
         """Energy of one scalar operation."""
 
+    def local_bytes(self, tile: Tile) -> Array:
+        """Bytes that products of a tile move between the unit and the memory beside it: at least every operand once."""
+        total: Array = 0.0
+        for x in tile.contractions:
+            total = (
+                total + x.batch * (x.m * x.k * tile.a_bits + x.k * x.n * tile.b_bits + x.m * x.n * tile.acc_bits) / 8
+            )
+        return total
+
+    def multiplies(self, dtype: str) -> bool:
+        """Whether products may have operands of this type; others must be converted before."""
+        return True
+
+    def weights_held(self, bits: int) -> Array:
+        """How many weights of `bits` one instance holds before a step begins, and can then not change; inf where
+        stationary operands come from memory as products need them."""
+        return UNLIMITED
+
+    def off_die(self) -> bool:
+        """Whether it stands on another die, that of a memory, whose area and price are not the chip's."""
+        return False
+
     def applies_scales(self, dtype: str) -> bool:
         """Whether it multiplies by the scales of a weight of this type itself, at no cost."""
         return False
@@ -114,6 +140,18 @@ class Compute(Template, abc.ABC):
     def no_such_op(self, kind: str) -> Array:
         """For a unit asked about an operation that it does not run: a fault of the caller."""
         raise ValueError(f"{self.template_name} does not run `{kind}`")
+
+
+class KernelCompute(Compute, abc.ABC):
+    """A unit whose work is priced as whole kernels of a library, by the models of `dfcompiler.kernels`."""
+
+    @abc.abstractmethod
+    def lanes_per_cycle(self) -> tuple[Array, Array]:
+        """Plain and special scalar operations per cycle."""
+
+    @abc.abstractmethod
+    def generation(self) -> tuple[str, object]:
+        """The generation of kernels that runs on it, and how this chip differs from where they were fitted."""
 
 
 class Memory(Template, abc.ABC):
@@ -143,9 +181,33 @@ class Memory(Template, abc.ABC):
     def pj_per_byte(self, tech: Tech) -> Array:
         """Energy of one byte read or written."""
 
+    def outside_bytes_per_cycle(self, clock_hz: Array) -> Array:
+        """What of `read_bytes_per_cycle` leaves its die: less where units stand on it."""
+        return self.read_bytes_per_cycle(clock_hz)
+
+    def inside_pj_per_byte(self, tech: Tech) -> Array:
+        """Energy of one byte read or written by a unit on its die."""
+        return self.pj_per_byte(tech)
+
+    def usd(self) -> Array:
+        """What it costs beside the die: nothing where it is on it."""
+        return 0.0
+
+    def footprint_mm2(self) -> Array:
+        """Its area beside the die on an interposer; 0 where it is on the die, or on the board."""
+        return 0.0
+
+    def idle_w(self) -> Array:
+        """Watts beside the die without traffic."""
+        return 0.0
+
     def off_chip(self) -> bool:
         """Whether it is a DRAM, at which every path of a compute unit ends."""
         return False
+
+    def off_die(self) -> bool:
+        """Whether it stands on the die of the DRAM, beside units that do."""
+        return self.off_chip()
 
     def half_duplex(self) -> bool:
         """Whether reads and writes share one bandwidth."""

@@ -101,6 +101,7 @@ def _hops(way: list[Part]) -> tuple[Hop, ...]:
             message = f"the way from `{way[-1].name}` to the DRAM leads through `{part.name}`, which passes nothing on"
             raise Diag("bad-connection", message, part.span, hint="ways lead through memories and networks on chip")
     _check_counts([*(hop.part for hop in hops), way[-1]])
+    _check_dies(hops, way[-1])
     return _ending_in_memory(hops, over, way[-1])
 
 
@@ -109,6 +110,17 @@ def _ending_in_memory(hops: list[Hop], over: tuple[Part, ...], unit: Part) -> tu
         return tuple(hops)
     message = f"`{unit.name}` hangs on `{over[-1].name}`; a compute unit works from a memory"
     raise Diag("bad-connection", message, unit.span, hint=f"put a memory between `{over[-1].name}` and `{unit.name}`")
+
+
+def _check_dies(hops: list[Hop], unit: Part) -> None:
+    """A unit on the die of the DRAM works from memories there, and no other unit does."""
+    inside = compute(unit).off_die()
+    for hop in hops[1:]:
+        if hop.memory.off_die() != inside:
+            where = "in the DRAM", "on the chip's die"
+            here, there = where if inside else where[::-1]
+            message = f"`{unit.name}` stands {here}, and `{hop.part.name}`, from which it works, {there}"
+            raise Diag("bad-connection", message, unit.span, notes=[Note("the memory", hop.part.span)])
 
 
 def _check_counts(way: list[Part]) -> None:
@@ -167,19 +179,24 @@ def check_shares(
             raise Diag("bad-share", message, at[asked[-1]], hint="lower a share, or give every unit one")
 
 
-def levels(hops: tuple[Hop, ...], shares: Sequence[float], clock_hz: float, tech: Tech) -> tuple[Level, ...]:
-    """What a unit sees of the memories on its way, DRAM first."""
+def levels(
+    hops: tuple[Hop, ...], shares: Sequence[float], clock_hz: float, tech: Tech, inside: bool = False
+) -> tuple[Level, ...]:
+    """What a unit sees of the memories on its way, DRAM first; one that stands `inside` of the DRAM sees all of it."""
     above: list[Hop | None] = [None, *hops]
     ups = zip(above, hops, shares, strict=False)
-    return tuple(_level(up, hop, share, clock_hz, tech) for up, hop, share in ups)
+    return tuple(_level(up, hop, share, clock_hz, tech, inside) for up, hop, share in ups)
 
 
-def _level(up: Hop | None, hop: Hop, share: float, clock_hz: float, tech: Tech) -> Level:
+def _level(up: Hop | None, hop: Hop, share: float, clock_hz: float, tech: Tech, inside: bool) -> Level:
     over = [p.template for p in hop.over if isinstance(p.template, Interconnect)]
     wire = min((float(w.bytes_per_cycle(clock_hz)) for w in over), default=INF)
     read, write = (float(f(clock_hz)) for f in (hop.memory.read_bytes_per_cycle, hop.memory.write_bytes_per_cycle))
     source = float(up.memory.read_bytes_per_cycle(clock_hz)) if up else INF
     sink = float(up.memory.write_bytes_per_cycle(clock_hz)) if up else INF
+    if up and not inside:
+        outside = float(up.memory.outside_bytes_per_cycle(clock_hz))
+        source, sink = (min(outside, x) if up.memory.off_chip() else x for x in (source, sink))
     return Level(
         part=hop.part.name,
         instances=hop.part.instances,
@@ -191,7 +208,7 @@ def _level(up: Hop | None, hop: Hop, share: float, clock_hz: float, tech: Tech) 
         multicast=any(w.multicasts() for w in over),
         half_duplex=hop.memory.half_duplex(),
         latency_cycles=sum(float(w.latency_s(clock_hz)) for w in over) * clock_hz,
-        pj_per_byte=float(hop.memory.pj_per_byte(tech)),
+        pj_per_byte=float(hop.memory.inside_pj_per_byte(tech) if inside else hop.memory.pj_per_byte(tech)),
         wire_pj_per_byte=sum(float(w.pj_per_byte(tech)) for w in over),
     )
 

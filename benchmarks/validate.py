@@ -1,0 +1,300 @@
+"""Compares the kernel models with measured GPUs and writes benchmarks/VALIDATION.md.
+
+    python benchmarks/validate.py [--check]
+
+`--check` prints the tables and writes nothing. Parts whose data is absent are left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fit_kernels import ROWS, SEED, STRUCTURE, TABLE, device, host, launches
+from scipy.optimize import minimize
+from silicon import Table, folder, full, read_csv, sample, split, take
+from tables import markdown
+
+from dfcompiler.kernels import Device, Generation, Scale, contraction, load_generation
+from dfcompiler.kernels.generation import FAMILIES
+from dfcompiler.kernels.tables import price_table, roofline_s
+
+KINDS = tuple(TABLE.values())
+FAMILY = {kind: family for family, kind in TABLE.items()}
+PROBE, DRAWS = 20, 3
+OWN = {"a100_sxm": "sm80", "h100_sxm": "sm90"}
+# Shown name of a comparison -> (chip that is tested, generation whose constants are used, generation that runs there).
+ACROSS = {
+    "h100 -> h200": ("h200", "sm90", "sm90"),
+    "a100 -> h100": ("h100_sxm", "sm80", "sm90"),
+    "h100 -> a100": ("a100_sxm", "sm90", "sm80"),
+    "a100 -> l40s": ("l40s", "sm80", "sm80"),
+    "h100 -> b200": ("b200", "sm90", "sm90"),
+}
+BARS = {  # mean error in %, all rows and rows from 50 us up: on the device, same generation, other generation, probed
+    "gemm": ((7, 6.5), (7.5, 6.5), (12, 12), (10, 9)),
+    "prefill": ((6, 6), (9, 9), (17, 17), (11, 10)),
+    "decode": ((6.5, 7.5), (7.5, 7.5), (16, 15), (13, 12)),
+    "moe": ((18, 18), (18, 18), (28, 26), None),
+}
+PUBLISHED = {
+    "gemm": (4, 6.5),
+    "softmax": (6, 9.2),
+    "layernorm": (6, 9.1),
+    "gelu": (4, 5.5),
+}  # bar, LLMCompass's own error, in %
+
+HEAD = ["operator", "test", "rows", "model", "bar", "median", "p90", "bias", "3 constants", "gain", "roofline"]
+
+
+def ported(constants: str, runs: str) -> Generation:
+    """Kernels of which only the structure is known (from their source), with constants fitted on others, which keep
+    their proportion to the tensor core."""
+    here, there = load_generation(runs), load_generation(constants)
+    if constants != runs:
+        there = there.balanced(runs, here.macs_per_clock)
+    kinds = {}
+    for family, cls in FAMILIES.items():
+        known = STRUCTURE[runs][1][family]
+        a, b = getattr(here, family), getattr(there, family)
+        kinds[family] = cls(**{f: getattr(a if f in known else b, f) for f in cls.__dataclass_fields__})
+    return Generation(runs, here.macs_per_clock, **kinds)
+
+
+def modelled(kind: str, table: Table, on: Device, kernels: Generation) -> Any:
+    """Modelled µs."""
+    return price_table(kind, table, on, kernels).seconds * 1e6
+
+
+def simple(kind: str, table: Table, on: Device, x: Sequence[float]) -> Any:
+    """Two efficiencies and a floor: the model that everything must beat."""
+    compute_s, memory_s = roofline_s(kind, table, on)
+    floor, compute, memory = np.exp(x)
+    return floor + 1e6 * np.maximum(compute_s / compute, memory_s / memory)
+
+
+def nearest(seconds: Callable[[Any], Any], start: Sequence[float], us: Any) -> Any:
+    """Parameters with the least mean log error, by Nelder and Mead from two starts."""
+    best = None
+    for scale in (1.0, 0.7):
+        first = np.asarray(start) + np.log(scale)
+        found = minimize(lambda x: float(np.abs(np.log(seconds(x) / us)).mean()), first, method="Nelder-Mead")
+        best = found if best is None or found.fun < best.fun else best
+    assert best is not None
+    return best.x
+
+
+def baseline(kind: str, chip: str) -> Any:
+    """The three constants, fitted on the rows that the model was fitted on."""
+    train, _ = split(chip, kind, ROWS, SEED)
+    return nearest(lambda x: simple(kind, train, device(chip), x), np.log([8, 0.7, 0.7]), train["latency_us"])
+
+
+def probed(kind: str, table: Table, on: Device, kernels: Generation, seed: int) -> tuple[Table, Any]:
+    """The other rows, and their µs after launches, tensor cores and DRAM were refitted on rows spread over predicted
+    latency. Small steps cost: what few rows do not show stays."""
+    predicted = modelled(kind, table, on, kernels)
+    strata = np.array_split(np.argsort(predicted), PROBE)
+    rng = np.random.default_rng(seed)
+    rows = np.array([rng.choice(s) for s in strata])
+    probe, rest = take(table, rows), take(table, np.setdiff1d(np.arange(len(predicted)), rows))
+
+    def loss(x: Any) -> float:
+        us = modelled(kind, probe, on, kernels.scaled(Scale(*np.exp(x))))
+        return float(np.abs(np.log(us / probe["latency_us"])).mean() + 0.01 * (x**2).sum())
+
+    x = minimize(loss, np.zeros(3), method="Nelder-Mead").x
+    return rest, modelled(kind, rest, on, kernels.scaled(Scale(*np.exp(x))))
+
+
+def errors(us: Any, measured: Any) -> tuple[float, float, float, float, float]:
+    """Mean of all, mean from 50 us up, median, 90th percentile, bias; in %."""
+    e = (us / measured - 1) * 100
+    a = np.abs(e)
+    return a.mean(), a[measured >= 50].mean(), np.median(a), np.quantile(a, 0.9), e.mean()
+
+
+def two(pair: Sequence[float]) -> str:
+    return "/".join(f"{x:.1f}" for x in pair[:2])
+
+
+def line(kind: str, test: str, table: Table, us: Any, plain: Any, bar: Any, on: Device) -> list[str]:
+    """One row of the report."""
+    measured = table["latency_us"]
+    found, base = errors(us, measured), errors(plain, measured)
+    roof = errors(1e6 * np.maximum(*roofline_s(kind, table, on)), measured)
+    shown = "-" if bar is None else f"{bar[0]:g}/{bar[1]:g} " + ("met" if _met(found, bar) else "MISSED")
+    gain = 100 * (1 - found[0] / base[0])
+    better = f"{gain:.0f} %" + ("" if gain >= 25 else " (under 25)")
+    spread = f"{found[2]:.1f}", f"{found[3]:.1f}", f"{found[4]:+.1f}"
+    return [kind, test, f"{len(measured):,}", two(found), shown, *spread, two(base), better, two(roof)]
+
+
+def _met(found: Sequence[float], bar: Sequence[float]) -> bool:
+    return found[0] <= bar[0] and found[1] <= bar[1]
+
+
+def own() -> Iterator[list[str]]:
+    """Fitted and tested on one device: all rows that were not fitted on, and the folder's table."""
+    for kind in KINDS:
+        for chip, name in OWN.items():
+            on, x, kernels = device(chip), baseline(kind, chip), load_generation(name)
+            tests = {"": split(chip, kind, ROWS, SEED)[1], ", folder": sample(chip, kind)}
+            for what, table in tests.items():
+                if table is not None:
+                    us = modelled(kind, table, on, kernels)
+                    yield line(kind, chip + what, table, us, simple(kind, table, on, x), BARS[kind][0], on)
+
+
+def across(probing: bool) -> Iterator[list[str]]:
+    """Tested on a device that was not fitted on, by its data sheet alone or with a probe."""
+    for kind in KINDS:
+        for name, (chip, constants, runs) in ACROSS.items():
+            table = full(chip, kind)
+            if table is None:
+                continue
+            on, kernels = device(chip), ported(constants, runs)
+            if constants == runs and on.macs != kernels.macs_per_clock and chip == "b200":
+                kernels = load_generation("sm100")
+            fitted_on = next(c for c, g in OWN.items() if g == constants)
+            x = baseline(kind, fitted_on)
+            bar = BARS[kind][3 if probing else 1 if name == "h100 -> h200" else 2] if "->" in name else None
+            bar = None if chip in ("l40s", "b200") else bar
+            if not probing:
+                us = modelled(kind, table, on, kernels)
+                yield line(kind, name, table, us, simple(kind, table, on, x), bar, on)
+                continue
+            drawn = [probed(kind, table, on, kernels, s) for s in range(DRAWS)]
+            rows = {n: np.concatenate([t[n] for t, _ in drawn]) for n in table}
+            us = np.concatenate([u for _, u in drawn])
+            yield line(kind, name, rows, us, simple(kind, rows, on, x), bar, on)
+
+
+HOSTED = {"softmax": "softmax", "layernorm": "layernorm", "gelu": "gelu", "gemm": "matmul"}  # kind -> table
+
+
+def on_host(kind: str, us: Any) -> Any:
+    """Modelled µs as LLMCompass's host timed them: the part of a launch that stays visible is what fits even rows."""
+    on, name = device("a100_sxm"), HOSTED[kind]
+    table = read_csv(folder() / "llmcompass_a100" / f"{name}_a100.csv")
+    assert table is not None
+    even, launch = take(table, slice(None, None, 2)), launches(name)
+    alone = modelled(kind, even, on, load_generation("sm80"))
+    parts = [(np.abs(host(alone, launch, p) / even["latency_us"] - 1).mean(), p) for p in (0, 0.25, 0.5, 0.75, 1)]
+    return host(us, launch, min(parts)[1])
+
+
+def llmcompass() -> Iterator[list[str]]:
+    """LLMCompass's own measurements of an A100, odd rows; a host's launch is the shortest of the even ones."""
+    on, kernels = device("a100_sxm"), load_generation("sm80")
+    for kind, (bar, theirs) in PUBLISHED.items():
+        table = read_csv(folder() / "llmcompass_a100" / f"{HOSTED[kind]}_a100.csv")
+        if table is None:
+            continue
+        rest = take(table, slice(1, None, 2))
+        e = errors(on_host(kind, modelled(kind, rest, on, kernels)), rest["latency_us"])
+        shown = f"{bar} " + ("met" if e[0] <= bar else "MISSED")
+        yield [
+            kind,
+            f"{len(rest['latency_us'])}",
+            f"{e[0]:.1f}",
+            shown,
+            f"{theirs}",
+            f"{launches(HOSTED[kind]):.0f} µs",
+        ]
+
+
+def gpt3() -> Iterator[list[str]]:
+    """One layer of GPT-3 on 4 x A100, batch 8, as LLMCompass timed its operators one by one; without all-reduce."""
+    for phase, tokens, queries, keys in (("prefill", 8 * 2048, 2048, 2048), ("decode", 8, 1, 3073)):
+        table = read_csv(folder() / "llmcompass_a100" / f"gpt3_layer_{phase}_4xa100.csv")
+        if table is None:
+            continue
+        measured = dict(zip(table["op"].tolist(), table["latency_us"].tolist(), strict=True))
+        us = {op: _gpt3_us(op, tokens, queries, keys) for op in measured if not op.startswith("allreduce")}
+        off = {op: 100 * (us[op] / measured[op] - 1) for op in us}
+        total = 100 * (sum(us.values()) / sum(measured[op] for op in us) - 1)
+        mean = float(np.mean(np.abs(list(off.values()))))
+        sum_bar = "2 " + ("met" if abs(total) <= 2 else "MISSED")
+        mean_bar = "8 " + ("met" if mean <= 8 else "MISSED")
+        each = ", ".join(f"{op} {x:+.0f}" for op, x in off.items())
+        yield [phase, f"{total:+.1f}", sum_bar, f"{mean:.1f}", mean_bar, each]
+
+
+def _gpt3_us(op: str, tokens: int, queries: int, keys: int) -> float:
+    """96 heads of 128 over 4 devices: 24 each, 8 sequences; a projection is 12,288 x 3,072 on each, a matrix of the
+    feed-forward 12,288 x 12,288."""
+    on, kernels, heads = device("a100_sxm"), load_generation("sm80"), 8 * 24
+    products = {
+        "qkv": (1, tokens, 3072, 12288), "q_mul_k": (heads, queries, keys, 128), "a_mul_v": (heads, queries, 128, keys),
+        "h_matmul0": (1, tokens, 12288, 3072), "h1_matmul1": (1, tokens, 12288, 12288),
+        "h2_matmul2": (1, tokens, 12288, 12288),
+    }  # fmt: skip
+    if op in products:
+        alone = 1e6 * contraction(*products[op], on, kernels.contraction).seconds
+        return float(on_host("gemm", alone)[0]) * (3 if op == "qkv" else 1)
+    kind = op.rstrip("01")
+    sizes = {"softmax": (heads * queries, keys), "layernorm": (tokens, 12288), "gelu": (tokens * 12288, 1)}[kind]
+    table = {"m": np.array(sizes[:1]), "n": np.array(sizes[1:])}
+    return float(on_host(kind, modelled(kind, table, on, kernels))[0])
+
+
+def speed() -> Iterator[list[str]]:
+    """Rows per CPU second in one call (the folder's H100 rows, 50 times), and one row alone."""
+    on, kernels = device("h100_sxm"), load_generation("sm90")
+    for kind in KINDS:
+        table = sample("h100_sxm", kind)
+        if table is None:
+            continue
+        modelled(kind, table, on, kernels)
+        seconds = []
+        for rows in ({n: np.tile(v, 50) for n, v in table.items()}, take(table, slice(0, 1))):
+            start = time.process_time()
+            modelled(kind, rows, on, kernels)
+            seconds.append(time.process_time() - start)
+        yield [kind, f"{50 * len(table['latency_us']) / seconds[0]:,.0f}", f"{1e3 * seconds[1]:.2f}"]
+
+
+def report() -> str:
+    parts = [INTRO]
+    if full("a100_sxm", "gemm") is None:
+        parts.append("The wheel `aiconfigurator-core` or pyarrow is absent: nothing can be split from its tables.")
+        return "\n\n".join(parts)
+    parts += ["## Fitted and tested on one device", OWN_TEXT, markdown(HEAD, list(own()))]
+    parts += ["## From the data sheet alone", ACROSS_TEXT, markdown(HEAD, list(across(False)))]
+    parts += [f"## With {PROBE} measured rows", PROBE_TEXT, markdown(HEAD, list(across(True)))]
+    head = ["operator", "rows", "mean error %", "bar", "LLMCompass's own", "host's launch"]
+    parts += ["## LLMCompass's A100", llmcompass.__doc__ or "", markdown(head, list(llmcompass()))]
+    layer = ["phase", "sum %", "bar", "operators' mean %", "bar", "each"]
+    parts += ["### A layer of GPT-3", gpt3.__doc__ or "", markdown(layer, list(gpt3()))]
+    rates = markdown(["operator", "rows per second", "one row, ms"], list(speed()))
+    parts += ["## Speed", speed.__doc__ or "", rates]
+    return "\n\n".join(parts) + "\n"
+
+
+INTRO = """# The kernel models against measured GPUs
+
+Written by `make validate` (`benchmarks/validate.py`). Errors are mean absolute relative errors in %, of all rows and of
+rows from 50 µs up; then median, 90th percentile and bias of all rows. Tables: NVIDIA's aiconfigurator-core (wheel, and
+400 rows of each in the folder `DFC_DATA`), vLLM kernels, bf16. Beside each figure stand two efficiencies and a floor
+(3 constants) fitted on the same rows, by how much the model betters their error over all rows, and the roofline."""
+OWN_TEXT = f"""Constants: `templates/kernels/sm80.toml` and `sm90.toml`, fitted by `benchmarks/fit_kernels.py` on
+{ROWS:,} rows of each table (seed {SEED}); tested on all its other rows. The folder's rows are never fitted on."""
+ACROSS_TEXT = """No row of the tested device was used. From one generation to the other, tiles and rules of the kernels
+that run there are taken from their source, fitted constants from the other device, in proportion to the tensor core.
+The L40S runs the kernels of the A100, the B200 balanced ones of the H100; both run other attention or MoE kernels."""
+PROBE_TEXT = f"""Launch, tensor and DRAM factors refitted on {PROBE} rows spread over predicted latency (mean of {DRAWS}
+draws), tested on all others. The baseline keeps its constants."""
+
+
+if __name__ == "__main__":
+    text = report()
+    if "--check" in sys.argv:
+        print(text)
+    else:
+        Path(__file__).with_name("VALIDATION.md").write_text(text, encoding="utf-8")
+        print(text)

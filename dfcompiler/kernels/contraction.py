@@ -1,0 +1,141 @@
+"""One dense contraction by a library of CTA tiles: what cuBLAS and its like do with `[m, k] x [k, n]`.
+
+The library picks one of a few tiles and a split of k. A tile runs its main loop on one SM: tensor cores, operand
+delivery from L2 and the latency of a step, whichever is longest; then an epilogue in proportion to the tile. CTAs
+run in waves over the SMs; the way to DRAM is filled by the bytes that resident CTAs have in flight. The choice is a
+soft minimum over the candidates: the nearer two are, the likelier the library's rule picks either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfcompiler.kernels.device import Device
+from dfcompiler.kernels.latency import Floats, Latency, ceil_div, held, rows
+
+BLOCK = 256  # rows priced at a time: their candidates stay in a core's cache
+STAGES, STEP = 3, 64  # tiles of operands in flight and their depth in elements: CUTLASS defaults for 16-bit types
+REGISTERS = 32768  # accumulators of an SM that leave room for fragments: half of its 65,536 32-bit registers
+MOST_CTAS = 4  # resident per SM by registers and shared memory of the tiles below
+MICRO = 1e-6
+
+
+@dataclass(frozen=True)
+class ContractionKernels:
+    """The constants of one kernel generation. Times are in µs or clocks, as the names say."""
+
+    tiles: tuple[tuple[float, ...], ...]  # rows and columns of a CTA's tile
+    splits: tuple[float, ...]  # of k
+    least_k: float  # elements of k that a split keeps
+    granule_k: float  # to which k is padded
+    launch_us: float
+    tensor_efficiency: float  # of the peak at the data sheet's clock; above 1 where a chip runs faster than that
+    fragment_elements: float  # a tile of so many elements keeps the tensor cores busy half of the time
+    l2_efficiency: float  # of the port between L2 and one SM
+    step_clocks: float  # least time of a step of the main loop: one round of loads
+    epilogue_clocks: float  # per 32 elements of the tile
+    dram_efficiency: float
+    dram_latency_us: float
+    l2_latency_us: float
+    l2_part: float  # of the L2 that a working set may fill
+    split_us: float  # the second kernel that adds up a split
+    split_traffic: float  # part of its partial sums that goes through DRAM
+    tile_bias: float  # exponent by which small tiles look worse to the library's rule than they are
+    split_bias: float  # the same for splits
+    choice: float  # exponent of the soft minimum
+    throttle: float  # slow-down of long work at full power
+    throttle_from: float  # part of the peak from which power limits the clock
+    throttle_us: float  # time that the limit takes to bite
+    vector_us: float  # latency of the matrix-vector kernel; 0: the generation has none
+    vector_columns: float  # columns at which it reaches half of its speed
+
+
+def contraction(
+    batch: object, m: object, n: object, k: object, device: Device, kernels: ContractionKernels, *,
+    widths: tuple[float, float, float] = (2.0, 2.0, 2.0), copies: float = 0.0,
+) -> Latency:  # fmt: skip
+    """Price `batch` products `[m, k] x [k, n] -> [m, n]`, one per row; all sizes broadcast.
+
+    `widths` are bytes per element of the three operands. With `copies` > 0 operands may be found in L2, as in a
+    benchmark that goes through so many copies of `[k, n]`; with 0 all come from DRAM.
+    """
+    size = rows(batch, m, n, k)
+    parts = [
+        _block([x[i : i + BLOCK] for x in size], device, kernels, widths, copies) for i in range(0, len(size[0]), BLOCK)
+    ]
+    return Latency(*(np.concatenate(p) for p in zip(*parts, strict=True)))
+
+
+def _block(
+    size: list[Floats], device: Device, g: ContractionKernels, widths: tuple[float, float, float], copies: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    b, m, n, k = size
+    tm, tn, s = _candidates(g)
+    count = b * ceil_div(m, tm) * ceil_div(n, tn) * s
+    compute_s = _compute_s(count, m, n, k, (tm, tn, s), device, g)
+    memory_s = _memory_s(count, (b, m, n, k), (tm, tn), device, g, widths, copies)
+    both = np.sqrt(np.sqrt(compute_s**4 + memory_s**4))
+    busy = b * m * n * k / device.macs_per_s / both
+    slow = np.clip((busy - g.throttle_from) / (1 - g.throttle_from), 0, 1) * both / (both + g.throttle_us * MICRO)
+    both = both * (1 + g.throttle * slow)
+    partial_s = g.split_traffic * 8 * s * b * m * n / np.asarray(device.dram_bytes_per_s)
+    time = g.launch_us * MICRO + both + (s > 1) * (g.split_us * MICRO + partial_s)
+    seems = time * (REGISTERS / (tm * tn)) ** g.tile_bias * s**g.split_bias
+    seems = np.where((s > 1) & (k < g.least_k * s), np.inf, seems)
+    weight = np.exp(-g.choice * np.log(seems / seems.min(0)))
+    weight /= weight.sum(0)
+    seconds = (weight * time).sum(0)
+    alone = (weight * compute_s).sum(0), (weight * memory_s).sum(0)
+    if g.vector_us:
+        seconds = np.where(m * b == 1, _vector_s(n, k, device, g, widths), seconds)
+    return seconds, np.full_like(seconds, g.launch_us * MICRO), *alone
+
+
+def _candidates(g: ContractionKernels) -> tuple[Floats, Floats, Floats]:
+    """Rows, columns and split of every candidate, `[candidates, 1]` each."""
+    table = np.array([(*tile, s) for tile in g.tiles for s in g.splits], dtype=np.float64)
+    return table[:, :1], table[:, 1:2], table[:, 2:]
+
+
+def _compute_s(
+    count: Floats, m: Floats, n: Floats, k: Floats, tile: tuple[Floats, Floats, Floats], d: Device,
+    g: ContractionKernels,
+) -> Floats:  # fmt: skip
+    """The busiest SM: its CTAs one after the other, those resident together sharing the latency of a step."""
+    tm, tn, s = tile
+    queue = ceil_div(count, np.asarray(d.sms))
+    together = np.minimum(queue, np.clip(REGISTERS / (tm * tn), 1, MOST_CTAS))
+    depth = ceil_div(k / s, g.granule_k) * g.granule_k
+    tensor = tm * tn / d.macs * (1 + g.fragment_elements / (together * tm * tn)) / g.tensor_efficiency
+    delivery = 2 * (np.minimum(tm, m) + np.minimum(tn, n)) / (64 * g.l2_efficiency)
+    step = np.maximum(np.sqrt(np.sqrt(tensor**4 + delivery**4)), g.step_clocks / STEP / together)
+    clocks = queue * (step * depth + g.epilogue_clocks * tm * tn / 32)
+    return np.asarray(clocks / d.clock_hz)
+
+
+def _memory_s(
+    count: Floats, size: tuple[Floats, Floats, Floats, Floats], tile: tuple[Floats, Floats], d: Device,
+    g: ContractionKernels, widths: tuple[float, float, float], copies: float,
+) -> Floats:  # fmt: skip
+    """Compulsory bytes from DRAM, or from L2 where a benchmark leaves them there, at what is in flight over latency."""
+    (b, m, n, k), (tm, tn) = size, tile
+    a, w, c = (x * width for x, width in zip((b * m * k, b * n * k, b * m * n), widths, strict=True))
+    room = g.l2_part * np.asarray(d.l2_bytes)
+    warm, warm_w = (held(a + w + c, room, 4), held(a + copies * w + c, room, 4)) if copies else (0.0, 0.0)
+    far = (a + c) * (1 - warm) + w * (1 - warm_w)
+    resident = np.minimum(count, d.sms * np.clip(REGISTERS / (tm * tn), 1, MOST_CTAS))
+    flight = resident * STAGES * STEP * (np.minimum(tm, m) * widths[0] + np.minimum(tn, n) * widths[1])
+    peak = g.dram_efficiency * np.asarray(d.dram_bytes_per_s)
+    rate = peak / np.sqrt(1 + (peak * g.dram_latency_us * MICRO / flight) ** 2)
+    near = (a + w + c) - far
+    return np.asarray(far / rate + near / np.minimum(d.l2_bytes_per_s / 2, flight / (g.l2_latency_us * MICRO)))
+
+
+def _vector_s(n: Floats, k: Floats, d: Device, g: ContractionKernels, widths: tuple[float, float, float]) -> Floats:
+    """A matrix-vector product, which has no tiles: warps walk along rows, so few columns leave SMs idle."""
+    stream_s = n * k * widths[1] / (g.dram_efficiency * np.asarray(d.dram_bytes_per_s))
+    start_s = g.vector_us * MICRO
+    spread = 1 + np.sqrt(g.vector_columns / n)
+    return np.asarray(g.launch_us * MICRO + stream_s * spread + start_s * stream_s / (stream_s + start_s))
