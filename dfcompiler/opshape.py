@@ -122,13 +122,18 @@ def accesses(e: t.Expr) -> Iterator[t.Access]:
 # ---- packs -------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
 def bind(decl: t.OpDecl, ranks: tuple[int, ...]) -> OpShape:
     """Expand the packs of `decl` for operands of these ranks.
 
     Raises what `declarations.check` raises, Diag `op-arity` for a wrong number of operands, `op-rank` for a rank that
     does not fit and `op-ambiguous` where the ranks do not determine every pack.
     """
+    return _bind(decl, ranks, decl.span)
+
+
+@lru_cache(maxsize=4096)
+def _bind(decl: t.OpDecl, ranks: tuple[int, ...], place: Span | None) -> OpShape:
+    """`bind`; equal declarations at two places are two, so that each error is where it belongs."""
     check(decl)
     if len(ranks) != len(decl.params):
         raise Diag(
