@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from dfcompiler.algorithms import WAYS
 from dfcompiler.api import price_op
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.dtypes import DtypeMap, bits, parse_dtypes
+from dfcompiler.exchanges import links_of
+from dfcompiler.fabrics import collective_latency_s
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.kernels import Device, Generation, Scale, device_of, load_generation
@@ -23,6 +26,7 @@ from dfcompiler.kernels.tables import KINDS, price_table
 from dfcompiler.models import library
 
 LATENCIES = {"latency_ms": 1e-3, "latency_us": 1e-6, "latency_s": 1.0}  # column -> seconds
+EXCHANGED = ("num_gpus", "message_bytes")  # columns of a table of exchanges
 WORDS = ("distribution", "kernel_source", "op_name", "dataflow")  # columns that are text
 
 
@@ -117,14 +121,16 @@ def validate(
     table: Measured, op: str, chip: Chip, *, dtype: str = "w16a16kv16", min_us: float = 0.0, warm: bool = True
 ) -> Validation:
     """Compare every row from `min_us` up. `op` is a kind of kernel table (`gemm`, `prefill`, ...) on a chip that runs
-    whole kernels, else an operator, whose dimensions are the columns.
+    whole kernels, an exchange between `num_gpus` devices of `message_bytes` (rows of other `op_name`s are left out),
+    else an operator, whose dimensions are the columns.
 
     `warm`: operands that fit are found in L2, as in a benchmark that repeats itself. Raises Diag `bad-table` for
     missing columns and for a table without a row that long, `unknown-op`.
     """
-    table = table.rows(table.seconds >= min_us * 1e-6)
+    mine = table.columns["op_name"] == op if op in WAYS and "op_name" in table.columns else True
+    table = table.rows((table.seconds >= min_us * 1e-6) & mine)
     if not len(table):
-        raise Diag("bad-table", f"no row of `{table.name}` takes {min_us:g} us")
+        raise Diag("bad-table", f"no row of `{table.name}` is of `{op}` and takes {min_us:g} us")
     modelled, bounds = modelled_s(table, op, chip, dtype, warm=warm)
     error = modelled / table.seconds - 1
     size = np.abs(error)
@@ -146,6 +152,10 @@ def _plain(value: Any) -> Any:
 
 def modelled_s(table: Measured, op: str, chip: Chip, dtype: str, *, warm: bool) -> tuple[Floats, list[str]]:
     """Seconds of every row and what bounds it; see `validate`."""
+    if op in WAYS and set(EXCHANGED) <= set(table.columns):
+        devices, sizes = (table.columns[n] for n in EXCHANGED)
+        seconds, algorithms = collective_latency_s(op, devices, sizes, links_of(chip).fabric)
+        return np.asarray(seconds), algorithms.tolist()
     found = kernel_unit(chip)
     if found is None or op not in KINDS:
         return _by_op(table, op, chip, dtype, kinds=found is not None)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from dfcompiler.calibration import GRIDS, calibrate, calibrated, propose
 from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag
+from dfcompiler.exchanges import links_of
+from dfcompiler.fabrics import collective_latency_s
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.kernels import Scale
@@ -92,6 +94,22 @@ def test_other_chips_are_validated_by_operator(tmp_path: Path) -> None:
     path.write_text("m,k,n,cycles\n64,256,256,5000\n64,256,256,6000\n")
     found = validate(read_measured(path, chip.clock_hz), "matmul", chip)
     assert found.n == 2 and found.rows[0].modelled_s == found.rows[1].modelled_s
+
+
+def test_tables_of_exchanges_are_validated_by_their_links(tmp_path: Path) -> None:
+    """Rows of other exchanges are left out; what is modelled is what the links of the chip say."""
+    chip = load_chip("h100_sxm")
+    devices, sizes = np.array([2.0, 4.0, 8.0]), np.array([1e3, 1e6, 1e9])
+    seconds, algorithms = collective_latency_s("all_reduce", devices, sizes, links_of(chip).fabric)
+    rows = [f"all_reduce,{n},{b},{1e3 * s / 1.25}" for n, b, s in zip(devices, sizes, seconds, strict=True)]
+    file = tmp_path / "nccl.csv"
+    file.write_text("\n".join(["op_name,num_gpus,message_bytes,latency_ms", *rows, "all_gather,2,1e6,1"]))
+    found = validate(read_measured(file, chip.clock_hz), "all_reduce", chip)
+    assert found.n == 3 and found.mape == found.bias == pytest.approx(0.25)
+    assert {r.bound for r in found.rows} == set(algorithms.tolist())
+    with pytest.raises(Diag) as caught:
+        validate(read_measured(file, chip.clock_hz), "reduce_scatter", chip)
+    assert caught.value.code == "bad-table" and "reduce_scatter" in caught.value.message
 
 
 @pytest.mark.parametrize(
