@@ -1,11 +1,12 @@
 """Which indices of an op that updates a tensor in place may be tiled: no tile may find overwritten what it reads.
 
-Statements run one after the other over the whole op; tiles run all statements on a piece of it, in any order and on any
-instance. What a statement reads must then not be written by it or a later one in another tile. Two accesses to one
-element lie in one tile of an index that both of them run over and that has one value at both; this follows from equal
-subscripts. Accesses whose subscripts differ wherever points exist touch nothing in common. Tiles of sums and scans run
-in order on one instance, so there it is enough that the read comes in the first of them or the write in the last.
-The test is syntactic and conservative: it may say no where a cleverer proof exists, never yes where none does.
+Statements run one after the other over the whole op; tiles run all statements on a piece of it, in any order and on
+any instance. What a statement reads must then not be written by it or a later one in another tile, and what two
+statements write not by the later one first. Two accesses to one element lie in one tile of an index that both of them
+run over and that has one value at both; this follows from equal subscripts. Accesses whose subscripts differ wherever
+points exist touch nothing in common. Tiles of sums and scans run in order on one instance, so there it is enough that
+one access comes in the first of them or the other in the last. The test is syntactic and conservative: it may say no
+where a cleverer proof exists, never yes where none does.
 """
 
 from __future__ import annotations
@@ -26,39 +27,50 @@ from dfcompiler.work import index_set
 
 @dataclass(frozen=True)
 class Clash:
-    """A read that must come before a write, by number of statement, since both may be of one element; `same` are the
-    indices that have then one value at both. What a scan starts from is read `at_first` along its index."""
+    """Two accesses that may touch one element, of statements by number: a read or write that must come before a write.
+
+    `same` are the indices that have then one value at both. What a scan starts from is read `at_first` of its index."""
 
     name: str
-    read: int
-    write: int
+    before: int
+    after: int
     same: frozenset[str]
+    reads: bool
     at_first: str | None
 
 
 def overwritten(shape: OpShape, index: str, built: Collection[str]) -> Blocked | None:
-    """Why an index must lie whole in a tile, if a tile of it may read what another one has overwritten. Of the indices
-    in `built`, those of sums and scans, tiles run in order."""
+    """Why an index must lie whole in a tile, if one tile of it may overwrite what another has yet to read, or leave a
+    value that another should have replaced. Tiles of the indices in `built`, those of sums and scans, run in order."""
     for c in clashes(shape):
-        if index in c.same or (index in built and _in_order(shape, c, index)):
+        if index in c.same or (_in_order(shape, c, index) if index in built else _again(shape, c, index)):
             continue
-        return Blocked(f"a tile of `{index}` may overwrite what another reads of `{c.name}`", shape.body[c.read].span)
+        span = shape.body[c.before].span
+        return Blocked(f"a tile of `{index}` may overwrite what another {_VERBS[c.reads]} of `{c.name}`", span)
     return None
+
+
+_VERBS = {True: "reads", False: "writes"}
 
 
 @lru_cache(maxsize=4096)
 def clashes(shape: OpShape) -> tuple[Clash, ...]:
-    """All pairs of a read and a write of tensors updated in place that may touch one element, the write not before."""
+    """All pairs of accesses to tensors updated in place that may touch one element, the second a write, not before."""
     found = []
     for name in (p.name for p in shape.params if p.inout):
-        for (i, read, first), (j, write) in product(_reads(shape, name), _writes(shape, name)):
-            one, other = shape.body[i], shape.body[j]
-            if j < i and not (one.scan and one.scan == other.scan):  # statements of a scan take turns
+        earlier = [(True, *r) for r in _reads(shape, name)] + [(False, *w, None) for w in _writes(shape, name)]
+        for (reads, i, one, first), (j, other) in product(earlier, _writes(shape, name)):
+            if not (i < j or (reads and i == j) or _take_turns(shape, i, j)):
                 continue
-            same = _same(shape, read, write)
-            if not _Apart(shape, (one, other), same).proves(read, write):
-                found.append(Clash(name, i, j, same, first))
+            same = _same(shape, one, other)
+            if not _Apart(shape, (shape.body[i], shape.body[j]), same).proves(one, other):
+                found.append(Clash(name, i, j, same, reads, first))
     return tuple(found)
+
+
+def _take_turns(shape: OpShape, i: int, j: int) -> bool:
+    """Whether two statements are of one scan, so that either comes before the other."""
+    return i != j and shape.body[i].scan is not None and shape.body[i].scan == shape.body[j].scan
 
 
 Subs: TypeAlias = tuple[t.Expr, ...]
@@ -122,10 +134,13 @@ def _names(e: t.Expr, index: str) -> bool:
 
 
 def _in_order(shape: OpShape, c: Clash, index: str) -> bool:
-    """Whether of tiles that run in order the read comes in the first one or the write in the last; or where neither
-    sees the index, both in the same one."""
-    read, write = (_turn(shape, n, index) for n in (c.read, c.write))
-    return c.at_first == index or read == "first" or write == "last"
+    """Whether of tiles that run in order the first access comes in the first one or the second in the last."""
+    return c.at_first == index or _turn(shape, c.before, index) == "first" or _turn(shape, c.after, index) == "last"
+
+
+def _again(shape: OpShape, c: Clash, index: str) -> bool:
+    """Whether every tile does both writes once more, so that the last one of all is the right one."""
+    return not c.reads and not any(index in shape.body[n].indices for n in (c.before, c.after))
 
 
 def _turn(shape: OpShape, number: int, index: str) -> str:
@@ -155,7 +170,9 @@ def _meets(shape: OpShape, number: int, index: str, *, up: bool) -> bool:
 
 # ---- nothing in common -------------------------------------------------------------------------
 
-Form: TypeAlias = Mapping[tuple[t.Expr, int], float]  # a sum of multiples of values at the read (0), the write (1), both
+Form: TypeAlias = Mapping[
+    tuple[t.Expr, int], float
+]  # a sum of multiples of values at the read (0), the write (1), both
 _BOTH = -1
 _ONE = (t.Num(1), _BOTH)
 
@@ -170,10 +187,10 @@ class _Apart:
 
     def proves(self, read: Subs, write: Subs) -> bool:
         """Whether it is shown, by the ranges of indices and at most one clause that holds at either point."""
-        clauses = [[(_NOTHING, False), *self._clauses(side)] for side in (0, 1)]
+        ones, others = ([(_NOTHING, False), *self._clauses(side)] for side in (0, 1))
         for a, b in zip(read, write, strict=True):
             gap = _less(self._form(a, 0), self._form(b, 1))
-            for d, (one, below), (other, under) in product((gap, _less(_NOTHING, gap)), *clauses):
+            for d, (one, below), (other, under) in product((gap, _less(_NOTHING, gap)), ones, others):
                 most = self._most(_less(_less(d, one), other))
                 if most < 0 or (most == 0 and (below or under)):
                     return True
