@@ -92,13 +92,13 @@ def _writes(shape: OpShape, name: str) -> Iterator[tuple[int, Subs]]:
 # ---- one tile ----------------------------------------------------------------------------------
 
 
-def _same(shape: OpShape, read: Subs, write: Subs) -> frozenset[str]:
+def _same(shape: OpShape, one: Subs, other: Subs) -> frozenset[str]:
     """Indices that have one value at two points that touch the same element: equal subscripts that go up or down with
     one index, all others in them having one value already."""
     same: set[str] = set()
     while more := {
         i
-        for a, b in zip(read, write, strict=True)
+        for a, b in zip(one, other, strict=True)
         if a == b and _lasting(shape, a) and len(rest := {*index_set(shape, a)} - same) == 1
         for i in rest
         if _rises(a, i)
@@ -170,10 +170,9 @@ def _meets(shape: OpShape, number: int, index: str, *, up: bool) -> bool:
 
 # ---- nothing in common -------------------------------------------------------------------------
 
-Form: TypeAlias = Mapping[
-    tuple[t.Expr, int], float
-]  # a sum of multiples of values at the read (0), the write (1), both
-_BOTH = -1
+# A sum of multiples of values, each at the access of this number, the first or the second.
+Form: TypeAlias = Mapping[tuple[t.Expr, int], float]
+_BOTH = -1  # one value, whichever the access
 _ONE = (t.Num(1), _BOTH)
 
 
@@ -185,13 +184,13 @@ class _Apart:
     statements: tuple[Statement, Statement]
     same: frozenset[str]
 
-    def proves(self, read: Subs, write: Subs) -> bool:
+    def proves(self, one: Subs, other: Subs) -> bool:
         """Whether it is shown, by the ranges of indices and at most one clause that holds at either point."""
-        ones, others = ([(_NOTHING, False), *self._clauses(side)] for side in (0, 1))
-        for a, b in zip(read, write, strict=True):
+        firsts, seconds = ([(_NOTHING, False), *self._clauses(side)] for side in (0, 1))
+        for a, b in zip(one, other, strict=True):
             gap = _less(self._form(a, 0), self._form(b, 1))
-            for d, (one, below), (other, under) in product((gap, _less(_NOTHING, gap)), ones, others):
-                most = self._most(_less(_less(d, one), other))
+            for d, (first, below), (second, under) in product((gap, _less(_NOTHING, gap)), firsts, seconds):
+                most = self._most(_less(_less(d, first), second))
                 if most < 0 or (most == 0 and (below or under)):
                     return True
         return False
