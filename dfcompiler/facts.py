@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.hazards import overwritten
 from dfcompiler.masks import clause_indices
 from dfcompiler.opshape import OpShape, accesses, children
 from dfcompiler.routing import distinct
@@ -138,8 +139,7 @@ class Facts:
         subs = {p.subs for o in self.shape.results for p in self.patterns[o.name]}
         if len(subs) != 1 or not all(isinstance(x, t.Ref) for x in next(iter(subs))):
             return False
-        full = next(iter(subs))
-        names = {x.name for x in full if isinstance(x, t.Ref)}
+        names = {x.name for x in next(iter(subs)) if isinstance(x, t.Ref)}
         return all(set(s.indices) == names for s in self.shape.body) and all(
             isinstance(x, t.Ref) for o in self.shape.params for p in self.patterns[o.name] for x in p.subs
         )
@@ -160,7 +160,7 @@ class Facts:
         for s in self.shape.body:
             if s.fn == "topk" and index in s.free and index not in index_set(self.shape, s.expr):
                 return Blocked(f"all places along `{index}` are found at once", s.span)
-        torn = self._torn(index)
+        torn = self._torn(index) or overwritten(self.shape, index, self.reduced | self.sequential)
         if torn or index not in self.reduced:
             return torn
         return None if finished(self.shape, index) else streamable(self.shape, index)

@@ -355,7 +355,11 @@ def _empty_sums(p: Problem) -> bool:
 def mapping(name: str, seed: int) -> Mapped:
     """A random machine, problem, tiling, order and residency, of a group above or of an op of the library."""
     rng = random.Random(f"{name} {seed}")
-    p = joined(CASES[name](rng)) if name in CASES else any_sizes(name, rng)
+    return drawn(joined(CASES[name](rng)) if name in CASES else any_sizes(name, rng), rng)
+
+
+def drawn(p: Problem, rng: random.Random) -> Mapped:
+    """The same of a problem."""
     unit, helper = machine(rng, rng.choice(["systolic-array", "mac-tree"]) if p.contractions else "vector-unit")
     beside = helper if p.contractions else None
     parallel = [x for x in p.loops if not x.reduced]

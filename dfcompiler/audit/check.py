@@ -70,7 +70,8 @@ def _values(mapped: Mapped, operands: Arrays, ran: Replay, seed: int) -> list[Fa
         return []
     clean = replay(mapped, operands, (), poison=False, seed=seed)
     if not any(_value(name, wanted[name], clean) for name in clean.results):
-        return [Fault("value", f.tensor, f.claimed, f.counted, "a tile reads what it does not declare") for f in found]
+        why = "a tile reads what it does not declare, or what another has overwritten"
+        return [Fault("value", f.tensor, f.claimed, f.counted, why) for f in found]
     return found
 
 

@@ -44,9 +44,10 @@ class Replay:
 def replay(mapped: Mapped, operands: Arrays, shares: Sequence[float], *, poison: bool = True, seed: int = 0) -> Replay:
     """Run a mapping on these operands, timed for each share of the ways to memory.
 
-    With `poison` every element that no tile declares to touch is not a number, in operands and between statements;
-    without, elements of masked points are 0. Raises Diag `wrong-nest` where the mapping asks for what no tile can do,
-    and Infeasible `no-replay` for an op that itself computes where it reads or writes.
+    With `poison` every element that no tile declares to touch is not a number, in operands and between statements, and
+    what another tile has overwritten of an operand updated in place; without, elements of masked points are 0. Raises
+    Diag `wrong-nest` where the mapping asks for what no tile can do, and Infeasible `no-replay` for an op that itself
+    computes where it reads or writes.
     """
     return _Run(mapped, operands, poison, seed).run(shares)
 
@@ -76,6 +77,8 @@ class _Run:
         self.homes: dict[str, Floats] = {}  # results in DRAM
         self.stored: dict[str, Bools] = {}  # which of their elements have been written
         self.latest: dict[str, Floats] = {}  # what has been computed of them, wherever it is
+        self.ends: dict[str, dict[Key, Bools]] = {}  # which of their elements a tile writes
+        self.gone: dict[str, Bools] = {}  # which of them are no longer what they were before the op
         self.reads: dict[str, dict[Key, Reads]] = {}
         self.writes: dict[str, dict[Key, Writes]] = {}
         self.locals: dict[Key, Locals] = {}
@@ -96,6 +99,8 @@ class _Run:
                 out.load(i, moves)
             for instance, tile in step.running.items():
                 self._tile(i, instance, tile)
+            for name, gone in self.gone.items():
+                gone |= np.logical_or.reduce([self.ends[name][tile] for tile in step.running.values()])
             for out in writes:
                 out.store(i, moves)
         clock = Clock(self.walk)
@@ -122,7 +127,7 @@ class _Run:
             store[name] = by[instance].values[by[instance].key(tile)]
         for name, out in self.writes.items():
             if name in self.reads:
-                store[name + OLD] = store[name]
+                store[name + OLD] = self._before(name, store[name], step, tile)
             store[name] = out[instance].values[out[instance].key(tile)]
             store[name + NEW] = self.latest[name]
         self.body.run(tile, store, here)
@@ -131,6 +136,14 @@ class _Run:
             self.latest[name][:-1][written] = np.where(
                 np.isnan(store[name][:-1]), self.latest[name][:-1], store[name][:-1]
             )[written]
+
+    def _before(self, name: str, old: Floats, step: int, tile: Key) -> Floats:
+        """An operand as a tile finds it that is updated in place: without what tiles of earlier steps have overwritten,
+        nor what others of the same step may."""
+        if not self.poison:
+            return old
+        beside = [self.ends[name][x] for x in self.walk.steps[step].running.values() if x != tile]
+        return np.where(np.append(np.logical_or.reduce([self.gone[name], *beside]), False), np.nan, old)
 
     # ---- operands
 
@@ -204,12 +217,15 @@ class _Run:
         written = self.body.written[o.name]
         holds: dict[Key, Bools] = {}
         on = self.walk.positions(o.loops)
+        each = self.ends[o.name] = {tile: np.zeros(len(written), dtype=bool) for tile in self.tiles}
+        self.gone[o.name] = np.zeros(len(written), dtype=bool)
         for line in self.body.lines:
             for a, ends in zip(line.statement.targets, line.ends, strict=True):
                 for tile in (x for x in self.tiles if a.name == o.name and self.body.due(line, x)):
                     at = line.end_tiles.get(tuple(tile[i] for i in line.end_part), ())
+                    each[tile][ends[at]] = True
                     mine = holds.setdefault(tuple(tile[i] for i in on), np.zeros(len(written), dtype=bool))
-                    mine[ends[at]] = True
+                    mine |= each[tile]
         stored = self.stored[o.name] = np.zeros(len(written), dtype=bool)
         home = self.homes[o.name] = np.full(len(written) + 1, np.nan)
         self.latest[o.name] = home.copy()
