@@ -69,7 +69,6 @@ bench: ready
 
 validate: ready
 	$(PY) benchmarks/validate.py
-	for script in $(wildcard benchmarks/validate_*.py); do $(PY) "$$script" || exit 1; done
 
 # README.md shows outputs of commands; a test fails where they are no longer true.
 docs: ready

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import validate_area
+import validate_collectives
 from fit_kernels import ROWS, SEED, STRUCTURE, TABLE, device, host, launches
 from scipy.optimize import minimize
 from silicon import Table, folder, full, read_csv, sample, split, take
@@ -264,19 +266,26 @@ def report() -> str:
     if full("a100_sxm", "gemm") is None:
         parts.append("The wheel `aiconfigurator-core` or pyarrow is absent: nothing can be split from its tables.")
         return "\n\n".join(parts)
-    parts += ["## Fitted and tested on one device", OWN_TEXT, markdown(HEAD, list(own()))]
-    parts += ["## From the data sheet alone", ACROSS_TEXT, markdown(HEAD, list(across(False)))]
-    parts += [f"## With {PROBE} measured rows", PROBE_TEXT, markdown(HEAD, list(across(True)))]
+    parts += ["### Fitted and tested on one device", OWN_TEXT, markdown(HEAD, list(own()))]
+    parts += ["### From the data sheet alone", ACROSS_TEXT, markdown(HEAD, list(across(False)))]
+    parts += [f"### With {PROBE} measured rows", PROBE_TEXT, markdown(HEAD, list(across(True)))]
     head = ["operator", "rows", "mean error %", "bar", "LLMCompass's own", "host's launch"]
-    parts += ["## LLMCompass's A100", llmcompass.__doc__ or "", markdown(head, list(llmcompass()))]
+    parts += ["### LLMCompass's A100", llmcompass.__doc__ or "", markdown(head, list(llmcompass()))]
     layer = ["phase", "sum %", "bar", "operators' mean %", "bar", "each"]
-    parts += ["### A layer of GPT-3", gpt3.__doc__ or "", markdown(layer, list(gpt3()))]
+    parts += ["#### A layer of GPT-3", gpt3.__doc__ or "", markdown(layer, list(gpt3()))]
     rates = markdown(["operator", "rows per second", "one row, ms"], list(speed()))
-    parts += ["## Speed", speed.__doc__ or "", rates]
+    parts += ["### Speed", speed.__doc__ or "", rates]
     return "\n\n".join(parts) + "\n"
 
 
-INTRO = """# The kernel models against measured GPUs
+def everything() -> str:
+    """Kernels, exchanges, areas."""
+    return "\n".join([report(), validate_collectives.report(), validate_area.report()])
+
+
+INTRO = """# Models against measurements
+
+## Kernels of GPUs
 
 Written by `make validate` (`benchmarks/validate.py`). Errors are mean absolute relative errors in %, of all rows and of
 rows from 50 µs up; then median, 90th percentile and bias of all rows. Tables: NVIDIA's aiconfigurator-core (wheel, and
@@ -292,7 +301,7 @@ draws), tested on all others. The baseline keeps its constants."""
 
 
 if __name__ == "__main__":
-    text = report()
+    text = everything()
     if "--check" in sys.argv:
         print(text)
     else:

@@ -180,18 +180,20 @@ def ador() -> dict[str, tuple[float, float]]:
     return found | {"total": (ours["total"], sum(b for _, b in found.values()))}
 
 
-def main() -> None:
-    """Print every die, part by part."""
+def report() -> str:
+    """Every die, part by part, as a text that keeps its columns."""
+    lines = ["## Areas of dies", "", "```"]
     for name, die in {"Aldebaran (gives constants)": ALDEBARAN, **DIES}.items():
-        print(f"\n{name}, {die.node_nm:g} nm")
+        lines += [f"{name}, {die.node_nm:g} nm"]
         for part, mm2 in parts_of(die).items():
             known = die.published.get(part)
             against = f"{known:8.1f} published {100 * (mm2 / known - 1):+6.1f} %" if known else ""
-            print(f"  {part:20}{mm2:8.1f} {against}")
-    print(f"\nador, 7 nm: published {ADOR_MM2} mm2; by our constants, and by LLMCompass's")
-    for part, (mm2, other) in ador().items():
-        print(f"  {part:20}{mm2:8.1f} {other:8.1f}")
+            lines.append(f"  {part:20}{mm2:8.1f} {against}".rstrip())
+        lines.append("")
+    lines.append(f"ador, 7 nm: published {ADOR_MM2} mm2; by our constants, and by LLMCompass's")
+    lines += [f"  {part:20}{mm2:8.1f} {other:8.1f}" for part, (mm2, other) in ador().items()]
+    return "\n".join([*lines, "```", ""])
 
 
 if __name__ == "__main__":
-    main()
+    print(report())

@@ -6,7 +6,6 @@ latency per step of a ring and a part of the bandwidth, fitted on the same rows.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -167,19 +166,17 @@ HEADERS = ["exchange", "fitted on", "tested on", "rows", "MAPE % all/from 50 us"
 HEADERS += ["three constants", "verdict"]
 
 
-def main() -> int:
-    """Prints the table; 0 where there is nothing to compare with, and says so."""
+def report() -> str:
+    """The table in Markdown, or that there is nothing to compare with."""
     results = list(validate_collectives())
     if not results:
-        print("## Collective exchanges\n\nNo measurements: set DFC_DATA, or install aiconfigurator-core and pyarrow.")
-        return 0
+        return "## Collective exchanges\n\nNo measurements: set DFC_DATA, or install aiconfigurator-core and pyarrow.\n"
     notes = [
         "Constants: templates/libraries/nccl-*.toml, by benchmarks/fit_collectives.py; data: fp16, NCCL 2.27.3 (A100)"
     ]
     notes[0] += " and 2.29.2 (H100, H200). Across generations times are scaled by the clocks of the data sheets."
-    print(table("Collective exchanges", HEADERS, rows_of(results), notes))
-    return 0
+    return table("Collective exchanges", HEADERS, rows_of(results), notes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print(report())
