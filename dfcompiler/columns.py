@@ -286,6 +286,7 @@ def _content(p: Problem) -> Key:
         repr([g.attrs.get(a.name) for a in g.shape.attrs]),
         tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
         (p.a_bits, p.b_bits, p.acc_bits),
+        tuple((o.kind, o.bits, o.partial_bits) for o in p.operands),  # what stays inside is as wide as `--dtype` says
     )
 
 
