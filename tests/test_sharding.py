@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -26,7 +28,7 @@ from dfcompiler.graph import AttrValue, Graph, Node, Tensor, TensorType
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.models import library, load_model
 from dfcompiler.opshape import OpShape, bind, evaluate, extents, operand_axes
-from dfcompiler.partition import Rates, partition
+from dfcompiler.partition import Partition, Rates, partition
 from dfcompiler.pipeline import Context, parse_pipeline
 from dfcompiler.sharding import Split, choice, expected_rows, split
 from dfcompiler.spreading import spread
@@ -341,3 +343,20 @@ def test_faults_of_a_mesh_in_text(text: str, code: str) -> None:
     with pytest.raises(Diag) as caught:
         parse_graph(Source("text", f'graph "g" {{\n {text}\n}}'), library())
     assert caught.value.code == code and caught.value.span is not None
+
+
+def test_devices_that_nothing_can_be_split_over_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A split that is found for none, or only for some, of the devices is no answer for all of them."""
+    (pass_,) = parse_pipeline(Source("--pipeline", "shard{tp=4}"))
+    real, asked = sys.modules[type(pass_).__module__].partition, list[int]()
+
+    def none_for(ways: int) -> Callable[..., Partition | None]:
+        return lambda graph, n, *rest: asked.append(n) or (None if n == ways else real(graph, n, *rest))
+
+    monkeypatch.setattr(sys.modules[type(pass_).__module__], "partition", none_for(4))
+    made = pass_.run(lowered("llama"), Context())
+    assert asked == [4, 2, 2] and made.mesh == (("tp", 2), ("tpi", 2))
+    monkeypatch.setattr(sys.modules[type(pass_).__module__], "partition", lambda *rest: None)
+    with pytest.raises(Diag) as caught:
+        pass_.run(lowered("llama"), Context())
+    assert caught.value.code == "bad-shard" and "does not fit together" in caught.value.message
