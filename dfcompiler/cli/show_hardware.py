@@ -13,7 +13,7 @@ from dfcompiler.cli.display import Column, digits, large, quantity
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.hardware.elaboration import load_chip
-from dfcompiler.text.tree import CValue
+from dfcompiler.text.tree import CSetting
 
 PARTS = (
     Column("part", style="bold"),
@@ -31,7 +31,7 @@ AXES = (
 )
 
 
-def show_chip(name: str, settings: Mapping[str, CValue]) -> None:
+def show_chip(name: str, settings: Mapping[str, CSetting]) -> None:
     """A chip: peak numbers, then parts with axes and area."""
     chip = load_chip(name, settings)
     display.heading(f"chip {chip.name}")
