@@ -177,7 +177,7 @@ CASES = [
     bad(f"compile llama3-8c {ON}", "unknown-model", "did you mean `llama3-8b`?"),
     bad("compile llama3-8b --on adorr", "unknown-chip", "did you mean `ador`?"),
     bad(f"{LLAMA} --pipeline tile,map-lip", "unknown-pass", "--pipeline:1:6", "did you mean `map-ilp`?"),
-    bad(f"{LLAMA} --pipeline 'tile{{share=2}}'", "unknown-option-of-tile", "--pipeline:1:6", "`shares`"),
+    bad(f"{LLAMA} --pipeline 'tile{{share=2}}'", "unknown-option", "--pipeline:1:6", "`shares`"),
     bad(f"{LLAMA} --pipeline 'tile{{shares=two}}'", "bad-option", "an integer", "`two`"),
     bad(f"{LLAMA} --pipeline 'tile{{shares=0}}'", "bad-option", "from 1"),
     bad(f"{LLAMA} --pipeline 'tile{{shares=1'", "pipeline-syntax", "--pipeline:1:14", "^"),
@@ -286,7 +286,7 @@ CASES = [
     no(f"price rmsnorm t=4 d=64 {ON} --unit sa", "no-mapping", "`rmsnorm`", "sa"),
     # price
     bad(f"price linea t=1 k=2 n=3 {ON}", "unknown-op", "did you mean `linear`?"),
-    bad(f"price linear t=1 k=2 m=3 {ON}", "unknown-dimension-of-linear", "`m`"),
+    bad(f"price linear t=1 k=2 m=3 {ON}", "unknown-dimension", "`m`"),
     bad(f"price linear t=1 k=2 {ON}", "bad-size", "`n`"),
     bad(f"price linear t=0 k=2 n=3 {ON}", "bad-size", "`t`", "2^40"),
     bad(f"price linear t=-1 k=2 n=3 {ON}", "bad-size", "-1"),
