@@ -30,7 +30,7 @@ from dfcompiler.models import library, load_model
 from dfcompiler.opshape import OpShape, bind, evaluate, extents, operand_axes
 from dfcompiler.partition import Partition, Rates, partition
 from dfcompiler.pipeline import Context, parse_pipeline
-from dfcompiler.sharding import Split, choice, expected_rows, split
+from dfcompiler.sharding import Split, choice, split
 from dfcompiler.spreading import spread
 from dfcompiler.steps import Step, step
 from dfcompiler.stream import Blocked
@@ -174,16 +174,6 @@ def test_answers_for_well_known_ops() -> None:
     assert isinstance(experts, Split) and experts.dispatch == ("id",) and experts.partial == (("y", "sum"),)
     norm = split(shape_of("rmsnorm"), "d")
     assert isinstance(norm, Split) and [c.tensor for c in norm.inside] == ["s"] and not norm.rescaled
-
-
-@given(st.integers(2, 8), st.integers(2, 3), st.data())
-def test_rows_of_a_device_are_its_share_in_the_mean(experts: int, devices: int, data: st.DataObject) -> None:
-    """Over all equally likely picks of one expert per row, a device has its share of the rows."""
-    experts *= devices
-    rows = data.draw(st.integers(1, 3))
-    picks = list(itertools.product(range(experts), repeat=rows)) if experts**rows < 4096 else []
-    held = [sum(p < experts // devices for p in pick) for pick in picks] or [rows / devices]
-    assert np.mean(held) == pytest.approx(expected_rows(rows, devices))
 
 
 # ---- search ------------------------------------------------------------------------------------
