@@ -32,9 +32,7 @@ from dfcompiler.problem import Problem, problem
 from dfcompiler.renaming import canonical, index_names
 from dfcompiler.searches import found_before
 from dfcompiler.staging import staged
-from dfcompiler.tiling import Search, Tiling, search, unable
-
-UNITS = 16  # a shared resource is reserved in sixteenths
+from dfcompiler.tiling import RESOLUTION, Search, Tiling, search, unable
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -163,7 +161,9 @@ def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -
 
 def _exchange(graph: Graph, node: Node, chip: Chip) -> Column:
     tiling = price_exchange(graph, node, chip)
-    return Column((node.name,), links_of(chip).part, None, ceil(tiling.cycles), ceil(tiling.share * UNITS), 0, tiling)
+    return Column(
+        (node.name,), links_of(chip).part, None, ceil(tiling.cycles), ceil(tiling.share * RESOLUTION), 0, tiling
+    )
 
 
 @dataclass(frozen=True)
@@ -307,9 +307,9 @@ def _in_words_of(p: Problem, same: Problem, tiling: Tiling) -> Tiling:
 def column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
     """A tiling as a choice of the mapper: whole cycles, reservations rounded up to sixteenths."""
     cycles = ceil(tiling.cycles)
-    beside = min(UNITS, ceil(UNITS * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
+    beside = min(RESOLUTION, ceil(RESOLUTION * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
     helper = unit.vector if beside else None
-    return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * UNITS), beside, tiling)
+    return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * RESOLUTION), beside, tiling)
 
 
 def _undominated(columns: list[Column]) -> list[Column]:
