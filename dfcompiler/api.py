@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import inf
 
 from dfcompiler.audit import audit, chosen
-from dfcompiler.calls import result_types
+from dfcompiler.calls import check_distinct, result_types
+from dfcompiler.collectives import across
 from dfcompiler.columns import column
 from dfcompiler.compose import single
 from dfcompiler.cost import check_capacity, check_resident, roofline
@@ -153,7 +154,8 @@ def price_op(
     """The best tiling of one op over all units of a chip (or on `unit`).
 
     `dims` gives the extent of every index, several for a pack of that many dimensions, and scalar attributes.
-    Raises Diag for unknown names and missing sizes, Infeasible `no-mapping` with every unit's reason.
+    Raises Diag for unknown names, missing sizes and exchanges between devices, Infeasible `no-mapping` with every
+    unit's reason.
     """
     start = time.process_time()
     decls = library().ops
@@ -161,6 +163,9 @@ def price_op(
         raise unknown("op", op, decls)
     if unit is not None and unit not in chip.units:
         raise unknown("unit", unit, chip.units)
+    if across(decls[op]):
+        hint = "`dfc compile --tp N` prices exchanges on the links of a chip"
+        raise Diag("bad-exchange", f"`{op}` lies between devices: one chip alone has no price for it", hint=hint)
     dtypes = parse_dtypes(dtype)
     graph, node = op_graph(decls[op], dims, dtypes)
     p = problem(single(graph, node), dtypes)
@@ -237,9 +242,9 @@ def op_graph(decl: t.OpDecl, dims: Mapping[str, Sequence[float]], dtypes: DtypeM
     for o in shape.params:
         kind = {"w": "weight", "kv": "state"}.get(o.role or "", "input")
         within = sizes.get(o.within) if o.within else None
-        operands.append(
-            Tensor(o.name, TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct)), kind)
-        )
+        type_ = TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct))
+        check_distinct(o, type_)
+        operands.append(Tensor(o.name, type_, kind))
     types = result_types(shape, sizes, dtypes, scalars)
     results = tuple(Tensor(f"{o.name}.", ty) for o, ty in zip(shape.results, types, strict=True))
     node = Node(decl, tuple(x.name for x in operands), results, tuple(scalars.items()))

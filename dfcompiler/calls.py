@@ -37,13 +37,24 @@ class Names:
 def result_types(
     shape: OpShape, sizes: Mapping[str, int], dtypes: DtypeMap, attrs: Mapping[str, object]
 ) -> list[TensorType]:
-    """Types of an op's results: shapes from the declaration, element types by role, skew by attribute."""
+    """Types of an op's results: shapes from the declaration, element types by role, skew by attribute.
+
+    Raises Diag `bad-attribute`, `bad-size`.
+    """
     types = []
     for o in shape.results:
         within = sizes[o.within] if o.within else None
         skew = skew_of(shape, o, sizes, attrs)
         types.append(TensorType(dtypes.of(o.role), operand_axes(o, sizes), within, bool(o.distinct), skew))
+        check_distinct(o, types[-1])
     return types
+
+
+def check_distinct(o: Operand, kind: TensorType) -> None:
+    """Raise Diag `bad-size` where an index tensor would need more different places than there are."""
+    if kind.distinct and kind.within is not None and kind.shape[-1] > kind.within:
+        message = f"`{o.name}` cannot point to {kind.shape[-1]} different places out of {kind.within}"
+        raise Diag("bad-size", message, o.span, hint=f"`{o.distinct}` is at most `{o.within}`")
 
 
 def skew_of(shape: OpShape, o: Operand, sizes: Mapping[str, int], attrs: Mapping[str, object]) -> float:

@@ -32,9 +32,7 @@ from dfcompiler.problem import Problem, problem
 from dfcompiler.renaming import canonical, index_names
 from dfcompiler.searches import found_before
 from dfcompiler.staging import staged
-from dfcompiler.tiling import Search, Tiling, search, unable
-
-UNITS = 16  # a shared resource is reserved in sixteenths
+from dfcompiler.tiling import RESOLUTION, Search, Tiling, search, unable
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -163,7 +161,9 @@ def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -
 
 def _exchange(graph: Graph, node: Node, chip: Chip) -> Column:
     tiling = price_exchange(graph, node, chip)
-    return Column((node.name,), links_of(chip).part, None, ceil(tiling.cycles), ceil(tiling.share * UNITS), 0, tiling)
+    return Column(
+        (node.name,), links_of(chip).part, None, ceil(tiling.cycles), ceil(tiling.share * RESOLUTION), 0, tiling
+    )
 
 
 @dataclass(frozen=True)
@@ -286,6 +286,7 @@ def _content(p: Problem) -> Key:
         repr([g.attrs.get(a.name) for a in g.shape.attrs]),
         tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
         (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
+        tuple((o.kind, o.bits, o.partial_bits) for o in p.operands),  # what stays inside is as wide as `--dtype` says
     )
 
 
@@ -306,9 +307,9 @@ def _in_words_of(p: Problem, same: Problem, tiling: Tiling) -> Tiling:
 def column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
     """A tiling as a choice of the mapper: whole cycles, reservations rounded up to sixteenths."""
     cycles = ceil(tiling.cycles)
-    beside = min(UNITS, ceil(UNITS * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
+    beside = min(RESOLUTION, ceil(RESOLUTION * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
     helper = unit.vector if beside else None
-    return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * UNITS), beside, tiling)
+    return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * RESOLUTION), beside, tiling)
 
 
 def _undominated(columns: list[Column]) -> list[Column]:

@@ -167,5 +167,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], span: Span | None = None) -> Diag:
-    """The error for a name that is not among `known`; its code is `unknown-KIND`."""
-    return Diag(f"unknown-{kind.replace(' ', '-')}", f"unknown {kind} `{name}`", span, hint=nearest(name, known))
+    """The error for a name that is not among `known`; its code is `unknown-KIND`, without what the kind is of."""
+    code = "-".join(("unknown", *kind.partition(" of ")[0].split()))
+    return Diag(code, f"unknown {kind} `{name}`", span, hint=nearest(name, known))

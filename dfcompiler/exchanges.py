@@ -16,9 +16,7 @@ from dfcompiler.fabrics import Fabric, exchange_time, fewest_bytes
 from dfcompiler.graph import Graph, Node
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import Interconnect, Memory
-from dfcompiler.tiling import Tiling
-
-RESOLUTION = 16  # shares of the DRAM's bandwidth are reserved in sixteenths
+from dfcompiler.tiling import RESOLUTION, Tiling
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,8 @@ def grouping(shape: OpShape) -> Grouping | None:
     pairs = _Pairs(lookup, chosen, t.Ref(ids.within), t.Ref(row))
     if not all(pairs.follows(s, {o.name for o in shape.results}) for s in shape.body):
         return None
-    params = tuple(pairs.operand(o, shape) for o in shape.params if o.name != ids.name)
-    results = tuple(pairs.operand(o, shape) for o in shape.results)
+    params = tuple(pairs.operand(o) for o in shape.params if o.name != ids.name)
+    results = tuple(pairs.operand(o) for o in shape.results)
     body = tuple(pairs.statement(s) for s in shape.body)
     return Grouping(ids, chosen, ids.within, row, replace(shape, params=params, results=results, body=body))
 
@@ -129,7 +129,7 @@ class _Pairs:
         targets = tuple(t.Access(a.name, self.subs(a.subs), span=a.span) for a in s.targets)
         return replace(s, targets=targets, over=over, expr=self.expr(s.expr))
 
-    def operand(self, o: Operand, shape: OpShape) -> Operand:
+    def operand(self, o: Operand) -> Operand:
         """The operand with the axes that its accesses now have."""
         return replace(o, dims=self.subs(o.dims))
 

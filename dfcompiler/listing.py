@@ -9,10 +9,11 @@ from typing import TypeAlias
 
 import networkx as nx
 
-from dfcompiler.columns import UNITS, Column, Columns, Segment
+from dfcompiler.columns import Column, Columns, Segment
 from dfcompiler.diagnostics import Infeasible, first_span
 from dfcompiler.graph import Graph
 from dfcompiler.solution import Solution, Task, by_group, longest_path
+from dfcompiler.tiling import RESOLUTION
 
 Choice: TypeAlias = Mapping[tuple[str, ...], Sequence[Column]]  # a cover: groups, each with the columns to choose from
 
@@ -190,10 +191,10 @@ def fits(together: Sequence[Column]) -> bool:
     load: dict[str, int] = {"": 0}
     for c in together:
         load[""] += c.dram
-        load[c.unit] = load.get(c.unit, 0) + UNITS
+        load[c.unit] = load.get(c.unit, 0) + RESOLUTION
         if c.helper:
             load[c.helper] = load.get(c.helper, 0) + c.beside
-    return all(v <= UNITS for v in load.values())
+    return all(v <= RESOLUTION for v in load.values())
 
 
 def require_columns(graph: Graph, columns: Columns, segment: Segment) -> None:

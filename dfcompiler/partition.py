@@ -264,7 +264,7 @@ class _Search:
         yield from forced or found
         if not forced:
             yield Option(None, *whole, work_seconds(self.graph, node, self.rates))
-            yield from self.rows_options(node, shape, sizes)
+            yield from self.rows_options(node, shape)
 
     def split_option(self, node: Node, shape: OpShape, sizes: Mapping[str, int], answer: Split) -> Option:
         partial, over = dict(answer.partial), dict(node.over)
@@ -288,7 +288,7 @@ class _Search:
                 gives.append(Lay("partial", fn=partial[o.name], rows=rows) if o.name in partial else WHOLE)
         seconds = work_seconds(self.graph, node, self.rates, self.ways, answer)
         for c in answer.inside:
-            seconds += self.inside_seconds(shape, sizes, answer, c.tensor, c.fn)
+            seconds += self.inside_seconds(shape, sizes, c.tensor, c.fn)
         return Option(answer.index, tuple(needs), tuple(gives), seconds)
 
     def guarded(self, shape: OpShape, operand: Operand, rows: str, node: Node) -> bool:
@@ -299,14 +299,14 @@ class _Search:
         dims = ids.dims[:-1] if ids.distinct else ids.dims
         return bool(dims) and operand.dims[: len(dims)] == dims
 
-    def inside_seconds(self, shape: OpShape, sizes: Mapping[str, int], answer: Split, tensor: str, fn: str) -> float:
+    def inside_seconds(self, shape: OpShape, sizes: Mapping[str, int], tensor: str, fn: str) -> float:
         """Combining a tensor inside the op, in four bytes per element."""
         write = next(a for s in shape.body for a in s.targets if a.name == tensor)
         elements = np.prod([sizes.get(x.name, 1) if isinstance(x, t.Ref) else 1 for x in write.subs], dtype=float)
         op, size = exchange(Exchange(fn=fn)), 4 * elements
         return exchange_seconds(op, _ranked(op, len(write.subs)), self.ways, size, size, self.rates.fabric)
 
-    def rows_options(self, node: Node, shape: OpShape, sizes: Mapping[str, int]) -> Iterator[Option]:
+    def rows_options(self, node: Node, shape: OpShape) -> Iterator[Option]:
         """The node on rows that an index tensor deals out: possible where rows do not meet."""
         if across(node.op):
             return

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import networkx as nx
 from ortools.sat.python import cp_model
 
-from dfcompiler.columns import UNITS, Column
+from dfcompiler.columns import Column
 from dfcompiler.solution import Solution, Task, longest_path
+from dfcompiler.tiling import RESOLUTION
 
 
 class Program:
@@ -83,7 +84,7 @@ class Program:
                 here = self._present(on, ids, g)
                 span = m.new_optional_interval_var(start, size, end, here, f"{unit} {g}")
                 if unit in helpers:
-                    shared.setdefault(unit, []).append((span, UNITS))
+                    shared.setdefault(unit, []).append((span, RESOLUTION))
                 else:
                     exclusive.setdefault(unit, []).append(span)
             for unit in sorted({c for i in ids if (c := self.columns[i].helper)}):
@@ -93,7 +94,7 @@ class Program:
         for spans in exclusive.values():
             m.add_no_overlap(spans)
         for pairs in shared.values():
-            m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], UNITS)
+            m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], RESOLUTION)
 
     def _present(self, on: list[int], ids: list[int], g: tuple[str, ...]) -> cp_model.IntVar:
         if on == ids:
@@ -106,7 +107,7 @@ class Program:
         amounts = [getattr(self.columns[i], what) for i in ids]
         if len(set(amounts)) == 1:
             return int(amounts[0])
-        demand = self.model.new_int_var(0, UNITS, "")
+        demand = self.model.new_int_var(0, RESOLUTION, "")
         self.model.add(demand == sum(a * self.chosen[i] for a, i in zip(amounts, ids, strict=True)))
         return demand
 
@@ -117,11 +118,11 @@ class Program:
         loads: dict[str, list[cp_model.LinearExprT]] = {}
         for i, c in enumerate(self.columns):
             loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
-            loads.setdefault(c.unit, []).append(c.cycles * UNITS * self.chosen[i])
+            loads.setdefault(c.unit, []).append(c.cycles * RESOLUTION * self.chosen[i])
             if c.helper:
                 loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
         for terms in loads.values():
-            m.add(sum(terms) <= UNITS * self.makespan)
+            m.add(sum(terms) <= RESOLUTION * self.makespan)
         floor = longest_path(flow, self.columns)
         m.add(self.makespan >= floor)
         return floor

@@ -145,11 +145,6 @@ def max_load(places: int, rows: int, picked: int, groups: int, skew: float = 0.0
     return mean + (free - mean) * (groups / (groups - 1)) ** 0.5 if groups > 1 else mean
 
 
-def imbalance(places: int, rows: int, picked: int, groups: int, skew: float = 0.0) -> float:
-    """Expected load of the group that has most over the mean load: 1 where all groups have the same."""
-    return max_load(places, rows, picked, groups, skew) * groups / (rows * picked)
-
-
 @lru_cache(maxsize=256)
 def crowd(places: int, rows: int, picked: int, skew: float = 0.0) -> Floats:
     """`[m]`: the expected number of places that more than m rows pick; the first is that of distinct places."""

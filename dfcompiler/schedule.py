@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import networkx as nx
 
 from dfcompiler import paths
-from dfcompiler.columns import UNITS, Columns, Segment, flow_of
+from dfcompiler.columns import Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Graph, Place, regions
 from dfcompiler.solution import Solution, Task, shortest
 from dfcompiler.text.tree import Value
+from dfcompiler.tiling import RESOLUTION
 
 
 @dataclass(frozen=True)
@@ -201,12 +202,12 @@ def _load(tasks: Sequence[Task]) -> int:
     for t in tasks:
         for name, amount in reservations(t).items():
             loads[name] = loads.get(name, 0) + amount * t.column.cycles
-    return max(-(-x // UNITS) for x in loads.values())
+    return max(-(-x // RESOLUTION) for x in loads.values())
 
 
 def reservations(t: Task) -> dict[str, int]:
     """Sixteenths of each resource that a task holds while it runs: units by name, the DRAM as the empty name."""
-    use = {"": t.column.dram, t.column.unit: UNITS}
+    use = {"": t.column.dram, t.column.unit: RESOLUTION}
     if t.column.helper:
         use[t.column.helper] = use.get(t.column.helper, 0) + t.column.beside
     return use
@@ -224,6 +225,6 @@ def _repeats(tasks: Sequence[Task], period: int) -> bool:
             if start <= at < end:
                 for name, amount in use.items():
                     total[name] = total.get(name, 0) + amount
-        if any(v > UNITS for v in total.values()):
+        if any(v > RESOLUTION for v in total.values()):
             return False
     return True

@@ -1,7 +1,8 @@
 """Searches of earlier runs: what was found for a problem on a unit is found once.
 
 A search depends on the content of a problem (names aside, but it answers in the problem's names), on all numbers of the
-chip, on the engine's code, and on the files beside the chip's templates. `cache` keeps it under the hash of these.
+chip, on the engine's code, and on the files beside its templates and those that they derive from. `cache` keeps it
+under the hash of these.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcompiler.cache import kept
+from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.moves import Keep
 from dfcompiler.tiling import Search, Tiling
@@ -21,7 +23,8 @@ from dfcompiler.tiling import Search, Tiling
 
 def found_before(chip: Chip, asked: object, search: Callable[[], Search]) -> Search:
     """`search()`, or what it gave in an earlier run for the same `asked`, a value whose text says all that it is."""
-    folders = sorted({Path(inspect.getfile(type(p.template))).parent for p in chip.parts.values()})
+    families = {c for p in chip.parts.values() for c in type(p.template).__mro__ if issubclass(c, Template)}
+    folders = sorted({Path(inspect.getfile(c)).parent for c in families})
     inputs = (b"search", chip.fingerprint().encode(), repr(asked).encode(), *(_state(x) for x in folders))
     return _search(kept(inputs, lambda: asdict(search())))
 

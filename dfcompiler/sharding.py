@@ -75,11 +75,6 @@ class Split:
         return ", ".join(said) or "every device does the same"
 
 
-def expected_rows(rows: float, devices: int) -> float:
-    """Rows that a device works on when balanced look-ups dispatch `rows` of them over `devices` equal slices."""
-    return rows / devices
-
-
 @lru_cache(maxsize=1 << 14)
 def split(shape: OpShape, index: str) -> Split | Blocked:
     """How the index may be split over devices, or why not, at the statement that forbids it."""
@@ -221,7 +216,7 @@ class _Splitting:
                 raise _Stop(f"every device would write other elements of `{a.name}`", a.span or s.span)
             known = self.sliced.get(a.name)
             if known is not None and known != axis:
-                if not self.writes_rows(s, a, known) or fn or index:
+                if not self.writes_rows(s, a) or fn or index:
                     raise _Stop(f"`{a.name}` is sliced and written in another way", a.span or s.span)
             elif axis is not None:
                 if inout and known is None:
@@ -235,7 +230,7 @@ class _Splitting:
                 self.partial[a.name] = fn
             elif self.result_axis(a.name) is not None:
                 self.sliced[a.name] = self.result_axis(a.name) or 0
-                if not self.writes_rows(s, a, self.sliced[a.name]):
+                if not self.writes_rows(s, a):
                     raise _Stop(f"`{a.name}` is sliced and written in another way", a.span or s.span)
 
     def result_axis(self, name: str) -> int | None:
@@ -251,7 +246,7 @@ class _Splitting:
                 return self.sliced.get(name) != axis or axis is None
         return False
 
-    def writes_rows(self, s: Statement, a: t.Access, axis: int) -> bool:
+    def writes_rows(self, s: Statement, a: t.Access) -> bool:
         """A write through a subscript into a sliced axis: each device keeps the rows that fall into its slice."""
         if s.scan or len(self.shape.body) > 1:
             return False

@@ -48,6 +48,7 @@ BLOCK = 2048  # tilings, and pairs, that are priced in one call
 PAIRS = 1 << 18  # pairs of a tiling and a structure whose bounds are held at once
 FIRST = 64  # pairs that are priced before the others: what they reach rules out most of the rest
 SHARES = (1.0, 0.5)  # of the way to memory that a column may reserve
+RESOLUTION = 16  # resources that are shared are reserved in sixteenths
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[
     if smallest > capacity:
         return candidates, f"the smallest tile needs {smallest:,.0f} B of {own}"
     if best.limits:
-        return candidates, "no tiling takes less than its parts one after another"
+        most = max(best.limits.values())
+        return candidates, f"no tiling takes {most:,.0f} cycles or fewer, as one that shortens the schedule would"
     return candidates, f"buffers need {_tightest(problem, unit, helper):,.0f} B of {own}"
 
 

@@ -52,14 +52,16 @@ class FuseAttention(Pass, name="fuse-attention"):
 def _between(flow: nx.DiGraph[str], known: dict[str, Facts], first: str) -> Iterator[tuple[str, ...]]:
     """The contraction with every next one behind it and all that lies between, and with further contractions that
     feed only what lies between."""
-    contractions = {v for v, f in known.items() if f.work.contractions}
+    contractions = [v for v, f in known.items() if f.work.contractions]  # in the order of the program
     plain = flow.subgraph([v for v in flow if v not in contractions] + [first])
     reached = nx.descendants(plain, first)
-    for last in contractions - {first}:
+    for last in (v for v in contractions if v != first):
         before = nx.ancestors(flow.subgraph([*(v for v in flow if v not in contractions), last]), last)
         inside = reached & before
         if inside or last in flow.succ[first]:
-            beside = [u for u in contractions - {first, last} if flow.succ[u] and set(flow.succ[u]) <= inside]
+            beside = [
+                u for u in contractions if u not in (first, last) and flow.succ[u] and set(flow.succ[u]) <= inside
+            ]
             yield (first, *inside, *beside, last)
 
 

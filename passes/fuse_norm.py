@@ -30,7 +30,8 @@ class FuseNorm(Pass, name="fuse-norm"):
             apart = {v for v, f in known.items() if v not in contractions and not f.sequential}
             for v in segment.nodes:
                 if v in apart and known[v].reduced:
-                    groups += _behind(flow, v, [(u,) for u in apart | contractions] + offers, apart)
+                    alone = [(u,) for u in segment.nodes if u in apart | contractions]
+                    groups += _behind(flow, v, alone + offers, apart)
                     groups += _before(flow, v, contractions, offers)
         return offer(graph, self.name, groups, ctx.note if self.explain else None)
 

@@ -92,13 +92,15 @@ class Shard(Pass, name="shard"):
         best: tuple[float, Graph] | None = None
         for first in (self.tp, *(f for f in range(2, self.tp) if self.tp % f == 0)):
             made, seconds = graph, 0.0
-            for name, ways in (("tp", first), ("tpi", self.tp // first)):
-                chosen = self._choose(made, ways, rates) if ways > 1 else None
-                if ways > 1 and chosen:
-                    made, seconds = spread(made, name, ways, chosen, layouts(made)), chosen.seconds
-            if best is None or seconds < best[0]:
-                best = seconds, made
-        assert best is not None
+            for name, ways in (("tp", first), ("tpi", self.tp // first))[: 1 + (first < self.tp)]:
+                chosen = self._choose(made, ways, rates)
+                if chosen is None:
+                    break
+                made, seconds = spread(made, name, ways, chosen, layouts(made)), chosen.seconds
+            else:
+                best = min(best or (seconds, made), (seconds, made), key=lambda found: found[0])
+        if best is None:
+            raise unfit("tp", self.tp)
         return best[1]
 
     def _choose(self, graph: Graph, ways: int, rates: Rates) -> Partition | None:
@@ -170,8 +172,14 @@ def cut(
     """The graph with one more axis of devices."""
     chosen = partition(graph, ways, rates, allowed, required, dealing)
     if chosen is None:
-        raise Diag("bad-shard", f"{name}={ways}: what has to be split over devices does not fit together")
+        raise unfit(name, ways)
     return spread(graph, name, ways, chosen, layouts(graph))
+
+
+def unfit(option: str, ways: int) -> Diag:
+    """The error where every op could be split, but not all of them at once."""
+    message = f"{option}={ways}: what has to be split over devices does not fit together"
+    return Diag("bad-shard", message, hint=f"fewer devices, or leave `{option}` out")
 
 
 def refused(option: str, ways: int, why: str, extents: object, loc: object) -> Diag:

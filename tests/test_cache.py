@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dfcompiler import cache, content, searches
+from dfcompiler import cache, columns, content, searches
 from dfcompiler.cache import folder, kept
+from dfcompiler.columns import price
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
+from dfcompiler.graph import Offer
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
@@ -31,6 +33,14 @@ GEMM = parse_graph(
     ),
     library(),
 )
+FUSED = parse_graph(
+    Source(
+        "g",
+        "graph g {\ninput x: bf16 [64, 48]\nweight w: bf16 [80, 48]\ny: bf16 [64, 80] = linear(x, w)\n"
+        "z: bf16 [64, 80] = gelu_tanh(y)\noutput z\n}",
+    ),
+    library(),
+).offer(Offer("test", ("y", "z")))
 TEXT = "op f(a: [m]) -> (b: [m]) {\n  b[m] = a[m]\n}\n"
 
 
@@ -156,3 +166,23 @@ def test_a_changed_template_is_another_chip(home: Path, monkeypatch: pytest.Monk
     assert found_before(chip, "a", lambda: Search((), 1)).candidates == 1
     monkeypatch.setattr(searches, "_state", lambda folder: b"another")
     assert found_before(chip, "a", lambda: Search((), 2)).candidates == 2
+
+
+def test_what_stays_inside_a_group_is_part_of_what_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tensors have types of their own; how wide the product is until it is activated, `--dtype` says."""
+
+    def rooms(activation: str) -> list[tuple[str, float]]:
+        found = price(FUSED, load_chip("ador"), parse_dtypes(f"w=bf16,a={activation},kv=bf16"), (1.0,))
+        return [(c.unit, c.tiling.room_bytes) for c in found.columns if len(c.nodes) == 2]
+
+    monkeypatch.setattr(columns, "found_before", found_before)  # as in a run; other tests do without
+    narrow, wide = rooms("bf16"), rooms("fp32")
+    monkeypatch.setattr(cache, "folder", lambda: None)
+    assert (narrow, wide) == (rooms("bf16"), rooms("fp32"))
+
+
+def test_a_template_that_another_derives_from_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(searches, "_source", lambda path: bytes(len(read.append(path) or "")))
+    found_before(load_chip("tpu128"), "a", lambda: Search((), 1))
+    assert any(path.endswith("axes.py") for path in read) and any(path.endswith("systolic_array.py") for path in read)

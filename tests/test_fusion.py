@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -432,3 +436,18 @@ def test_a_limit_leaves_out_what_is_slower_and_nothing_else() -> None:
     refused = search(p, unit, chip.units["vu"], (1.0,), {1.0: cycles * 0.99})
     assert not refused.tilings
     assert "parts" in refused.why
+
+
+def test_offers_do_not_depend_on_the_run(tmp_path: Path) -> None:
+    """Two nodes that one reads are offered with it in the order of the program, however names are hashed."""
+    path = tmp_path / "g.dfir"
+    path.write_text(
+        "graph g {\ninput x: bf16 [8, 8]\ninput g: bf16 [8]\na: bf16 [8, 8] = silu(x)\nb: bf16 [8] = silu(g)\n"
+        "y: bf16 [8, 8] = rmsnorm(a, b)\noutput y\n}\n"
+    )
+    told = set()
+    for seed in range(5):
+        command = [sys.executable, "-m", "dfcompiler", "opt", str(path), "-p", "fuse-norm"]
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        told.add(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+    assert len(told) == 1 and "offer fuse-norm: a, y\n  offer fuse-norm: b, y\n" in told.pop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -26,9 +28,9 @@ from dfcompiler.graph import AttrValue, Graph, Node, Tensor, TensorType
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.models import library, load_model
 from dfcompiler.opshape import OpShape, bind, evaluate, extents, operand_axes
-from dfcompiler.partition import Rates, partition
+from dfcompiler.partition import Partition, Rates, partition
 from dfcompiler.pipeline import Context, parse_pipeline
-from dfcompiler.sharding import Split, choice, expected_rows, split
+from dfcompiler.sharding import Split, choice, split
 from dfcompiler.spreading import spread
 from dfcompiler.steps import Step, step
 from dfcompiler.stream import Blocked
@@ -174,16 +176,6 @@ def test_answers_for_well_known_ops() -> None:
     assert isinstance(norm, Split) and [c.tensor for c in norm.inside] == ["s"] and not norm.rescaled
 
 
-@given(st.integers(2, 8), st.integers(2, 3), st.data())
-def test_rows_of_a_device_are_its_share_in_the_mean(experts: int, devices: int, data: st.DataObject) -> None:
-    """Over all equally likely picks of one expert per row, a device has its share of the rows."""
-    experts *= devices
-    rows = data.draw(st.integers(1, 3))
-    picks = list(itertools.product(range(experts), repeat=rows)) if experts**rows < 4096 else []
-    held = [sum(p < experts // devices for p in pick) for pick in picks] or [rows / devices]
-    assert np.mean(held) == pytest.approx(expected_rows(rows, devices))
-
-
 # ---- search ------------------------------------------------------------------------------------
 
 
@@ -317,7 +309,7 @@ def test_a_pass_on_a_large_graph_is_checked_on_a_small_one(name: str, options: s
         ("llama", "tp=4,sp=2", "bad-option", "sp is 1 or 4"),
         ("llama", "tp=0", "bad-option", "at least 1"),
         ("llama", "tp=2,dp=2,devices=8", "bad-option", "does not make 8"),
-        ("llama", "zp=2", "unknown-option-of-shard", "known"),
+        ("llama", "zp=2", "unknown-option", "known"),
     ],
 )
 def test_bad_numbers_of_devices(family: str, options: str, code: str, said: str) -> None:
@@ -341,3 +333,20 @@ def test_faults_of_a_mesh_in_text(text: str, code: str) -> None:
     with pytest.raises(Diag) as caught:
         parse_graph(Source("text", f'graph "g" {{\n {text}\n}}'), library())
     assert caught.value.code == code and caught.value.span is not None
+
+
+def test_devices_that_nothing_can_be_split_over_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A split that is found for none, or only for some, of the devices is no answer for all of them."""
+    (pass_,) = parse_pipeline(Source("--pipeline", "shard{tp=4}"))
+    real, asked = sys.modules[type(pass_).__module__].partition, list[int]()
+
+    def none_for(ways: int) -> Callable[..., Partition | None]:
+        return lambda graph, n, *rest: asked.append(n) or (None if n == ways else real(graph, n, *rest))
+
+    monkeypatch.setattr(sys.modules[type(pass_).__module__], "partition", none_for(4))
+    made = pass_.run(lowered("llama"), Context())
+    assert asked == [4, 2, 2] and made.mesh == (("tp", 2), ("tpi", 2))
+    monkeypatch.setattr(sys.modules[type(pass_).__module__], "partition", lambda *rest: None)
+    with pytest.raises(Diag) as caught:
+        pass_.run(lowered("llama"), Context())
+    assert caught.value.code == "bad-shard" and "does not fit together" in caught.value.message

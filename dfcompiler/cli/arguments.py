@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dfcompiler import __version__
 from dfcompiler.diagnostics import Diag, unknown
@@ -44,6 +45,19 @@ class Parser(argparse.ArgumentParser):
         said = message.removeprefix("the following arguments are required: ")
         what = f"{self.prog} needs {said}" if said != message else message
         raise Diag("usage", what, hint=f"`{self.prog} --help` shows what it takes")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        with named("/".join(action.option_strings) or str(action.metavar)):
+            return super()._get_value(action, arg_string)
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Say of every error which option or argument it is about."""
+    try:
+        yield
+    except Diag as error:
+        raise Diag(error.code, f"{what}: {error.message}", error.span, hint=error.hint) from None
 
 
 def whole(text: str) -> int:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfcompiler.cli.arguments import DEFAULTS, PHASES, real
+from dfcompiler.cli.arguments import DEFAULTS, PHASES, named, real
 from dfcompiler.diagnostics import Diag, Source, nearest, unknown
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
@@ -15,7 +15,7 @@ from dfcompiler.parallelism import Parallel
 from dfcompiler.pipeline import Pipeline, parse_pipeline
 from dfcompiler.steps import Step, phase
 from dfcompiler.text.parse import parse_setting
-from dfcompiler.text.tree import CValue
+from dfcompiler.text.tree import CSetting
 
 
 def chip_of(args: argparse.Namespace) -> Chip:
@@ -23,10 +23,10 @@ def chip_of(args: argparse.Namespace) -> Chip:
     return load_chip(args.on, overrides(args.set), args.without)
 
 
-def overrides(texts: Sequence[str]) -> dict[str, CValue]:
+def overrides(texts: Sequence[str]) -> dict[str, CSetting]:
     """`part.axis=value` texts; the last of several for one axis wins."""
     settings = [parse_setting(Source("--set", text)) for text in texts]
-    return {s.name: s.value for s in settings}
+    return {s.name: s for s in settings}
 
 
 def step_of(args: argparse.Namespace) -> Step:
@@ -63,7 +63,8 @@ def dims_of(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
             raise Diag("usage", f"`{text}` is no size", hint="write DIM=SIZE; a pack takes t=1,2048, or t= for none")
         if name in found:
             raise Diag("duplicate-option", f"`{name}` is given twice")
-        found[name] = tuple(real(v) for v in values.split(",")) if values else ()
+        with named(f"`{text}`"):
+            found[name] = tuple(real(v) for v in values.split(",")) if values else ()
     return found
 
 

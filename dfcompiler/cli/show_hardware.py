@@ -17,7 +17,7 @@ from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.hardware.template import Compute, Interconnect, Memory
 from dfcompiler.power import peak_w, static_w
-from dfcompiler.text.tree import CValue
+from dfcompiler.text.tree import CSetting
 
 PARTS = (
     Column("part", style="bold"),
@@ -35,7 +35,7 @@ AXES = (
 )
 
 
-def show_chip(name: str, settings: Mapping[str, CValue]) -> None:
+def show_chip(name: str, settings: Mapping[str, CSetting]) -> None:
     """A chip: peak numbers, then parts with axes and area."""
     chip = load_chip(name, settings)
     display.heading(f"chip {chip.name}")

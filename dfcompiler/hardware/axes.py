@@ -177,6 +177,11 @@ class Axis:
         """The name as written in text: kebab-case."""
         return self.name.replace("_", "-")
 
+    @property
+    def wants(self) -> str:
+        """The legal values in words, with their unit."""
+        return f"{self.text_name} is {self.legal.describe()} {self.unit}".rstrip()
+
 
 def axis(default: T, legal: Legal, *, unit: str = "", doc: str = "") -> T:
     """A field of a `Template`. Typed as its default, so that `rows: int = axis(128, ...)` checks.
@@ -242,7 +247,7 @@ def illegal(one: Axis, value: object, written: str = "") -> Diag:
     return Diag(
         "illegal-value",
         f"`{one.text_name}` of {one.owner} cannot be {written or f'{value}{unit}'}",
-        hint=f"{one.text_name} is {one.legal.describe()}{unit}",
+        hint=one.wants,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag, Note, Span, unknown
@@ -26,8 +27,9 @@ from dfcompiler.hardware.topology import (
     path,
 )
 from dfcompiler.text.parse import parse_content, parse_items, read_source
-from dfcompiler.text.tree import ChipDecl, CPart, CValue, Quantity
+from dfcompiler.text.tree import ChipDecl, CPart, CSetting, CValue, Quantity
 
+Override: TypeAlias = CValue | CSetting  # what replaces a setting: a value, or a setting with its place
 Given = dict[str, tuple[CValue, Span | None, str]]  # setting -> value, place, who set it
 
 
@@ -43,7 +45,9 @@ class _Placed:
 MOST_LEVELS = 3  # DRAM, one memory that all share, and the unit's own: what the nest's prices know
 
 
-def load_chip(name_or_path: str, overrides: Mapping[str, CValue] | None = None, without: Collection[str] = ()) -> Chip:
+def load_chip(
+    name_or_path: str, overrides: Mapping[str, Override] | None = None, without: Collection[str] = ()
+) -> Chip:
     """The chip of a name (`templates/chips/NAME.chip`, ours or a plug-in's) or of a file.
 
     Raises Diag: `unknown-chip`, and whatever `elaborate` raises.
@@ -72,7 +76,7 @@ def chip_names() -> list[str]:
     return sorted({path.stem for path in content.files("templates", ".chip", "chips")})
 
 
-def elaborate(decl: ChipDecl, overrides: Mapping[str, CValue] | None = None, without: Collection[str] = ()) -> Chip:
+def elaborate(decl: ChipDecl, overrides: Mapping[str, Override] | None = None, without: Collection[str] = ()) -> Chip:
     """The chip that a declaration means. `overrides` maps `part.axis` (or `clock`, ...) to values.
 
     `without` names compute units to leave out; what they had of a memory is divided again. Raises Diag with
@@ -141,7 +145,7 @@ def _placed(decl: ChipDecl) -> dict[str, _Placed]:
 
 
 def _settings(
-    decl: ChipDecl, placed: Mapping[str, _Placed], overrides: Mapping[str, CValue]
+    decl: ChipDecl, placed: Mapping[str, _Placed], overrides: Mapping[str, Override]
 ) -> tuple[Given, dict[str, Given]]:
     """The chip's own settings and those of each part, overrides on top."""
     own: Given = {n: (s.value, s.span, "chip") for n, s in by_name(decl.settings).items()}
@@ -149,8 +153,9 @@ def _settings(
         name: {n: (s.value, s.span, "chip") for n, s in by_name(one.decl.settings).items()}
         for name, one in placed.items()
     }
-    for key, value in overrides.items():
-        span = value.span if isinstance(value, Quantity) else None
+    for key, override in overrides.items():
+        value, span = (override.value, override.span) if isinstance(override, CSetting) else (override, None)
+        span = value.span if isinstance(value, Quantity) else span
         part, dot, axis = key.rpartition(".")
         if dot and part not in placed:
             raise unknown("part", part, placed, span)
@@ -158,7 +163,8 @@ def _settings(
         target[axis.replace("-", "_")] = (value, span, "override")
     for name, (_, span, _) in own.items():
         if name not in CHIP_AXES:
-            raise unknown_axis(name, decl.name, list(CHIP_AXES), span)
+            fault = unknown_axis(name, decl.name, list(CHIP_AXES), span)
+            raise Diag(fault.code, fault.message, span, hint=f"{fault.hint}; an axis of a part is `PART.{name}`")
     return own, given
 
 

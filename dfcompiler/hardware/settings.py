@@ -69,7 +69,7 @@ def _plain(one: Axis, value: CValue, clock_hz: float | None, span: Span | None) 
     if isinstance(value, str) and named:
         return _name(one, value, span)
     if isinstance(value, str) or named:
-        raise Diag("bad-value", f"`{one.text_name}` wants {_wanted(one)}, got {_written(value)}", span)
+        raise _not_wanted("bad-value", one, value, span)
     if isinstance(value.value, int) and abs(value.value) > MAX_VALUE:
         raise Diag("number-range", f"the number for `{one.text_name}` is too large", span)
     number, unit = to_base(value.value, value.unit, value.span or span)
@@ -95,12 +95,18 @@ def _converted(
         return number / clock_hz
     if unit == "" and one.unit == "cycle":
         return number
-    raise Diag("bad-dimension", f"`{one.text_name}` wants {_wanted(one)}, got {_written(value)}", span)
+    raise _not_wanted("bad-dimension", one, value, span)
 
 
 def _unit(one: Axis) -> str:
     """The base unit that values come in; what counts things (`PE`, `lane`) comes bare."""
     return one.unit if one.unit in DIMENSIONS else ""
+
+
+def _not_wanted(code: str, one: Axis, value: CValue, span: Span | None) -> Diag:
+    """The error for a value of another kind than the axis has."""
+    hint = None if isinstance(one.legal, Names) else one.wants
+    return Diag(code, f"`{one.text_name}` wants {_wanted(one)}, got {_written(value)}", span, hint=hint)
 
 
 def _wanted(one: Axis) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 import dfcompiler
 from dfcompiler.api import Compiled
-from dfcompiler.columns import UNITS, flow_of
+from dfcompiler.columns import flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.schedule import Layer, between_layers, columns_of, mapping_of
 from dfcompiler.solution import Task
+from dfcompiler.tiling import RESOLUTION
 
 SCHEMA = 1
 
@@ -76,7 +77,7 @@ def _mapping(compiled: Compiled) -> dict[str, Any]:
         first += len(layer.solution.tasks)
     return {
         "by": mapping.by,
-        "resolution": UNITS,
+        "resolution": RESOLUTION,
         "cycles": mapping.cycles,
         "bound_cycles": mapping.bound,
         "bound_from": "roofline" if report.bound_s > mapping.bound / compiled.chip.clock_hz else "segments",

@@ -13,10 +13,10 @@ from html import escape
 from typing import TypeAlias
 
 from dfcompiler.api import Compiled
-from dfcompiler.columns import UNITS
 from dfcompiler.graph import Graph
 from dfcompiler.schedule import Layer, columns_of, mapping_of, reservations
 from dfcompiler.solution import Task
+from dfcompiler.tiling import RESOLUTION
 
 WIDTH, LEFT, RIGHT = 1160, 150, 28
 LANE, GAP, BAR = 50, 12, 40
@@ -119,7 +119,9 @@ def _bar(compiled: Compiled, layer: Layer, task: Task, groups: Mapping[tuple[str
     names = (f"{full} {short}".strip(), f"{ops[0]} {short}".strip(), only)
     us = 1e6 / compiled.chip.clock_hz
     where = f"on {c.unit}, {task.start * us:.1f} to {task.end * us:.1f} µs"
-    about = f"{' '.join(c.nodes)}: {full} {where}, {c.dram / UNITS:.0%} of the DRAM reserved, {_used(task):.0%} used"
+    about = (
+        f"{' '.join(c.nodes)}: {full} {where}, {c.dram / RESOLUTION:.0%} of the DRAM reserved, {_used(task):.0%} used"
+    )
     return _Bar(task, LEFT + task.start * scale, c.cycles * scale, names, groups[c.nodes], about)
 
 
@@ -204,7 +206,7 @@ def _unit_bars(
     for b in bars:
         c, (fill, ink) = b.task.column, colours[b.group]
         if c.helper == unit:
-            high = BAR * c.beside / UNITS
+            high = BAR * c.beside / RESOLUTION
             yield _rect((b.x, base - high, b.width, high), fill, b.about, BESIDE)
         if c.unit != unit:
             continue
@@ -223,7 +225,7 @@ def _stacked(y: float, bars: Sequence[_Bar], colours: Mapping[str, Colour]) -> I
         level = 0.0
         for group in colours:
             busy = [b.task for b in bars if b.group == group and b.task.start <= begin < b.task.end]
-            reserved = BAR * sum(t.column.dram for t in busy) / UNITS
+            reserved = BAR * sum(t.column.dram for t in busy) / RESOLUTION
             _extend(steps[group], _Step(where[begin], where[end], level, reserved, BAR * sum(_used(t) for t in busy)))
             level += reserved
     base = y + (LANE + BAR) / 2

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dfcompiler.api import Compiled
-from dfcompiler.columns import UNITS
 from dfcompiler.report import OpReport
 from dfcompiler.schedule import Layer, mapping_of, reservations
 from dfcompiler.solution import Task
+from dfcompiler.tiling import RESOLUTION
 
 PID = 1
 LAYERS = 1  # the thread of whole layers; units follow
@@ -58,9 +58,9 @@ def _slice(task: Task, op: OpReport, start: int, tid: int, to_us: float) -> Even
         "loops": " ".join(op.order),
         "bound": op.bound,
         "utilization": round(op.utilization, 4),
-        "dram_share": task.column.dram / UNITS,
+        "dram_share": task.column.dram / RESOLUTION,
         "helper": op.helper or "",
-        "helper_share": task.column.beside / UNITS,
+        "helper_share": task.column.beside / RESOLUTION,
         **{f"{level}_bytes": moved for level, moved in op.bytes.items()},
         "runs": op.repeat,
         "source": op.loc,
@@ -101,7 +101,7 @@ def _levels(tasks: Sequence[Task], resource: str, start: int) -> Iterator[tuple[
     for at in sorted(changes):
         level += changes[at]
         if level != said:
-            yield start + at, level / UNITS
+            yield start + at, level / RESOLUTION
         said = level
 
 
@@ -110,7 +110,7 @@ def _mean(layer: Layer, resource: str, start: int) -> Iterator[tuple[int, float]
     if layer.segment.repeat == 1:
         return
     used = sum(reservations(t).get(resource, 0) * t.column.cycles for t in layer.solution.tasks)
-    yield start + layer.solution.cycles, used / UNITS / layer.period
+    yield start + layer.solution.cycles, used / RESOLUTION / layer.period
     yield start + layer.cycles, 0.0
 
 
