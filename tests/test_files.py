@@ -30,6 +30,8 @@ EXEMPT = {
     "bad-link": "for links made in Python; in a chip the axis refuses: tests/test_collectives.py",
     "bad-layout": "only a pass that splits wrongly makes such a graph: tests/test_sharding.py",
     "beyond-reticle": "a report then has no price, and a note: tests/test_economics.py",
+    "bad-kernels": "files of templates/kernels are data of ours: tests/test_kernels.py",
+    "unknown-kernels": "an axis refuses the name first: tests/test_kernels.py",
     "no-replay": "it is caught where a tiling is audited, and counted there",
     "wrong-nest": "only a wrong price makes it: tests/test_nest.py",
     "not-text": "a file test is text: tests/test_text_files.py",
