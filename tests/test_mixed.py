@@ -17,7 +17,7 @@ MIXED = phase("mixed", 16, 2048, 2048)
 @cache
 def compiled(what: Step, *without: str) -> Compiled:
     chip = load_chip("ador", without=without)
-    return compile_model(load_model("llama3-8b"), chip, what, time_limit_s=60)
+    return compile_model(load_model("llama3-8b"), chip, what, time_limit_s=240)
 
 
 def layer(c: Compiled) -> dict[str, tuple[str, float, float]]:

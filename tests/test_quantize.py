@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -391,7 +392,7 @@ def test_prices_of_scaled_ops_against_an_execution(seed: int, monkeypatch: pytes
 def priced(weight: str, sparsity: str, k: int = 64) -> Any:
     array = registry.lookup("template", "systolic-array")
     unit, helper = nestcases.machine(random.Random(1), "systolic-array")
-    unit = type(unit)(unit.name, array(rows=8, cols=8, sparsity=sparsity), 1, unit.levels, unit.ports, unit.vector)
+    unit = replace(unit, template=array(rows=8, cols=8, sparsity=sparsity), instances=1)
     operands = f"input x: bf16 [64, {k}]\n weight w: {weight} [64, {k}]"
     text = f"graph g {{ {operands}\n y: bf16 [64, 64] = linear(x, w)\n output y\n}}"
     graph = parse_graph(Source("g", text), library())
