@@ -178,8 +178,9 @@ class Graph:
         return bind(node.op, tuple(map(len, self.operand_shapes(node))))
 
     def sizes(self, node: Node) -> dict[str, int]:
-        """The extents of the node's indices."""
-        return extents(self.shape(node), self.operand_shapes(node), dict(node.attrs))
+        """The extents of the node's indices: of one device's slices, and what a `dim` makes of the whole."""
+        ways = split_ways(node.op, dict(node.over), dict(self.mesh))
+        return extents(self.shape(node), self.operand_shapes(node), dict(node.attrs), ways)
 
     def ways(self, axes: Sequence[str]) -> int:
         """Devices along these axes of the mesh."""
@@ -217,6 +218,12 @@ def seen_shapes(
         if spread is not None and spread in over:
             seen[number] = (prod(mesh[a] for a in over[spread]), *shapes[number])
     return seen
+
+
+def split_ways(op: OpDecl, over: Mapping[str, tuple[str, ...]], mesh: Mapping[str, int]) -> dict[str, int]:
+    """Over how many devices each index is split, of which an op sees one slice; an exchange sees those of all."""
+    between = any(device_index(p) in over for p in (*op.params, *op.results))
+    return {} if between else {i: prod(mesh[a] for a in axes) for i, axes in over.items()}
 
 
 def regions(body: tuple[Item, ...]) -> Iterator[Region]:

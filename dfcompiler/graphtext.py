@@ -13,7 +13,20 @@ from dfcompiler.calls import skew_of
 from dfcompiler.collectives import across, hands_on
 from dfcompiler.diagnostics import At, Diag, Loc, Note, Source, Span, nearest, unknown
 from dfcompiler.dtypes import bits
-from dfcompiler.graph import AttrValue, Carry, Graph, Item, Node, Offer, Place, Region, Tensor, TensorType, seen_shapes
+from dfcompiler.graph import (
+    AttrValue,
+    Carry,
+    Graph,
+    Item,
+    Node,
+    Offer,
+    Place,
+    Region,
+    Tensor,
+    TensorType,
+    seen_shapes,
+    split_ways,
+)
 from dfcompiler.meshes import check_over, own_result, read_mesh, read_over, whole_sizes
 from dfcompiler.models import Library, extend, library
 from dfcompiler.opshape import Operand, OpShape, bind, extents, operand_axes
@@ -204,7 +217,7 @@ class _Reader:
         shapes = seen_shapes(op, [a.type.shape for a in args], over, self.mesh)
         try:
             shape = bind(op, tuple(map(len, shapes)))
-            sizes = extents(shape, shapes, dict(attrs))
+            sizes = extents(shape, shapes, dict(attrs), split_ways(op, over, self.mesh))
         except Diag as error:
             raise self.at_argument(error, s, op) from None
         check_over(s, op, shape)

@@ -9,7 +9,7 @@ from math import prod
 from dfcompiler.diagnostics import Diag, Note, unknown
 from dfcompiler.graph import device_index
 from dfcompiler.opshape import Operand, OpShape
-from dfcompiler.sharding import split
+from dfcompiler.sharding import groups_of, split
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
 
@@ -46,10 +46,11 @@ def check_over(s: t.GNode, op: t.OpDecl, shape: OpShape) -> None:
     """Raise Diag `unknown-index` or `bad-split` where the op has no such index or it cannot be split."""
     known = {d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)}
     across = any(device_index(p) for p in (*op.params, *op.results))
+    led = {g for o in s.over for g in groups_of(shape, o.index)}
     for o in s.over:
         if o.index not in known:
             raise unknown("index", o.index, known, o.span)
-        answer = None if across else split(shape, o.index)
+        answer = None if across or o.index in led else split(shape, o.index)
         if isinstance(answer, Blocked):
             message = f"`{o.index}` of `{s.op}` cannot be split: {answer.why}"
             raise Diag("bad-split", message, o.span, notes=[Note("it is declared here", answer.span)])

@@ -243,9 +243,13 @@ def _index_names(expand: _Expander, i: t.Ref | t.Pack) -> tuple[str, ...]:
 
 
 def extents(
-    shape: OpShape, shapes: Sequence[tuple[int, ...]], attrs: Mapping[str, object] | None = None
+    shape: OpShape,
+    shapes: Sequence[tuple[int, ...]],
+    attrs: Mapping[str, object] | None = None,
+    ways: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """The size of every index, from operands' shapes and `dim` definitions.
+    """The size of every index, from operands' shapes and `dim` definitions. Where `ways` says that an index is split
+    over so many devices its size is that of one slice, but a `dim` is defined by all of them.
 
     Raises Diag `op-size` naming both operands where one index has two sizes.
     """
@@ -257,8 +261,11 @@ def extents(
                 if sizes.setdefault(dim.name, size) != size:
                     raise _disagree(shape, dim.name, origin[dim.name], (operand, axis), sizes[dim.name], size)
                 origin.setdefault(dim.name, (operand, axis))
+    whole = {i: n * (ways or {}).get(i, 1) for i, n in sizes.items()}
     for d in shape.dims:
-        value = evaluate(d.expr, sizes, attrs or {}, _defaults(shape))
+        value = evaluate(d.expr, whole, attrs or {}, _defaults(shape))
+        if value is not None:
+            whole.setdefault(d.name, value)
         if value is not None and sizes.setdefault(d.name, value) != value:
             operand, axis = origin[d.name]
             raise Diag(

@@ -21,7 +21,7 @@ from dfcompiler.facts import facts
 from dfcompiler.fission import pieces
 from dfcompiler.graph import Graph, Node, Tensor, TensorType, device_index, regions
 from dfcompiler.opshape import Operand, OpShape, bind
-from dfcompiler.sharding import Split, choice, split
+from dfcompiler.sharding import Split, choice, split, with_groups
 from dfcompiler.text import tree as t
 
 
@@ -56,6 +56,7 @@ class Option:
     needs: tuple[Lay, ...]
     gives: tuple[Lay, ...]
     seconds: float = 0.0
+    groups: tuple[str, ...] = ()  # indices that are split too
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,14 @@ class _Search:
 
     def answers(self, node: Node) -> Iterator[Split]:
         """What splitting each index of a node means that may be split."""
-        shape, sizes = self.graph.shape(node), self.graph.sizes(node)
+        shape, sizes, over = self.graph.shape(node), self.graph.sizes(node), dict(node.over)
         for index in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
             if index in across(node.op) or sizes.get(index, 1) % self.ways or not self.allowed(node, index):
                 continue
             answer = choice(shape, index)
             if isinstance(answer, Split) and (not answer.inside or (not across(node.op) and cuttable(shape, answer))):
-                yield answer
+                alike = {i for i, n in sizes.items() if n % self.ways == 0 and over.get(i) == over.get(index)}
+                yield with_groups(shape, answer, alike)
 
     @cached_property
     def options(self) -> dict[str, tuple[Option, ...]]:
@@ -140,8 +142,7 @@ class _Search:
     def lays(self, name: str) -> list[Lay]:
         """Layouts in which a tensor may be used."""
         kind = self.graph.type_of(name)
-        found = [WHOLE]
-        found += [Lay("split", a) for a, n in enumerate(kind.shape) if n % self.ways == 0]
+        found = [WHOLE, *(Lay("split", a) for a, n in enumerate(kind.shape) if n % self.ways == 0)]
         found += [Lay("rows", rows=i.name) for i in self.lookups if _leads(i.type, kind, int(i.type.distinct))]
         return found
 
@@ -289,7 +290,7 @@ class _Search:
         seconds = work_seconds(self.graph, node, self.rates, self.ways, answer)
         for c in answer.inside:
             seconds += self.inside_seconds(shape, sizes, c.tensor, c.fn)
-        return Option(answer.index, tuple(needs), tuple(gives), seconds)
+        return Option(answer.index, tuple(needs), tuple(gives), seconds, answer.groups)
 
     def guarded(self, shape: OpShape, operand: Operand, rows: str, node: Node) -> bool:
         """Whether an operand is read only in those of its rows that an index tensor of the graph deals out."""
@@ -324,8 +325,7 @@ class _Search:
             if len(indices) == 1 and all(isinstance(d, t.Ref) and _apart(shape, d.name) for d in next(iter(indices))):
                 rows = Lay("rows", rows=i.name)
                 needs = tuple(rows if x else WHOLE for x in led)
-                seconds = work_seconds(self.graph, node, self.rates)
-                yield Option(None, needs, tuple(rows for _ in node.results), seconds)
+                yield Option(None, needs, (rows,) * len(node.results), work_seconds(self.graph, node, self.rates))
 
 
 def work_seconds(graph: Graph, node: Node, rates: Rates, ways: int = 1, answer: Split | None = None) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from dfcompiler.devices import layouts, run_devices
 from dfcompiler.diagnostics import Diag
 from dfcompiler.execution import random_inputs, run_graph
-from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, regions, seen_shapes
+from dfcompiler.graph import AttrValue, Graph, Item, Node, Region, Tensor, regions, seen_shapes, split_ways
 from dfcompiler.meshes import own_result
 from dfcompiler.opshape import bind, extents, operand_axes
 from dfcompiler.text import tree as t
@@ -93,9 +93,10 @@ class _Resizing:
         over = dict(node.over)
         places = self.places(node)
         attrs = tuple((name, places.get(name) or self.attribute(node, name, value)) for name, value in node.attrs)
-        shapes = seen_shapes(node.op, [self.tensors[a].type.shape for a in node.args], over, dict(self.source.mesh))
+        mesh = dict(self.source.mesh)
+        shapes = seen_shapes(node.op, [self.tensors[a].type.shape for a in node.args], over, mesh)
         shape = bind(node.op, tuple(map(len, shapes)))
-        sizes = extents(shape, shapes, dict(attrs))
+        sizes = extents(shape, shapes, dict(attrs), split_ways(node.op, over, mesh))
         results = []
         for r, o, p in zip(node.results, shape.results, node.op.results, strict=True):
             within = r.type.within and self.tensors[node.args[0]].type.within  # of what is only moved

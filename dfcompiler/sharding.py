@@ -9,8 +9,8 @@ works on the rows that fall into its slice. What none of this covers is `Blocked
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dfcompiler.diagnostics import Span
@@ -51,6 +51,7 @@ class Split:
     dispatch: tuple[str, ...] = ()  # index operands that say which rows a device works on
     whole: tuple[str, ...] = ()  # results that are the same on every device
     offset: bool = False
+    groups: tuple[str, ...] = ()  # indices of its groups that are split with it
     rescaled: bool = False  # parts made with their own inner reductions can be rescaled: one exchange is enough
 
     @property
@@ -76,8 +77,44 @@ class Split:
 
 
 @lru_cache(maxsize=1 << 14)
+def groups_of(shape: OpShape, index: str) -> Mapping[str, str]:
+    """Indices that number groups of an index, each with the `dim` that is a group's size: axes of operands that are
+    read at `k // |group|` only, with `dim group = |k| // |g|`, as those of scales."""
+    found: dict[str, str] = {}
+    for d in shape.dims:
+        match d.expr:
+            case t.Bin("//", t.Ext(whole), t.Ext(count)) if whole == index:
+                own = t.Bin("//", t.Ref(index), t.Ext(d.name))
+                axes = axes_of(shape, count)
+                used = {i for s in shape.body for i in s.indices} | {o.within for o in shape.operands}
+                everywhere = [a for s in shape.body for e in (*s.targets, s.expr) for a in accesses(e)]
+                everywhere += [a for c in shape.where for r in c for e in (r.a, r.b) for a in accesses(e)]
+                read = [a.subs[k] for a in everywhere for name, k in axes if a.name == name]
+                if axes and count not in used and all(sub == own for sub in read):
+                    found[count] = d.name
+    return found
+
+
+def with_groups(shape: OpShape, answer: Split, alike: Collection[str]) -> Split:
+    """The split of an index together with that of its groups, those of them that can be split `alike`."""
+    if answer.inside or answer.guards:
+        return answer
+    groups = tuple(g for g in groups_of(shape, answer.index) if g in alike)
+    axes = (axis for g in groups for axis in axes_of(shape, g))
+    return replace(answer, axes=(*answer.axes, *axes), groups=groups)
+
+
+def axes_of(shape: OpShape, index: str) -> tuple[tuple[str, int], ...]:
+    """Axes of operands and results that an index names."""
+    return tuple((o.name, k) for o in shape.operands for k, d in enumerate(o.dims) if d == t.Ref(index))
+
+
+@lru_cache(maxsize=1 << 14)
 def split(shape: OpShape, index: str) -> Split | Blocked:
     """How the index may be split over devices, or why not, at the statement that forbids it."""
+    for whole in dict.fromkeys(d.name for o in shape.operands for d in o.dims if isinstance(d, t.Ref)):
+        if index in groups_of(shape, whole):
+            return Blocked(f"it numbers groups of `{whole}`, and is split with it", shape.span)
     try:
         return _Splitting(shape, index).answer()
     except _Stop as stop:
@@ -148,7 +185,7 @@ class _Splitting:
             tuple(self.dispatch),
             tuple(o.name for o, n in self.results() if n not in self.sliced and n not in self.partial),
             self.offset,
-            rescaled,
+            rescaled=rescaled,
         )
 
     def sizes(self) -> None:

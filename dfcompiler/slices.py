@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.opshape import OpShape
-from dfcompiler.sharding import Split, split
+from dfcompiler.sharding import Split, axes_of, groups_of, split
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t
 
@@ -25,13 +25,24 @@ class Slice:
     whole: int
 
 
+@dataclass(frozen=True)
+class _Led:
+    """What numbers groups of another index, and the `dim` that is the size of one."""
+
+    index: str
+    group: str
+
+
 def sliced(shape: OpShape, slices: Mapping[str, Slice]) -> OpShape:
     """The op on one device, which holds these slices of its indices; sizes of the result are those of the slices.
 
     Raises Diag `bad-split` where an index may not be split, or only with an exchange in the middle.
     """
-    found = {i: _legal(shape, i) for i in slices}
-    return _Slicing(shape, dict(slices), found).result() if slices else shape
+    led = {g: _Led(k, size) for k in slices for g, size in groups_of(shape, k).items() if g in slices}
+    found = {i: _legal(shape, i) for i in slices if i not in led}
+    for g, by in led.items():
+        _fits(shape, g, by.index, slices)
+    return _Slicing(shape, dict(slices), found, led).result() if slices else shape
 
 
 def own_attributes(shape: OpShape, slices: Mapping[str, Slice], attrs: Mapping[str, object]) -> dict[str, object]:
@@ -56,11 +67,22 @@ def _legal(shape: OpShape, index: str) -> Split:
     return found
 
 
+def _fits(shape: OpShape, groups: str, index: str, slices: Mapping[str, Slice]) -> None:
+    mine, own = slices[groups], slices[index]
+    size = own.whole // mine.whole
+    if own.start < mine.start * size or own.start + own.size > (mine.start + mine.size) * size:
+        message = f"`{groups}` of `{shape.name}` cannot be split: a device's slice of `{index}` needs other groups"
+        raise Diag("bad-split", message, shape.span)
+
+
 class _Slicing:
-    def __init__(self, shape: OpShape, slices: Mapping[str, Slice], found: Mapping[str, Split]) -> None:
-        self.shape, self.slices = shape, slices
+    def __init__(
+        self, shape: OpShape, slices: Mapping[str, Slice], found: Mapping[str, Split], led: Mapping[str, _Led]
+    ) -> None:
+        self.shape, self.slices, self.led = shape, slices, led
         self.attrs = {a.name: a for a in shape.attrs}
         self.axes = {(name, axis): i for i, f in found.items() for name, axis in (*f.axes, *f.local)}
+        self.axes |= {axis: g for g in led for axis in axes_of(shape, g)}
         self.guards: dict[t.Rel, None] = {}
 
     def result(self) -> OpShape:
@@ -97,13 +119,23 @@ class _Slicing:
         subs = []
         for axis, sub in enumerate(a.subs):
             index = attr.dims[axis] if attr else self.axes.get((a.name, axis))
-            if index not in self.slices:
+            if index in self.led:
+                subs.append(self.group(index or ""))
+            elif index not in self.slices:
                 subs.append(self.go(sub))
             elif sub == t.Ref(index or ""):
                 subs.append(sub)
             else:
                 subs.append(self.guard(self.go(sub), self.slices[index or ""]))
         return t.Access(a.name, tuple(subs), span=a.span)
+
+    def group(self, groups: str) -> t.Expr:
+        """Which of the device's groups holds an element of its slice."""
+        by, mine = self.led[groups], self.slices[groups]
+        own = self.slices[by.index]
+        ahead = own.start - mine.start * (own.whole // mine.whole)
+        index: t.Expr = t.Bin("+", t.Ref(by.index), t.Num(ahead)) if ahead else t.Ref(by.index)
+        return t.Bin("//", index, t.Ext(by.group))
 
     def guard(self, sub: t.Expr, s: Slice) -> t.Expr:
         """The subscript into the device's slice; points at which it lies outside do not exist here."""

@@ -132,8 +132,8 @@ class _Spreading:
         )
         results = tuple(self.tensor(r, lay) for r, lay in zip(node.results, option.gives, strict=True))
         over = dict(node.over)
-        if option.index:
-            over[option.index] = (*over.get(option.index, ()), self.axis)
+        for i in (option.index, *option.groups) if option.index else ():
+            over[i] = (*over.get(i, ()), self.axis)
         made = replace(node, args=args, results=results, over=tuple(over.items()))
         answer = split(self.source.shape(node), option.index) if option.index else None
         if isinstance(answer, Split) and answer.inside:
@@ -186,7 +186,7 @@ class _Spreading:
         return self.exchange(Exchange(fn=c.fn), source, self.types[source], layout, node.loc)
 
     def piece(self, op: t.OpDecl, node: Node, shape: OpShape, given: dict[str, str], answer: Split) -> None:
-        sizes = self.source.sizes(node)
+        sizes = self.source.sizes(self.source.nodes[node.name])
         finals = dict(zip((o.name for o in shape.results), node.results, strict=True))
         results = []
         for r in op.results:
@@ -222,7 +222,7 @@ class _Spreading:
         if missing:
             sizes = {
                 i: n * self.source.ways([a for a in dict(node.over).get(i, ()) if a != self.axis])
-                for i, n in self.source.sizes(node).items()
+                for i, n in self.source.sizes(self.source.nodes[node.name]).items()
             }
             values = attributes(shape, sizes, dict(node.attrs))
             told = {SIZE + i: size for i, size in sizes.items()}

@@ -131,6 +131,18 @@ def operand_value(joined: Group, operand: str, values: Mapping[str, Floats]) -> 
 # ---- small sizes -------------------------------------------------------------------------------
 
 Axis = tuple[str, int]  # of a tensor; axis -1 is the dimension that an index tensor points into
+
+
+@dataclass(frozen=True)
+class Tie:
+    """An axis and the one that numbers its groups, with the sizes that they have in the large graph."""
+
+    whole: Axis
+    groups: Axis
+    known: int
+    known_groups: int
+
+
 _LAYERS = 2  # enough for a value to be carried
 _SPARE = 3  # cached tokens beyond those in use; width of a window
 
@@ -174,6 +186,7 @@ class _Shrink:
             self.steps[root] = lcm(step, self.steps.get(root, 1))
         for node in source.nodes.values():
             self.divide(node)
+        self.settle([tie for node in source.nodes.values() for tie in self.ties(node)])
         self.sequences = {(name, *ends) for shape in self.shapes.values() for name, ends in _differences(shape)}
         rooms: dict[Axis, int] = {}
         for node in source.nodes.values():
@@ -222,21 +235,39 @@ class _Shrink:
         return -(-self.fixed[root] // step) * step
 
     def divide(self, node: Node) -> None:
-        """The extent that `dim group = |k| // |g|` or `dim i = |e| // 2` divides stays a multiple; a group is a whole
-        row, a single element or a pair, whatever `|k|` is, so that it does not depend on this node."""
+        """The extent that `dim i = |e| // 2` divides, or an attribute, stays a multiple."""
         axes = self.indices[node.name]
         for d in self.shapes[node.name].dims:
             match d.expr:
                 case t.Bin("//", t.Ext(name), t.Ext(by)) if by not in axes:  # as many groups as an attribute says
                     known = self.source.sizes(node)
                     self.fixed[self.find(axes[name])] = small(known[by]) * small(known[name] // known[by])
-                case t.Bin("//", t.Ext(name), t.Ext(by)) if (whole := self.size(axes[name])) > 4:
-                    known = self.source.sizes(node)
-                    parts = {1: 1, known[name]: whole}.get(known[by], whole // 2)
-                    self.fixed[self.find(axes[by])] = parts
                 case t.Bin("//", t.Ext(name), t.Num(by)):
-                    whole = self.size(axes[name])
-                    self.fixed[self.find(axes[name])] = whole + -whole % int(by)
+                    root = self.find(axes[name])
+                    self.steps[root] = lcm(int(by), self.steps.get(root, 1))
+
+    def ties(self, node: Node) -> Iterator[Tie]:
+        """What `dim group = |k| // |g|` divides into groups, and their number."""
+        axes = self.indices[node.name]
+        for d in self.shapes[node.name].dims:
+            match d.expr:
+                case t.Bin("//", t.Ext(name), t.Ext(by)) if by in axes:
+                    known = self.source.sizes(node)
+                    yield Tie(self.find(axes[name]), self.find(axes[by]), known[name], known[by])
+
+    def settle(self, ties: Sequence[Tie]) -> None:
+        """Extents stay multiples of the numbers of their groups, also where devices share both: a group is a whole
+        row, a single element or a pair, whatever `|k|` is. Groups may be grouped again, so until nothing changes."""
+        settled: tuple[dict[Axis, int], dict[Axis, int]] | None = None
+        while settled != (self.steps, self.fixed):
+            settled = dict(self.steps), dict(self.fixed)
+            for tie in ties:
+                step = self.steps.get(tie.groups, 1)
+                apart = step * (2 if step > 1 and tie.known_groups < tie.known else 1)
+                self.steps[tie.whole] = lcm(apart, self.steps.get(tie.whole, 1))
+                whole = self.size(tie.whole)
+                parts = {1: 1, tie.known: whole}.get(tie.known_groups, whole // 2)
+                self.fixed[tie.groups] = whole if parts % step or whole % parts else parts
 
     def reach(self, node: Node) -> Iterator[tuple[Axis, int]]:
         """The cache axis of a node, and its size: room for the tokens that are there and those that come."""
