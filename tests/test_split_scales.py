@@ -34,7 +34,7 @@ LATENT = {**DEEPSEEK, "hidden_size": 64, "num_attention_heads": 4, "q_lora_rank"
 LATENT |= {"intermediate_size": 64, "moe_intermediate_size": 32, "n_routed_experts": 4, "v_head_dim": 8}
 LATENT |= {"vocab_size": 32, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "num_hidden_layers": 2}
 FAMILIES = {"llama": DENSE, "deepseek": LATENT}
-TYPES = ["int4-g8", "int4-g16-z", "int4-c", "fp8e4m3-b8x8", "mxfp8", "nvfp4"]
+TYPES = ["int4-g8", "int4-g16-z", "fp8e4m3-b8x8", "mxfp8", "nvfp4"]
 SHARDS = [("llama", "tp=2"), ("llama", "tp=4"), ("llama", "tp=4,sp=4"), ("llama", "tp=2,dp=2")]
 SHARDS += [("deepseek", o) for o in ("tp=2", "tp=4", "ep=2", "ep=2,tp=2", "ep=4,tp=2,sp=2")]
 
