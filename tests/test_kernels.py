@@ -28,7 +28,7 @@ from dfcompiler.kernels.prefill import key_blocks
 from dfcompiler.kernels.tables import KINDS, price_table, roofline_s
 from dfcompiler.validation import kernel_unit, modelled_s, on_kernels, read_measured, validate
 
-DATA = Path(os.environ.get("DFC_DATA", "")) / "silicon"
+DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "silicon"
 GPUS = sorted(n for n in chip_names() if kernel_unit(load_chip(n)))
 SIZES = st.integers(1, 20000)
 
@@ -189,7 +189,7 @@ BARS = {"gemm": (7, 6.5), "prefill": (6, 6), "decode": (6.5, 7.5), "moe": (18, 1
 FILES = {"gemm": "gemm_bf16", "prefill": "attn_prefill_bf16", "decode": "attn_decode_bf16", "moe": "moe_bf16"}
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="DFC_DATA does not name the folder with measured tables")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}: set DFC_DATA")
 @pytest.mark.parametrize(("device", "kind"), list(product(["a100", "h100"], BARS)))
 def test_measured_rows_that_nothing_was_fitted_on(device: str, kind: str) -> None:
     chip = load_chip(f"{device}_sxm")
@@ -198,7 +198,7 @@ def test_measured_rows_that_nothing_was_fitted_on(device: str, kind: str) -> Non
     assert 100 * validate(table, kind, chip, min_us=50).mape <= BARS[kind][1]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="DFC_DATA does not name the folder with measured tables")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}: set DFC_DATA")
 def test_validation_is_the_errors_of_its_rows(tmp_path: Path) -> None:
     chip = load_chip("a100_sxm")
     with (DATA / "silicon_a100_gemm_bf16.csv").open() as file:
