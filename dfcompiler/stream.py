@@ -8,11 +8,12 @@ where none does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 from dfcompiler.diagnostics import Span
-from dfcompiler.opshape import OpShape
+from dfcompiler.opshape import OpShape, Statement
 from dfcompiler.text import tree as t
 from dfcompiler.work import index_set
 
@@ -33,40 +34,57 @@ class Blocked:
     span: Span | None
 
 
+@dataclass(frozen=True)
+class _Known:
+    """How a tensor that the op makes depends on earlier reductions, and its axes along which the index runs: read there
+    it is one factor for all of the index, read along another axis a factor of its own for each."""
+
+    gauge: Gauge
+    axes: frozenset[int]
+
+
+_UNKNOWN = _Known(Gauge.FREE, frozenset())
+
+
 def streamable(shape: OpShape, index: str) -> Blocked | None:
     """None where all reductions over `index` can run in one pass over it, else the reason."""
-    known: dict[str, Gauge] = {}
-    reduced: set[str] = set()
+    known: dict[str, _Known] = {}
+
+    def note(s: Statement, gauge: Gauge) -> None:
+        for a in s.targets:
+            axes = frozenset(k for k, sub in enumerate(a.subs) if index in index_set(shape, sub))
+            before = known.get(a.name, _Known(gauge, axes))
+            known[a.name] = _Known(max(gauge, before.gauge), axes & before.axes)
+
     results = {o.name for o in shape.results}
     for s in shape.body:
         if s.scan:
             return Blocked(f"`{s.scan[0]}` is sequential", s.span)
-        gauge = _gauge(shape, s.expr, index, known, reduced)
+        gauge = _gauge(shape, s.expr, index, known)
         names = [a.name for a in s.targets]
         if index in s.over:
             if gauge is Gauge.TANGLED or (gauge is Gauge.FACTOR and s.fn != "sum") or s.fn == "topk":
                 return Blocked(f"`{names[0]}` needs the whole of an earlier reduction over `{index}`", s.span)
-            reduced |= set(names)
+            note(s, Gauge.FACTOR)
         elif index in s.free:
             if gauge is Gauge.TANGLED or (gauge is not Gauge.FREE and set(names) & results):
                 return Blocked(f"`{names[0]}` needs the whole of an earlier reduction over `{index}`", s.span)
-            known |= dict.fromkeys(names, gauge)
-        elif gauge is not Gauge.FREE:
-            known |= dict.fromkeys(names, gauge)
-            reduced |= set(names)
+            note(s, gauge)
+        else:
+            note(s, Gauge.FREE if gauge is Gauge.FREE else Gauge.FACTOR)
     return None
 
 
-def _gauge(shape: OpShape, e: t.Expr, index: str, known: dict[str, Gauge], reduced: set[str]) -> Gauge:
+def _gauge(shape: OpShape, e: t.Expr, index: str, known: Mapping[str, _Known]) -> Gauge:
     def go(x: t.Expr) -> Gauge:
-        return _gauge(shape, x, index, known, reduced)
+        return _gauge(shape, x, index, known)
 
     mixed = Gauge.TANGLED if index in index_set(shape, e) else Gauge.FACTOR  # one value for the whole index
     match e:
-        case t.Access(name, _) if name in reduced:
-            return Gauge.FACTOR
-        case t.Access(name, _):
-            return known.get(name, Gauge.FREE)
+        case t.Access(name, subs):
+            own = known.get(name, _UNKNOWN)
+            elsewhere = any(index in index_set(shape, sub) for k, sub in enumerate(subs) if k not in own.axes)
+            return Gauge.TANGLED if own.gauge is not Gauge.FREE and elsewhere else own.gauge
         case t.Bin("*" | "/", a, b):
             return max(go(a), go(b))
         case t.Bin(_, a, b):
@@ -74,7 +92,7 @@ def _gauge(shape: OpShape, e: t.Expr, index: str, known: dict[str, Gauge], reduc
         case t.Neg(a):
             return go(a)
         case t.Call("exp", (arg,)):
-            return max(_shift(shape, term, index, known, reduced) for term in _terms(arg))
+            return max(_shift(shape, term, index, known) for term in _terms(arg))
         case t.Call(_, args):
             return Gauge.FREE if all(go(a) is Gauge.FREE for a in args) else mixed
         case _:
@@ -91,9 +109,9 @@ def _terms(e: t.Expr) -> list[t.Expr]:
             return [e]
 
 
-def _shift(shape: OpShape, term: t.Expr, index: str, known: dict[str, Gauge], reduced: set[str]) -> Gauge:
+def _shift(shape: OpShape, term: t.Expr, index: str, known: Mapping[str, _Known]) -> Gauge:
     """A summand inside `exp`: free of the reduction, or free of the index (then a factor outside)."""
-    if _gauge(shape, term, index, known, reduced) is Gauge.FREE:
+    if _gauge(shape, term, index, known) is Gauge.FREE:
         return Gauge.FREE
     return Gauge.TANGLED if index in index_set(shape, term) else Gauge.FACTOR
 

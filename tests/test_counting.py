@@ -273,6 +273,29 @@ def test_what_streams(name: str, ranks: tuple[int, ...], index: str, yes: bool) 
     assert found is None or found.span is not None
 
 
+SCALED = {  # what scales the second sum, and whether it is one factor for all of t
+    "  y[b, n] = sum(t) u[b, n] * w[n, t]": True,
+    "  y[b, n] = sum(t) u[b, t] * w[n, t]": False,
+    "  y[b, n] = sum(t) u[b, t % |n|] * w[n, t]": False,
+    "  p[b, n, t] = exp(x[b, n, t] - m[b, n])\n  y[b, n] = sum(t) p[b, n, t] * w[n, t]": True,
+    "  p[b, n, t] = exp(x[b, n, t] - m[b, n])\n  y[b, n] = sum(t) p[b, t, t] * w[n, t]": False,
+    "  p[b, n, 0, t] = u[b, n] * w[n, t]\n  p[b, n, 1, t] = w[n, t]\n  y[b, n] = sum(t) p[b, n, 0, t]": True,
+    "  p[b, n, 0, t] = 1 + u[b, n]\n  p[b, n, 1, t] = 1\n  y[b, n] = sum(t) exp(p[b, n, 0, t] * w[n, t])": False,
+}
+
+
+@pytest.mark.parametrize("second", SCALED)
+def test_a_sum_streams_where_earlier_ones_scale_it_as_a_whole(second: str) -> None:
+    text = f"""op o(x: [b, n, t], w: [n, t]) -> (y: [b, n]) {{
+  m[b, n] = max(t) x[b, n, t]
+  u[b, n] = sum(t) x[b, n, t]
+{second}
+}}"""
+    (decl,) = parse_items(Source("o", text))
+    assert isinstance(decl, t.OpDecl)
+    assert (streamable(bind(decl, (3, 2)), "t") is None) == SCALED[second]
+
+
 CHAIN = """graph g {{
   input x: bf16 [6, 8]
   weight g1: bf16 [8]
