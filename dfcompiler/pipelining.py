@@ -36,7 +36,7 @@ def into_stages(graph: Graph, stages: int, rates: Rates, chip: Chip | None = Non
         message = f"`{graph.name}` has {len(found)} layers, the first and last ops included"
         message += f": not enough for {stages} stages"
         raise Diag("bad-stages", message, hint=f"at most {len(found)} stages")
-    seconds = stage_seconds(graph, found, rates)
+    seconds = stage_seconds(graph, found, rates, stages)
     starts = balance(seconds, stages)
     if chip is not None:
         held, room = stage_bytes(graph, found), chip.dram_capacity_bytes - peak_bytes(graph)
@@ -45,15 +45,15 @@ def into_stages(graph: Graph, stages: int, rates: Rates, chip: Chip | None = Non
     return cut(graph, AXIS, starts, layouts(graph))
 
 
-def stage_seconds(graph: Graph, found: list[Piece], rates: Rates) -> Costs:
-    """`[a, b]`: the time of a stage of pieces a to b - 1 with what it sends."""
+def stage_seconds(graph: Graph, found: list[Piece], rates: Rates, stages: int) -> Costs:
+    """`[a, b]`: the time of a stage of pieces a to b - 1, one of so many, with what it sends."""
     passing = Passing(graph)
     times = {n.name: work_seconds(graph, n, rates) * graph.repeats[n.name] for n in graph.nodes.values()}
     costs, sends = [], []
     for p in found:
         whole = sum(times[n] for n in _names(p.items))
         costs.append(whole / p.of)
-        sends.append(exchange_time("send", 2, passing.at(p), rates.fabric)[0])
+        sends.append(exchange_time("send", stages, passing.at(p), rates.fabric)[0])
     return chain(costs, sends)
 
 

@@ -18,6 +18,7 @@ from dfcompiler.columns import segments
 from dfcompiler.cost import capacity, peak_bytes
 from dfcompiler.devices import layouts, run_devices
 from dfcompiler.diagnostics import Diag, Infeasible, Source
+from dfcompiler.exchanges import taken_by
 from dfcompiler.execution import random_inputs
 from dfcompiler.graph import Graph, regions
 from dfcompiler.graphtext import parse_graph
@@ -197,7 +198,7 @@ def test_cuts_give_way_to_memory() -> None:
     """Where the fastest cuts do not fit, the fastest of those that do are taken; where none do, it says by how much."""
     graph = model("llama3-8b", step(decode=[32000] * 4))
     found = pieces(graph)
-    seconds, sizes, peak = stage_seconds(graph, found, RATES), stage_bytes(graph, found), peak_bytes(graph)
+    seconds, sizes, peak = stage_seconds(graph, found, RATES, 3), stage_bytes(graph, found), peak_bytes(graph)
 
     def fullest(starts: Sequence[int]) -> float:
         return max(float(sizes[a, b]) for a, b in itertools.pairwise([0, *starts, len(found)]))
@@ -215,6 +216,21 @@ def test_cuts_give_way_to_memory() -> None:
     with pytest.raises(Infeasible, match=r"stage \d of 3 .* layers \d+ to \d+ of 34") as caught:
         into_stages(graph, 3, RATES, with_capacity(peak + least - 1e9))
     assert caught.value.code == "does-not-fit" and "1.00 GB too much" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("topology", ["switch", "ring", "mesh"])
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_stages_send_at_the_price_that_the_message_has_then(topology: str, stages: int) -> None:
+    graph, fabric = lowered("llama"), replace(RATES.fabric, topology=topology)
+    found, starts = pieces(graph), range(1, stages)
+    with_links, alone = (
+        stage_seconds(graph, found, replace(RATES, fabric=f), stages)
+        for f in (fabric, replace(fabric, bytes_per_s=1e30, latency_s=0))
+    )
+    sends = [n for n in cut_at(graph, *starts).nodes.values() if hands_on(n)]
+    assert [with_links[s - 1, s] - alone[s - 1, s] for s in starts] == pytest.approx(
+        [taken_by(cut_at(graph, *starts), n, fabric)[0] for n in sends]
+    )
 
 
 def with_capacity(size: float) -> Chip:
