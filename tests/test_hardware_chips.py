@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from dfcompiler import registry
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.hardware import chip_names, elaborate, load_chip
+from dfcompiler.hardware.axes import Names
+from dfcompiler.hardware.settings import build as build_template
 from dfcompiler.hardware.tech import load_tech, techs
 from dfcompiler.hardware.template import Ports
 from dfcompiler.text.parse import parse_items, parse_value
@@ -146,8 +149,8 @@ BAD = {
     "unknown-axis  ": replaced("node = 7 nm", "node = 7 nm\n  colour = 3"),
     "unknown-part": replaced("connect mem - vu", "connect mem - vv"),
     "unknown-node": replaced("7 nm", "2 nm"),
-    "unknown-kind": replaced("capacity = 1 GB", "capacity = 1 GB, kind = hbm9"),
-    "unknown-dataflow": replaced("rows = 8", "rows = 8, dataflow = row-stationary"),
+    "unknown-value": replaced("capacity = 1 GB", "capacity = 1 GB, kind = hbm9"),
+    "unknown-value ": replaced("rows = 8", "rows = 8, dataflow = row-stationary"),
     "unknown-unit": replaced("64 KiB", "64 KB2"),
     "bad-dimension": replaced("64 KiB", "2 GHz"),
     "bad-dimension ": replaced("64 KiB", "65536"),
@@ -189,6 +192,22 @@ BAD = {
     "bad-share ": replaced("rows = 8", "rows = 8, share = 100 %"),
     "bad-count": replaced("core x 4", "core x 0"),
 }
+
+
+def named_axes():
+    for name in registry.names("template"):
+        cls = registry.lookup("template", name)
+        yield from ((cls, name, one) for one in cls.axes() if isinstance(one.legal, Names))
+
+
+def test_the_code_of_a_wrong_name_does_not_hang_on_the_axis():
+    """Codes are a fixed set, which `dfc explain` and scripts can rely on."""
+    codes = set()
+    for cls, name, one in named_axes():
+        with pytest.raises(Diag, match=f"`{one.text_name}` of .* cannot be `nonsense`") as caught:
+            build_template(cls, name, {one.name: ("nonsense", None, "a test")}, 1e9)
+        codes.add(caught.value.code)
+    assert codes == {"unknown-value"}
 
 
 @pytest.mark.parametrize("code", BAD)

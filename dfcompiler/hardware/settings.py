@@ -53,7 +53,7 @@ def by_name(settings: Iterable[CSetting]) -> dict[str, CSetting]:
 
 
 def checked(one: Axis, value: CValue, clock_hz: float | None, span: Span | None) -> Value:
-    """The value of an axis in its unit; `Diag` `bad-dimension`, `bad-value` or `illegal-value`.
+    """The value of an axis in its unit; `Diag` `bad-dimension`, `bad-value`, `unknown-value` or `illegal-value`.
 
     Bandwidths and times may be given per cycle or per second: `clock_hz` converts.
     """
@@ -83,7 +83,7 @@ def _name(one: Axis, value: str, span: Span | None) -> str:
     if value in known:
         return value
     message = f"`{one.text_name}` of {one.owner} cannot be `{value}`"
-    raise Diag(f"unknown-{one.text_name}", message, span, hint=nearest(value, known))
+    raise Diag("unknown-value", message, span, hint=nearest(value, known))
 
 
 def _converted(
