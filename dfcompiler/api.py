@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 
 from dfcompiler.audit import audit, chosen
 from dfcompiler.calls import check_distinct, result_types
@@ -16,19 +16,23 @@ from dfcompiler.cost import check_capacity, check_resident, roofline
 from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unknown
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
-from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.layers import layer_count
 from dfcompiler.models import Model, library
 from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
 from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
-from dfcompiler.problem import problem
+from dfcompiler.problem import Problem, problem
 from dfcompiler.report import Report, bound_by, report, utilization
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
 from dfcompiler.text import tree as t
+from dfcompiler.tiles import axes
 from dfcompiler.tiling import search
 from dfcompiler.verify import check_groups, equivalent, shrink
+
+MOST_TILINGS = 200_000_000  # of one op on all units: some ten seconds, our estimate
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,8 @@ def price_op(
     """The best tiling of one op over all units of a chip (or on `unit`).
 
     `dims` gives the extent of every index, several for a pack of that many dimensions, and scalar attributes.
-    Raises Diag for unknown names, missing sizes and exchanges between devices, Infeasible `no-mapping` with every
-    unit's reason.
+    Raises Diag for unknown names, missing sizes, exchanges between devices and `too-many-tilings`, Infeasible
+    `no-mapping` with every unit's reason.
     """
     start = time.process_time()
     decls = library().ops
@@ -169,15 +173,16 @@ def price_op(
     dtypes = parse_dtypes(dtype)
     graph, node = op_graph(decls[op], dims, dtypes)
     p = problem(single(graph, node), dtypes)
+    units = [u for u in chip.units.values() if unit in (None, u.name)]
+    _check_search(p, units, decls[op])
     best, reasons, candidates = None, [], 0
-    for u in chip.units.values():
-        if unit in (None, u.name):
-            found = search(p, u, chip.units.get(u.vector or ""), (1.0,))
-            candidates += found.candidates
-            reasons.append(f"{u.name}: {found.why}")
-            for tiling in found.tilings:
-                if best is None or tiling.cycles < best[1].cycles:
-                    best = (u, tiling)
+    for u in units:
+        found = search(p, u, chip.units.get(u.vector or ""), (1.0,))
+        candidates += found.candidates
+        reasons.append(f"{u.name}: {found.why}")
+        for tiling in found.tilings:
+            if best is None or tiling.cycles < best[1].cycles:
+                best = (u, tiling)
     if best is None:
         raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
     u, tiling = best
@@ -201,6 +206,16 @@ def price_op(
         candidates=candidates,
         seconds=time.process_time() - start,
     )
+
+
+def _check_search(p: Problem, units: Sequence[Unit], decl: t.OpDecl) -> None:
+    """Raise Diag `too-many-tilings` before a search of minutes begins."""
+    searched = [u for u in units if not isinstance(u.template, KernelCompute)]  # others have one way to run an op
+    count = sum(prod(map(len, sizes)) for u in searched for sizes, _ in axes(p, u))
+    if count > MOST_TILINGS:
+        loops = ", ".join(f"`{x.name}` {x.size:,}" for x in p.loops)
+        message = f"`{decl.name}` has {count:.2g} tilings with loops {loops}; up to {MOST_TILINGS:.2g} are searched"
+        raise Diag("too-many-tilings", message, decl.span, hint="smaller sizes, or one unit with `--unit`")
 
 
 def op_graph(decl: t.OpDecl, dims: Mapping[str, Sequence[float]], dtypes: DtypeMap) -> tuple[Graph, Node]:
