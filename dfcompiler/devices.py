@@ -274,8 +274,7 @@ class _Devices:
         for d in self.on(self.stage):
             place = self.places[d]
             own = {p.name: self.value(a, d, node) for p, a in zip(shape.params, node.args, strict=True)}
-            local = extents(shape, [v.shape for v in own.values()], dict(node.attrs))
-            slices = own_slices(self.graph, node, local, place)
+            slices = own_slices(self.graph, node, self.graph.sizes(node), place)
             attrs = own_attributes(shape, slices, dict(node.attrs))
             mine = sliced(shape, slices)
             sizes = extents(mine, [v.shape for v in own.values()], attrs)

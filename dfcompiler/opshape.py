@@ -251,7 +251,8 @@ def extents(
     """The size of every index, from operands' shapes and `dim` definitions. Where `ways` says that an index is split
     over so many devices its size is that of one slice, but a `dim` is defined by all of them.
 
-    Raises Diag `op-size` naming both operands where one index has two sizes.
+    Raises Diag `op-size` naming both operands where one index has two sizes, and where the quotient of an extent is not
+    whole.
     """
     sizes: dict[str, int] = {}
     origin: dict[str, tuple[Operand, int]] = {}
@@ -263,6 +264,7 @@ def extents(
                 origin.setdefault(dim.name, (operand, axis))
     whole = {i: n * (ways or {}).get(i, 1) for i, n in sizes.items()}
     for d in shape.dims:
+        _check_quotient(shape, d, origin, whole, attrs or {})
         value = evaluate(d.expr, whole, attrs or {}, _defaults(shape))
         if value is not None:
             whole.setdefault(d.name, value)
@@ -285,6 +287,24 @@ def extents(
                 operand.span,
             )
     return sizes
+
+
+def _check_quotient(
+    shape: OpShape,
+    d: t.DimDef,
+    origin: Mapping[str, tuple[Operand, int]],
+    sizes: Mapping[str, int],
+    attrs: Mapping[str, object],
+) -> None:
+    """`dim i = |e| // 2` is half of `|e|`: of an odd one the op would leave out an element, or touch one beyond."""
+    match d.expr:
+        case t.Bin("//", t.Ext(name), by) if name in sizes:
+            parts = evaluate(by, sizes, attrs, _defaults(shape))
+            if parts and sizes[name] % parts:
+                message = f"`{shape.name}`: `{d.name}` divides `|{name}|` by {parts}, but it is {sizes[name]}"
+                given = [origin[name]] if name in origin else []
+                notes = [Note(f"`{name}` is axis {axis} of `{operand.name}`", operand.span) for operand, axis in given]
+                raise Diag("op-size", message, d.span, notes=notes)
 
 
 def _defaults(shape: OpShape) -> dict[str, t.Expr]:

@@ -313,6 +313,22 @@ def test_faults_have_a_place(text: str, code: str, place: str) -> None:
     assert str(error.value.span) == place
 
 
+@pytest.mark.parametrize(
+    ("name", "operands", "said"),
+    [
+        ("rope", (rand(1, 3, 2, 5),), "`i` divides `|e|` by 2, but it is 5"),
+        ("qlinear", (rand(2, 10), rand(4, 10), rand(4, 3)), "`group` divides `|k|` by 3, but it is 10"),
+        ("pick_grouped_max", (rand(2, 7),), "`i` divides `|e|` by 2, but it is 7"),
+    ],
+)
+def test_a_quotient_of_an_extent_is_whole(name: str, operands: tuple[Floats, ...], said: str) -> None:
+    """Else an element would be left as it is by accident, or one touched that is not there."""
+    with pytest.raises(Diag) as caught:
+        run(name, *operands, **({"groups": 2} if name.startswith("pick") else {}))
+    assert caught.value.code == "op-size" and said in caught.value.message and caught.value.span is not None
+    assert "is axis" in caught.value.notes[0].message
+
+
 def test_bad_operands() -> None:
     shape = bind(library().ops["add"], (1, 1))
     with pytest.raises(Diag, match="needs the operand `b`"):
