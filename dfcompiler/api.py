@@ -72,6 +72,9 @@ def compile_model(
         raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
     ctx = Context(model, step, dtypes, chip, objective, seed, time_limit_s, on_note, stored is not None)
     passes = parse_pipeline(Source("--pipeline", parallel.inserted(pipeline)))
+    if not any(p.maps for p in passes):
+        hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
+        raise Diag("missing-input", f"the pipeline `{pipeline}` ends without a mapping", hint=hint)
     previous = whole = Graph(model.name)
     done = 0
 
@@ -88,9 +91,6 @@ def compile_model(
             after(name, graph, seconds)
 
     graph, seconds = run_pipeline(passes, previous, ctx, after=watch)
-    if graph.mapping is None:
-        hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
-        raise Diag("missing-input", f"the pipeline `{pipeline}` ends without a mapping", hint=hint)
     check_resident(graph, chip)
     limit = roofline(graph, chip, dtypes)
     found = report(

@@ -12,6 +12,8 @@ from dfcompiler.schedule import columns_of, with_mapping
 class MapGreedy(Pass, name="map-greedy"):
     """List scheduling without fusion and without choice: what a mapper must beat."""
 
+    maps = True
+
     def run(self, graph: Graph, ctx: Context) -> Graph:
         columns = columns_of(graph)
         for segment in columns.segments:

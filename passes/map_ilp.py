@@ -16,6 +16,7 @@ class MapIlp(Pass, name="map-ilp"):
     """Minimise the time of each segment by CP-SAT, starting from the best of several list schedules. The time
     limit is for all segments together; what is not proven by then is returned with its gap."""
 
+    maps = True
     time_limit_s: float | None = None
 
     def __post_init__(self) -> None:

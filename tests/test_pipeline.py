@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from dfcompiler import pipeline as pipelines
 from dfcompiler import registry
+from dfcompiler.api import compile_model
 from dfcompiler.diagnostics import Diag, Note, Source
+from dfcompiler.hardware import load_chip
 from dfcompiler.pipeline import Context, Pass, parse_pipeline, run_pipeline, show_pipeline
+from dfcompiler.steps import step
+from tests.tiny import LLAMA, tiny
 
 if TYPE_CHECKING:
     from dfcompiler.graph import Graph
@@ -164,3 +168,17 @@ def test_a_field_that_is_no_option() -> None:
 
 def test_named_pipelines_do_not_hide_passes() -> None:
     assert not set(pipelines.PIPELINES) & set(registry.names("pass"))
+
+
+@pytest.mark.parametrize("text", ["lower-model,tile", "lower-model"])
+def test_a_pipeline_without_a_mapper_is_refused_before_it_runs(text: str) -> None:
+    ran: list[str] = []
+    with pytest.raises(Diag, match="ends without a mapping") as caught:
+        compile_model(
+            tiny(LLAMA, "llama"),
+            load_chip("ador"),
+            step(decode=[2]),
+            pipeline=text,
+            after=lambda name, graph, seconds: ran.append(name),
+        )
+    assert caught.value.code == "missing-input" and ran == []
