@@ -104,6 +104,10 @@ class Reads:
             self.totals[name] = self.totals[name] + count.sum(1) * (len(self.members) if name == "inner" else 1)
         self.last = key
 
+    def held(self) -> float:
+        """Bytes that lie in the memory of an instance now."""
+        return float(sum(here[0].sum() for here in self.here.values())) * self.o.bits / 8
+
     def error(self, name: str) -> float:
         """How far the mean of a total may be from what is expected: six standard errors, and what six draws weigh
         in which half of the elements would be the same, since what is rare may not have come up at all."""
@@ -158,6 +162,7 @@ class Writes:
         self.moved = np.zeros(len(LEVELS))
         self.away = np.full_like(dram, np.nan)  # unfinished sums that left
         self.stored = stored  # elements that are in DRAM
+        self.width = o.partial_bits or o.bits
         self.visits = [(i, key) for i, key, _ in walk.visits(o, members)]
         times: dict[Key, list[int]] = {}
         for i, key in self.visits:
@@ -205,6 +210,10 @@ class Writes:
             self.away[:-1][mine] = self.values.pop(key)[:-1][mine]
             count = float(mine.sum()) * self.o.partial_bits / 8
             moves[when].store(self, count, 0.0 if self._stays(step, again, OUTER) else count)
+
+    def held(self) -> float:
+        """Bytes that lie in the memory of an instance now: of sums as wide as they are before they are finished."""
+        return float(sum(self.holds[k].sum() for k in self.values if k in self.holds)) * self.width / 8
 
     def _stays(self, a: int, b: int, where: str) -> bool:
         keep = self.keep

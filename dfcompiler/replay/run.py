@@ -29,8 +29,9 @@ DRAWS = 64  # of the indices of look-ups, over which their bytes are averaged
 @dataclass(frozen=True)
 class Replay:
     """What came out. `bytes` are by level (`LEVELS`), `parts` those of every operand; `error_bytes` is the
-    error of each that sampling leaves, 0 but for look-ups. `due` are the elements that must be right: those
-    written, and those for which every statement has points."""
+    error of each that sampling leaves, 0 but for look-ups. `held_bytes` is the most that an instance's memory holds of
+    operands at once: what a step works on, what comes in for the next one, and what the last one left. `due` are the
+    elements that must be right: those written, and those for which every statement has points."""
 
     results: Mapping[str, Floats]
     due: Mapping[str, Bools]
@@ -38,6 +39,7 @@ class Replay:
     bytes: Mapping[str, float]
     parts: Mapping[str, Mapping[str, float]]
     error_bytes: Mapping[str, float]
+    held_bytes: float
     steps: int
 
 
@@ -92,11 +94,14 @@ class _Run:
         moves = [Moves() for _ in range(len(self.walk.steps) + 1)]
         reads = list({id(b): b for by in self.reads.values() for b in by.values()}.values())
         writes = list({id(b): b for by in self.writes.values() for b in by.values()}.values())
+        held: list[dict[Key, float]] = []
         for i, step in enumerate(self.walk.steps):
             for read in reads:
                 read.load(i, moves)
             for out in writes:
                 out.load(i, moves)
+            own: list[Mapping[Key, Reads | Writes]] = [*self.reads.values(), *self.writes.values()]
+            held.append({c: sum(by[c].held() for by in own) for c in step.running})
             for instance, tile in step.running.items():
                 self._tile(i, instance, tile)
             for name, gone in self.gone.items():
@@ -116,7 +121,12 @@ class _Run:
         results = {n: home[:-1] for n, home in self.homes.items()}
         cycles = {s: clock.cycles(moves, s) for s in shares}
         each = {n: dict(zip(LEVELS, moved.tolist(), strict=True)) for n, moved in parts.items()}
-        return Replay(results, due, cycles, total, each, errors, len(self.walk.steps))
+        most = max(
+            bytes_ + moves[i + 1].inner_in.get(c, 0.0) + moves[i].inner_out.get(c, 0.0)
+            for i, at in enumerate(held)
+            for c, bytes_ in at.items()
+        )
+        return Replay(results, due, cycles, total, each, errors, most, len(self.walk.steps))
 
     def _tile(self, step: int, instance: Key, tile: Key) -> None:
         here = self.locals.setdefault(instance, self.body.fresh())
