@@ -104,8 +104,8 @@ class Reads:
             self.totals[name] = self.totals[name] + count.sum(1) * (len(self.members) if name == "inner" else 1)
         self.last = key
 
-    def held(self) -> float:
-        """Bytes that lie in the memory of an instance now."""
+    def held(self, step: int) -> float:
+        """Bytes that lie in the memory of an instance in a step, once its tiles are loaded."""
         return float(sum(here[0].sum() for here in self.here.values())) * self.o.bits / 8
 
     def error(self, name: str) -> float:
@@ -211,9 +211,11 @@ class Writes:
             count = float(mine.sum()) * self.o.partial_bits / 8
             moves[when].store(self, count, 0.0 if self._stays(step, again, OUTER) else count)
 
-    def held(self) -> float:
-        """Bytes that lie in the memory of an instance now: of sums as wide as they are before they are finished."""
-        return float(sum(self.holds[k].sum() for k in self.values if k in self.holds)) * self.width / 8
+    def held(self, step: int) -> float:
+        """Bytes that lie in the memory of an instance in a step: of sums all tiles that stay, as wide as before they
+        are finished; of what is made of sums the tile of the step."""
+        keys = self.values if self.o.partial_bits else [self.visits[self.at[step]][1]] if step in self.at else []
+        return float(sum(self.holds[k].sum() for k in keys if k in self.holds)) * self.width / 8
 
     def _stays(self, a: int, b: int, where: str) -> bool:
         keep = self.keep

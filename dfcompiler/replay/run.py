@@ -101,7 +101,7 @@ class _Run:
             for out in writes:
                 out.load(i, moves)
             own: list[Mapping[Key, Reads | Writes]] = [*self.reads.values(), *self.writes.values()]
-            held.append({c: sum(by[c].held() for by in own) for c in step.running})
+            held.append({c: sum(by[c].held(i) for by in own) for c in step.running})
             for instance, tile in step.running.items():
                 self._tile(i, instance, tile)
             for name, gone in self.gone.items():
