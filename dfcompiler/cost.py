@@ -157,7 +157,6 @@ class Roofline:
     macs: float
     compulsory_bytes: float
     link_s: float = 0.0
-    link_bytes: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -188,7 +187,6 @@ def roofline(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Roofline:
         macs,
         read + write,
         linked / links_of(chip).fabric.bytes_per_s if linked else 0.0,
-        linked,
     )
 
 

@@ -221,13 +221,9 @@ class Band:
         self._pairs: dict[tuple[int, ...], float] = {}
         self._width: dict[int, float] = {}
 
-    def pairs(self, rows: int, cols: int, others: tuple[int, ...]) -> float:
-        """Steps over both loops, where all instances together take `rows` rows, `cols` columns and `others` at a
-        time: the mean over the blocks of the others."""
-        return float(self.pairs_of(rows, np.array([cols]), others)[0])
-
     def pairs_of(self, rows: int, cols: npt.NDArray[np.int64], others: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """The same for many numbers of columns at once."""
+        """Steps over both loops, where all instances together take `rows` rows, so many columns and `others` at a
+        time: the mean over the blocks of the others."""
         missing = [c for c in np.unique(cols).tolist() if (rows, c, *others) not in self._pairs]
         if missing:
             lo, hi = (x[..., None] for x in self._hulls((*others, rows)))

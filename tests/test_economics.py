@@ -26,7 +26,7 @@ from dfcompiler.hardware import load_chip
 from dfcompiler.hardware.tech import load_tech, techs
 from dfcompiler.hardware.template import Contraction, Tile
 from dfcompiler.power import peak_w, static_w
-from dfcompiler.text.parse import parse_value
+from dfcompiler.text.parse import parse_setting
 
 
 def make(name: str, **axes: Any) -> Any:
@@ -34,7 +34,7 @@ def make(name: str, **axes: Any) -> Any:
 
 
 def chip(name: str = "ador", **settings: str) -> Any:
-    given = {k.replace("__", "."): parse_value(Source("--set", v)) for k, v in settings.items()}
+    given = {k.replace("__", "."): parse_setting(Source("--set", f"x = {v}")).value for k, v in settings.items()}
     return load_chip(name, given)
 
 

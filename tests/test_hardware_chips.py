@@ -14,7 +14,7 @@ from dfcompiler.hardware.axes import Names
 from dfcompiler.hardware.settings import build as build_template
 from dfcompiler.hardware.tech import load_tech, techs
 from dfcompiler.hardware.template import Ports
-from dfcompiler.text.parse import parse_items, parse_value
+from dfcompiler.text.parse import parse_items, parse_setting
 from dfcompiler.text.tree import Quantity
 
 INF = float("inf")
@@ -37,7 +37,7 @@ GOOD = """chip small {
 
 def build(text, overrides=None, without=()):
     (decl,) = parse_items(Source("small.chip", text))
-    given = {k: parse_value(Source("--set", v)) for k, v in (overrides or {}).items()}
+    given = {k: parse_setting(Source("--set", f"x = {v}")).value for k, v in (overrides or {}).items()}
     return elaborate(decl, given, without)
 
 

@@ -331,11 +331,11 @@ def test_bytes_and_tiles_are_those_of_routings_that_are_walked(
 def test_steps_of_several_instances_last_as_long_as_the_fullest_place() -> None:
     form = form_of(moe(64, 8, 64, 4, 4), "u")
     seen = loads(draw(np.random.default_rng(2), 64, 64, 8, 0.0, 400), 64)
-    assert form.band is not None
+    assert form.crowd is not None
     for ways, tile in [(4, 2), (8, 4), (16, 3)]:
         blocks = [[d[d > 0][i : i + ways].max() for i in range(0, (d > 0).sum(), ways)] for d in seen]
         walked = np.asarray([sum(-(-b // tile) for b in x) for x in blocks], dtype=float)
-        close(form.band.pairs(ways, tile, ()), walked, rtol=0.02)
+        close(form.crowd.pairs(ways, tile, ()), walked, rtol=0.02)
 
 
 # ---- what it changes ---------------------------------------------------------------------------
@@ -347,9 +347,9 @@ def test_decode_of_deepseek_v3_reads_each_touched_expert_once() -> None:
     w = next(o for o in form.operands if o.name == "w")
     assert w.total_bytes == pytest.approx(256 * (1 - (1 - 8 / 256) ** 64) * 2048 * 7168 * 2)
     assert {x.name: x.size for x in form.loops}["e"] == 223
-    assert form.band is not None
-    assert form.band.pairs(1, 64, ()) == pytest.approx(222.44, abs=0.01)
-    assert form.band.pairs(1, 1, ()) == pytest.approx(512)
+    assert form.crowd is not None
+    assert form.crowd.pairs(1, 64, ()) == pytest.approx(222.44, abs=0.01)
+    assert form.crowd.pairs(1, 1, ()) == pytest.approx(512)
 
 
 def test_few_rows_leave_an_array_idle() -> None:

@@ -386,9 +386,6 @@ class Builder:
         end = last.end if last.line == first.line else first.end
         return t.Quantity(value, str(unit or ""), span=Span(self.source, first.line, first.col, end))
 
-    def one_value(self, value: t.CValue) -> t.CValue:
-        return value
-
     one_setting = csetting
 
 

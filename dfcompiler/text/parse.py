@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dfcompiler import content
 from dfcompiler.cache import folder, kept
 from dfcompiler.diagnostics import Diag, Source
-from dfcompiler.text.tree import CSetting, CValue, Item
+from dfcompiler.text.tree import CSetting, Item
 
 if TYPE_CHECKING:
     import lark
@@ -42,12 +42,6 @@ def parse_content(source: Source) -> tuple[Item, ...]:
     """The items of a file that is read again and again: those of the same text are kept between runs."""
     inputs = (_grammar().read_bytes(), os.fsencode(source.name), source.text.encode())
     return kept(inputs, lambda: parse_items(source))
-
-
-def parse_value(source: Source) -> CValue:
-    """One value as in a chip, such as `64`, `1.5 GHz` or `weight-stationary`. Raises Diag: `syntax`."""
-    value: CValue = _parse(source, "one_value")
-    return value
 
 
 def parse_setting(source: Source) -> CSetting:
@@ -82,7 +76,7 @@ def _parser(path: Path) -> lark.Lark:
     collects = gc.isenabled()
     gc.disable()  # all of the many small objects stay: to look for garbage among them takes a fifth as long again
     try:
-        return lark.Lark(grammar, parser="lalr", start=["start", "one_value", "one_setting"], cache=_tables(grammar))
+        return lark.Lark(grammar, parser="lalr", start=["start", "one_setting"], cache=_tables(grammar))
     finally:
         if collects:
             gc.enable()

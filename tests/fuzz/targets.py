@@ -20,7 +20,7 @@ from dfcompiler.facts import facts
 from dfcompiler.opshape import bind, extents
 from dfcompiler.pipeline import PIPELINES, parse_pipeline, show_pipeline
 from dfcompiler.text import tree as t
-from dfcompiler.text.parse import parse_items, parse_setting, parse_value
+from dfcompiler.text.parse import parse_items, parse_setting
 from dfcompiler.text.show import show
 
 CHIP = """chip small {
@@ -155,8 +155,6 @@ def pipeline(text: str) -> None:
 
 def setting(text: str) -> None:
     """A setting of `--set`."""
-    with contextlib.suppress(Diag):
-        parse_value(Source("--set", text))
     parse_setting(Source("--set", text))
     command({"small.chip": CHIP}, f"show small.chip --set {shlex.quote(text)}")
 
