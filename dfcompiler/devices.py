@@ -14,7 +14,7 @@ import numpy as np
 
 from dfcompiler.collectives import across, exchanged
 from dfcompiler.diagnostics import Diag, first_span
-from dfcompiler.execution import given_value, random_inputs
+from dfcompiler.execution import Walk, given_value, random_inputs
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor, device_index, regions
 from dfcompiler.opshape import OpShape, extents
 from dfcompiler.scalars import Floats
@@ -164,7 +164,7 @@ def trace_device(graph: Graph, seed: int = 0) -> dict[str, Floats]:
     return {name: next(v for d in peers if (v := values[d]) is not None) for name, values in run.values.items()}
 
 
-class _Devices:
+class _Devices(Walk):
     """A run. A device has a value for every tensor of its stage, and None for those of others."""
 
     def __init__(self, graph: Graph, inputs: Arrays) -> None:
@@ -221,17 +221,6 @@ class _Devices:
 
     # ---- running
 
-    def body(self, body: Sequence[Item], layer: int, layers: int, inside: bool = True) -> None:
-        for item in body:
-            self.stage = self.begins.get(id(item), self.stage)
-            match item:
-                case Tensor():
-                    self.declared(item, layer, layers, inside)
-                case Node():
-                    self.node(item)
-                case Region():
-                    self.region(item, layer, layers)
-
     def declared(self, tensor: Tensor, layer: int, layers: int, inside: bool) -> None:
         layout = self.layouts[tensor.name]
         shape = whole_shape(self.graph, tensor, layout)
@@ -245,6 +234,7 @@ class _Devices:
             self.homes[tensor.name] = tensor.name, at
 
     def node(self, node: Node) -> None:
+        self.stage = self.begins.get(id(node), self.stage)
         run = self.exchanged if exchanged(node) else self.computed
         shape = self.graph.shape(node)
         found = run(node, shape)
@@ -315,6 +305,7 @@ class _Devices:
         return found
 
     def region(self, region: Region, layer: int, layers: int) -> None:
+        self.stage = self.begins.get(id(region), self.stage)
         held = [self.values[c.init] for c in region.carries]
         ends = set(accumulate(region.runs[:-1]))
         for i in range(region.count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -30,14 +31,14 @@ def run_graph(graph: Graph, inputs: Arrays, rounding: Rounding | None = None) ->
     value.
     """
     run = _GraphRun(inputs, rounding)
-    run.body(graph.body, 0, 1)
+    run.body(graph.body, 0, 1, inside=False)
     return {name: run.values[name] for name in graph.outputs} | run.states
 
 
 def trace(graph: Graph, inputs: Arrays) -> dict[str, Floats]:
     """The value of every tensor; of those in a region, the value in its last layer."""
     run = _GraphRun(inputs)
-    run.body(graph.body, 0, 1)
+    run.body(graph.body, 0, 1, inside=False)
     return run.values
 
 
@@ -52,14 +53,11 @@ def _rms(values: Floats) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-class _GraphRun:
-    def __init__(self, inputs: Arrays, rounding: Rounding | None = None) -> None:
-        self.inputs, self.rounding = inputs, rounding
-        self.values: dict[str, Floats] = {}
-        self.states: dict[str, Floats] = {}
-        self.homes: dict[str, tuple[str, int | None]] = {}  # which state, and layer of it, a tensor is a version of
+class Walk(ABC):
+    """Runs the items of a graph in order; what each of them does is said by who runs it."""
 
-    def body(self, body: Sequence[Item], layer: int, layers: int, inside: bool = False) -> None:
+    def body(self, body: Sequence[Item], layer: int, layers: int, inside: bool = True) -> None:
+        """Run items in layer `layer` of `layers`, in a region or (not `inside`) outside of all."""
         for item in body:
             match item:
                 case Tensor():
@@ -68,6 +66,26 @@ class _GraphRun:
                     self.node(item)
                 case Region():
                     self.region(item, layer, layers)
+
+    @abstractmethod
+    def declared(self, tensor: Tensor, layer: int, layers: int, inside: bool) -> None:
+        """Take the value that is given for a tensor."""
+
+    @abstractmethod
+    def node(self, node: Node) -> None:
+        """Run an op."""
+
+    @abstractmethod
+    def region(self, region: Region, layer: int, layers: int) -> None:
+        """Run a region as often as it says."""
+
+
+class _GraphRun(Walk):
+    def __init__(self, inputs: Arrays, rounding: Rounding | None = None) -> None:
+        self.inputs, self.rounding = inputs, rounding
+        self.values: dict[str, Floats] = {}
+        self.states: dict[str, Floats] = {}
+        self.homes: dict[str, tuple[str, int | None]] = {}  # which state, and layer of it, a tensor is a version of
 
     def declared(self, tensor: Tensor, layer: int, layers: int, inside: bool) -> None:
         value = given_value(self.inputs, tensor.name, (layers, *tensor.type.shape) if inside else tensor.type.shape)
@@ -101,7 +119,7 @@ class _GraphRun:
         held = [self.values[c.init] for c in region.carries]
         for i in range(region.count):
             self.values |= {c.inner.name: v for c, v in zip(region.carries, held, strict=True)}
-            self.body(region.body, layer * region.count + i, layers * region.count, inside=True)
+            self.body(region.body, layer * region.count + i, layers * region.count)
             held = [self.values[c.yielded] for c in region.carries]
         self.values |= {c.result.name: v for c, v in zip(region.carries, held, strict=True)}
 
