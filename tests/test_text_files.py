@@ -151,6 +151,7 @@ def test_values_and_settings() -> None:
         assert parse_setting(Source("--set", f"x={text}")).value == value
     setting = parse_setting(Source("--set", "core.sa.rows=64"))
     assert (setting.name, setting.value) == ("core.sa.rows", Quantity(64, ""))
+    assert parse_setting(Source("--set", "sa.operand-bits=8")).name == "sa.operand-bits"  # as `dfc show` writes it
     with pytest.raises(Diag, match="unexpected `,`, expected the end of the text"):
         parse_setting(Source("--set", "x = 64 , 3"))
 
