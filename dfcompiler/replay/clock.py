@@ -1,4 +1,8 @@
-"""The time of a walked mapping: while a tile runs, the next one's operands come in and the last one's results go."""
+"""The time of a walked mapping: while a tile runs, the next one's operands come in and its own results go out.
+
+Results are taken to leave as they are made, not one tile later: a nest may end up to one store sooner than where they
+wait for their tile to be done. The cost model does the same.
+"""
 
 from __future__ import annotations
 
