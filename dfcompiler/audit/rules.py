@@ -34,14 +34,14 @@ class Rule:
 
 
 MASKED, HALO, PIECES = frozenset({"masked"}), frozenset({"halo"}), frozenset({"pieces"})
+DEALT = frozenset({"edges", "uneven", "idle"})
 
 RULES = (
-    Rule(BYTES, 1, 1, may=frozenset({"edges", "held", "idle", "spills", "look-ups", "in place", "halo", "redone"})),
+    Rule(BYTES, 1, 1, may=DEALT | frozenset({"held", "beside", "spills", "look-ups", "in place", "halo", "redone"})),
     Rule(BYTES, 1, 8, needs=MASKED | HALO),  # a halo whole, though the mask cuts it; no step skipped for a whole index
     Rule(BYTES, 1, 6, needs=MASKED | PIECES),  # each tile of one piece is charged for all of the others
     Rule(BYTES, 1, 5, needs=MASKED),  # passes over some tiles take each as a whole one, with whole rows
-    Rule(BYTES, 1, 4, needs=frozenset({"uneven", "spills"})),  # sums of instances that are done move as well
-    Rule(BYTES, 1, 2.5),  # an instance with fewer tiles reloads like the others; pieces as above; groups cut by tiles
+    Rule(BYTES, 1, 2.5),  # pieces as above; groups cut by tiles
     Rule(("time",), 1, 1, may=frozenset({"held", "look-ups", "redone"})),
     Rule(("time",), 1, 1.5, may=frozenset({"held", "look-ups", "redone", "beside"})),  # when results leave: `Late`
     Rule(("time",), 1, 16, needs=MASKED),  # as edges, and rows of few columns as long as others
