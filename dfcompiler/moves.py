@@ -175,8 +175,9 @@ class Moves:
         return self.thick in self.order[keep.since :]
 
     def _finished_once(self, o: NestOperand) -> Keep | None:
-        """A result that is no sum itself but made of sums leaves once they are done: as if kept, without room."""
-        idle = [p for p in self.idle_positions(o) if self.order[p] in self.frame.reduced]
+        """A result that is no sum itself leaves once: when the sums that it is made of are done, and not again where
+        others are made of it. As if kept, without room."""
+        idle = self.idle_positions(o)
         return Keep(o.name, INNER, idle[0]) if idle and o.kind == "write" and not o.partial_bits else None
 
     def _changes(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:
