@@ -52,7 +52,7 @@ class Late:
             term = self._in_last_pass(o, passes, term, far)
         return term
 
-    def cycles(self, one: Array, every: Array, move: Floats, share: float) -> Floats:
+    def cycles(self, one: Floats, every: Floats, move: Floats, share: float) -> Floats:
         """Cycles by which late moves make steps longer, at the most, where `move[class, tiling]` are those of the other
         moves with this share of the ways to memory."""
         least = np.minimum.reduce([c for _, c in self.tiles.partly] or [self.tiles.compute])
@@ -104,8 +104,10 @@ class Late:
         first alone where both are alike."""
         one, every = np.zeros((2, *self.nest.counts.shape))
         together, bits, dram = self._alone(term, term.bits, term.far, far), term.bits.copy(), term.far.copy()
-        times: Array = 1.0 if self._even else self._times(o)
-        apart = together if self._even else self._alone(term, bits * times, dram * times, far, times)
+        apart = together
+        if not self._even:
+            times = self._times(o)
+            apart = self._alone(term, bits * times, dram * times, far, times)
         for c, at, either, alike in passes:
             more = apart[c] - together[c] * alike
             one[at] = np.maximum(one[at], np.where(more > 0, together[c], 0.0))

@@ -139,19 +139,19 @@ class Nest:
         return found
 
     def _dealt(self, o: NestOperand, keep: Keep | None) -> Iterator[tuple[Array, Nest, Keep | None]]:
-        """The instances as machines of their own where some have two tiles of a loop and some have one, which nothing
-        makes room for; with 1 for the tilings that have such instances."""
+        """The instances as machines of their own where some have two tiles of a loop and some have one, for which that
+        loop does not run; with 1 for the tilings that have such instances."""
         x, tiles = next((x for x in self.problem.loops if np.any(self._single(o, x))), None), self.tiles
         if x is None:
             yield 1.0, self, keep
             return
-        apart, single, whole = self._single(o, x) > 0, self._single(o, x), tiles.size[x.name]
-        ways, points = tiles.ways[x.name], tiles.points_of(x)
+        single, ways, whole, points = self._single(o, x), tiles.ways[x.name], tiles.size[x.name], tiles.points_of(x)
         rest = tuple(n for n in self.order if n != x.name)
         since = keep and replace(keep, since=keep.since - (x.name in self.order[: keep.since]))
-        two = np.where(apart, ways - single, ways), points - single * whole, tiles.trips[x.name]
+        two = ways - single, points - single * whole, tiles.trips[x.name]
         one = np.maximum(1.0, single), np.maximum(1.0, single) * whole, np.ones_like(whole)
-        for there, order, held, values in ((1.0, self.order, keep, two), (apart * 1.0, rest, since, one)):
+        every, few = np.ones_like(single), np.minimum(1.0, single)
+        for there, order, held, values in ((every, self.order, keep, two), (few, rest, since, one)):
             some = [{**d, x.name: v} for d, v in zip((tiles.ways, tiles.points, tiles.trips), values, strict=True)]
             mine = replace(tiles, ways=some[0], points=some[1], trips=some[2])
             for part, nest, k in Nest(self.problem, self.unit, mine, order)._dealt(o, held):
@@ -202,7 +202,7 @@ class Nest:
             again = name == thin and thick and thick not in o.loops  # each of its steps has many passes
             steps = self.tiles.live.get(name, self.tiles.trips[name]) if again else self.trips[name]
             whole = whole * steps * self.tiles.ways[name]
-        total = o.total_bytes * 8 / o.bits
+        total: Array = o.total_bytes * 8 / o.bits
         for x in (x for x in self.problem.loops if x.name in o.loops):
             total = total * self.tiles.points_of(x) / x.size
         return np.minimum(self.tiles.elements[o.name], total / whole)
@@ -293,7 +293,7 @@ class Nest:
         compute, counts = self.tiles.compute, self.counts
         one = slowest(self.ports, traffic.terms)
         kinds, found = self.tiles.partly or ((None, compute),), []
-        late, every = (sum((getattr(t, n) for t in traffic.terms), 0.0) for n in ("late", "late_all"))
+        late, every = (np.asarray(sum((getattr(t, n) for t in traffic.terms), 0.0)) for n in ("late", "late_all"))
         for share in shares:
             move, steps = one / share, compute + self.waits
             for often, tile in kinds:

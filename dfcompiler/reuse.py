@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,7 +34,10 @@ def written_before(known: Facts, mask: Mask, operand: str, subs: tuple[t.Expr, .
     reads = [n for n, s in enumerate(body) for e in (s.expr, *_subs(s)) if t.Access(operand, subs) in accesses(e)]
     first = min(reads, default=0)  # where a scan starts
     writes = [(s, target) for n, s, target in made if n < first]
-    return reduce(np.maximum, (_met(known, mask, w, (body[first], subs), axes) for w in writes), 0.0)
+    found: Array = 0.0
+    for write in writes:
+        found = np.maximum(found, _met(known, mask, write, (body[first], subs), axes))
+    return found
 
 
 def _subs(s: Statement) -> list[t.Expr]:
@@ -45,7 +47,7 @@ def _subs(s: Statement) -> list[t.Expr]:
 def _met(known: Facts, mask: Mask, write: Place, read: Place, axes: Sequence[Array]) -> Array:
     """Elements that two accesses have in common, 0 where that cannot be told."""
     shape, names = known.shape, {i: t.Ref(i + READ) for i in mask.sizes}
-    sizes = {**mask.sizes, **{i + READ: n for i, n in mask.sizes.items()}}
+    sizes: Any = {**mask.sizes, **{i + READ: n for i, n in mask.sizes.items()}}
     solved: dict[str, t.Expr] = {}
     common: list[t.Expr] = []
     for mine, e, extent in zip(write[1], read[1], axes, strict=True):
@@ -59,7 +61,7 @@ def _met(known: Facts, mask: Mask, write: Place, read: Place, axes: Sequence[Arr
     if left & set(solved) or same_values(shape, tuple(common), tuple(common)) < left:
         return 0.0
     where = tuple(
-        tuple(t.Rel(r.op, *(_put(_put(x, own), solved) for x in (r.a, r.b)), span=r.span) for r in mask.shape.where[i])
+        tuple(t.Rel(r.op, _put(_put(r.a, own), solved), _put(_put(r.b, own), solved)) for r in mask.shape.where[i])
         for s, own in ((write[0], {}), (read[0], names))
         for i in mask.clauses(s.indices)
     )
@@ -69,7 +71,7 @@ def _met(known: Facts, mask: Mask, write: Place, read: Place, axes: Sequence[Arr
     return Mask(replace(shape, where=where), sizes, mask.attrs, mask.designs).touched(every, left)
 
 
-def _whole(sizes: Mapping[str, Array], index: str, extent: Array) -> bool:
+def _whole(sizes: Mapping[str, Any], index: str, extent: Array) -> bool:
     return bool(np.all(sizes.get(index, -1) == extent))
 
 
