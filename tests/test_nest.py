@@ -78,7 +78,7 @@ def test_what_was_once_claimed_wrong(name: str, seed: int) -> None:
 
 
 def test_an_only_tile_is_not_loaded_again() -> None:
-    """Five tiles on four instances, again for each step of the sum: the sums of three of them never leave."""
+    """Nine tiles on eight instances, again for each step of the sum: the sums of seven of them never leave."""
     mapped = mapping("softmax_then_linear", 5938)
     t, d, n = (x.size for x in mapped.problem.loops)
     assert (t, mapped.ways["t"], mapped.size["t"], mapped.order) == (9, 8, 1, ("d", "t"))
