@@ -13,6 +13,7 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.facts import Array, Facts, facts
 from dfcompiler.masks import Mask, clause_indices
 from dfcompiler.opshape import OpShape, accesses, indices_of
+from dfcompiler.reuse import written_before
 from dfcompiler.scalars import Along, Floats, Ints, attributes, scalar
 from dfcompiler.text import tree as t
 from dfcompiler.work import index_set
@@ -73,12 +74,13 @@ def moved(known: Facts, mask: Mask, operand: str, axes: Sequence[Array]) -> dict
     A row that was written inside the op before need not be read: what an append writes, attention finds on chip.
     """
     count: dict[str, Array] = {}
+    whole: Array = prod(axes, start=1.0)
     for way in ("read", "write"):
-        subs = dict.fromkeys(p.subs for p in known.patterns[operand] if p.write is (way == "write"))
-        whole: Array = prod(axes, start=1.0)
-        count[way] = np.minimum(whole, sum((_elements(known, mask, s, axes) for s in subs), start=0.0))
-    if np.any(count["write"]) and not known.read_first(operand):
-        count["read"] = np.maximum(0.0, count["read"] - count["write"])
+        each = [_elements(known, mask, p.subs, axes) for p in known.accessed(operand, way)]
+        if way == "read":
+            found = (written_before(known, mask, operand, p.subs, axes) for p in known.accessed(operand, way))
+            each = [np.maximum(0.0, n - there) for n, there in zip(each, found, strict=True)]
+        count[way] = np.minimum(whole, sum(each, start=0.0))
     return {way: n for way, n in count.items() if np.any(n)}
 
 

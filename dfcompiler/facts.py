@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dfcompiler.hazards import overwritten
 from dfcompiler.masks import clause_indices
-from dfcompiler.opshape import OpShape, accesses, children
+from dfcompiler.opshape import OpShape, Statement, accesses, children
 from dfcompiler.routing import distinct
 from dfcompiler.scalars import Sizes
 from dfcompiler.stream import Blocked, finished, streamable
@@ -73,18 +73,6 @@ class Facts:
                     subs = tuple(x for x in a.subs if x != t.Ref(s.scan[0]))
                     found[s.scan[2]][Pattern(subs, write=False)] = None
         return {name: tuple(p) for name, p in found.items()}
-
-    def read_first(self, operand: str) -> bool:
-        """Whether a statement reads an operand that none before has written: what it was before is needed."""
-        for s in self.shape.body:
-            subs = (x for a in s.targets for x in a.subs)
-            if (s.scan and s.scan[2] == operand) or any(
-                a.name == operand for e in (s.expr, *subs) for a in accesses(e)
-            ):
-                return True
-            if any(a.name == operand for a in s.targets):
-                return False
-        return False
 
     @cached_property
     def sequential(self) -> frozenset[str]:
@@ -158,12 +146,19 @@ class Facts:
             if index not in c.indices and (index in self.reduced or not self.sequential):
                 return Blocked(f"a tile of `{index}` would redo another contraction", self.shape.body[c.statement].span)
         for s in self.shape.body:
+            if s.over and s.fn != "topk" and index not in s.indices and self._shown(s):
+                return Blocked(f"a tile of `{index}` would redo a sum that leaves", s.span)
             if s.fn == "topk" and index in s.free and index not in index_set(self.shape, s.expr):
                 return Blocked(f"all places along `{index}` are found at once", s.span)
         torn = self._torn(index) or overwritten(self.shape, index, self.reduced | self.sequential)
         if torn or index not in self.reduced:
             return torn
         return None if finished(self.shape, index) else streamable(self.shape, index)
+
+    def _shown(self, s: Statement) -> bool:
+        """Whether a statement makes a result that another one reads: each tile that reads it has all of it."""
+        made = {a.name for a in s.targets} & {o.name for o in self.shape.results}
+        return any(not p.write for name in made for p in self.patterns[name])
 
     def _torn(self, index: str) -> Blocked | None:
         """Whether a tile of the index makes only some of what another statement reads of it. Statements without the

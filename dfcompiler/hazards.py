@@ -62,7 +62,7 @@ def clashes(shape: OpShape) -> tuple[Clash, ...]:
         for (reads, i, one, first), (j, other) in product(earlier, _writes(shape, name)):
             if not (i < j or (reads and i == j) or _take_turns(shape, i, j)):
                 continue
-            same = _same(shape, one, other)
+            same = same_values(shape, one, other)
             if not _Apart(shape, (shape.body[i], shape.body[j]), same).proves(one, other):
                 found.append(Clash(name, i, j, same, reads, first))
     return tuple(found)
@@ -92,7 +92,7 @@ def _writes(shape: OpShape, name: str) -> Iterator[tuple[int, Subs]]:
 # ---- one tile ----------------------------------------------------------------------------------
 
 
-def _same(shape: OpShape, one: Subs, other: Subs) -> frozenset[str]:
+def same_values(shape: OpShape, one: Subs, other: Subs) -> frozenset[str]:
     """Indices that have one value at two points that touch the same element: equal subscripts that go up or down with
     one index, all others in them having one value already."""
     same: set[str] = set()

@@ -9,6 +9,7 @@ its size: some that fall together add no more than if all did.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.facts import Array
-from dfcompiler.moves import Keep
+from dfcompiler.moves import Keep, LastPass
 from dfcompiler.problem import Band, NestOperand
-from dfcompiler.traffic import DRAM, Term
+from dfcompiler.traffic import DRAM, NEAR, Term
 
 if TYPE_CHECKING:
     from dfcompiler.nest import Nest
@@ -41,23 +42,26 @@ class Late:
         `held` says since where it moves in first passes only, with `far` on the way to the DRAM only, `more` how often
         each of a pass's moves happens until all tiles are there, an array under a mask.
         """
-        if held and np.ndim(more):
+        whole = held is not None and np.ndim(more) > 0
+        if whole:
             term = self._anywhere(o, term, far, more)
-        elif late := self.moves.last_passes(o, held):
-            term = self._in_last_pass(late, term, far)
-        if self._split and not self._flush and self.moves.again(o, held):
+        if self._split and not self._flush and (far or not whole) and self.moves.again(o, held):
             apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._split])
             term = self._anywhere(o, term, False, 1.0, apart)
+        if not whole and (passes := self.moves.last_passes(o, held)):
+            term = self._in_last_pass(o, passes, term, far)
         return term
 
-    def cycles(self, one: Array, every: Array, move: Floats, share: float) -> Floats:
+    def cycles(self, one: Floats, every: Floats, move: Floats, share: float) -> Floats:
         """Cycles by which late moves make steps longer, at the most, where `move[class, tiling]` are those of the other
         moves with this share of the ways to memory."""
         least = np.minimum.reduce([c for _, c in self.tiles.partly] or [self.tiles.compute])
-        beside = move.copy()
+        beside, together = move.copy(), one + one[0]  # those of any class may fall into steps of this one
         beside[0] = (move * self._anytime * (self.nest.counts > 0)).max(0)
-        longer = np.maximum(beside + one / share, least) - np.maximum(beside, least)
-        return np.asarray((longer * np.divide(every, one, out=np.zeros_like(move), where=np.greater(one, 0))).sum(0))
+        together[0] = one[0] + one[1:].max(0, initial=0.0)
+        longer = np.maximum(beside + together / share, least) - np.maximum(beside, least)
+        each = np.divide(longer, together, out=np.zeros_like(move), where=together > 0)
+        return np.asarray((each * every).sum(0))
 
     @cached_property
     def _flush(self) -> bool:
@@ -68,10 +72,16 @@ class Late:
         return isinstance(self.band, Band) and bool(thin) and self.band.flush(thin) and not across
 
     @cached_property
+    def _even(self) -> bool:
+        """Whether all instances are done with what they hold in one step: the tiles end in one place."""
+        return not self._split or (isinstance(self.band, Band) and self.band.flush(self.moves.thin, ends=True))
+
+    @cached_property
     def _split(self) -> list[str]:
         """Masked loops that are split over instances, which may come to their first points in different steps."""
         band = self.band if isinstance(self.band, Band) else None
-        return [x for x in (band.row, band.col) if x and np.any(self.tiles.ways[x] > 1)] if band else []
+        loops = (band.row, band.col, *band.others) if band else ()
+        return [x for x in loops if x and np.any(self.tiles.ways[x] > 1)]
 
     @cached_property
     def _anytime(self) -> Floats:
@@ -80,16 +90,29 @@ class Late:
         at = order.index(thin) if self._flush and thin in order else None
         return np.array([[float(any(c) if at is None else c[at])] for c in self.moves.classes])
 
-    def _in_last_pass(self, late: tuple[tuple[int, int, bool], ...], term: Term, far: bool) -> Term:
-        """Moves that are charged in first passes as late ones in the classes of the last, which under a mask may be the
-        first as well."""
+    def _times(self, o: NestOperand) -> Floats:
+        """In how many steps the instances may move what they would move in one, were it not for the mask."""
+        times = np.ones_like(self.tiles.compute)
+        for x in self._split:
+            if x in o.loops or not self.nest.unit.levels[-1].multicast:
+                times = times * self.tiles.ways[x]
+        return times
+
+    def _in_last_pass(self, o: NestOperand, passes: Sequence[LastPass], term: Term, far: bool) -> Term:
+        """Moves that are charged in first passes as late ones in the classes of the last, and there in as many steps as
+        instances are done in. They stay charged as well where a mask may leave the first pass only, and charged in the
+        first alone where both are alike."""
         one, every = np.zeros((2, *self.nest.counts.shape))
-        cycles = self._alone(term, term.bits, term.far, far)
-        bits, dram = term.bits.copy(), term.far.copy()
-        for c, at, either in late:
-            one[at] = np.maximum(one[at], cycles[c])
-            every[at] += self.nest.counts[c] * cycles[c]
-            if not either:
+        together, bits, dram = self._alone(term, term.bits, term.far, far), term.bits.copy(), term.far.copy()
+        apart = together
+        if not self._even:
+            times = self._times(o)
+            apart = self._alone(term, bits * times, dram * times, far, times)
+        for c, at, either, alike in passes:
+            more = apart[c] - together[c] * alike
+            one[at] = np.maximum(one[at], np.where(more > 0, together[c], 0.0))
+            every[at] += self.nest.counts[c] * more
+            if not (either or alike):
                 dram[:, c] = 0.0
                 bits[:, c] = bits[:, c] if far else 0.0
         return replace(term, bits=bits, far=dram, late=term.late + one, late_all=term.late_all + every)
@@ -99,10 +122,7 @@ class Late:
     ) -> Term:
         """Moves that are charged in first passes, each `more` times, as late ones in no class of their own, but for
         those of first steps that are sure. Instances may do so one after another."""
-        counts, times = self.nest.counts, np.ones_like(self.tiles.compute)
-        for x in self._split:
-            if x in o.loops or not self.nest.unit.levels[-1].multicast:
-                times = times * self.tiles.ways[x]
+        counts, times = self.nest.counts, self._times(o)
         sizes, totals, left = [], [], []
         for bits in (term.bits, term.far):
             one = bits.max(1) / more
@@ -114,12 +134,15 @@ class Late:
             left.append(np.where(where, stay, bits))
         size, every = np.zeros((2, *counts.shape))
         size[0] = np.where(where, self._alone(term, sizes[0], sizes[1], far), 0.0)
-        every[0] = np.where(where, self._alone(term, totals[0], totals[1], far), 0.0)
+        every[0] = np.where(where, self._alone(term, totals[0], totals[1], far, times), 0.0)
         bits, dram = (term.bits, left[1]) if far else left
         return replace(term, bits=bits, far=dram, late=term.late + size, late_all=term.late_all + every)
 
-    def _alone(self, term: Term, bits: Floats, dram: Floats, far: bool) -> Floats:
-        """Cycles that bits `[2, ...]` of an operand take by themselves, with `far` those from and to DRAM only."""
-        ports = [p for p in self.nest.ports if p.level == DRAM or not far]
-        each = [p.weigh(dram if p.level == DRAM else bits) * term.at(p.level)[1] for p in ports]
-        return np.asarray(np.maximum.reduce(each))
+    def _alone(self, term: Term, bits: Floats, dram: Floats, far: bool, times: Array = 1.0) -> Floats:
+        """Cycles that bits `[2, ...]` of an operand take by themselves, with `far` those from and to DRAM only. What
+        instances do in so many steps instead of one is as much on the ways that they share."""
+        found = []
+        for p in (p for p in self.nest.ports if p.level == DRAM or not far):
+            elements = term.at(p.level)[1] / (1.0 if p.level == NEAR else times)
+            found.append(p.weigh(dram if p.level == DRAM else bits) * elements)
+        return np.asarray(np.maximum.reduce(found))

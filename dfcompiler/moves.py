@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,16 @@ class Flow:
     near_whole: bool
     far_whole: bool
     kept_near: bool  # whether what is held is so in the innermost memory
+
+
+class LastPass(NamedTuple):
+    """The class of stores in first passes, that of the last pass, whether a mask may leave one pass only, and whether
+    other operands move alike in both."""
+
+    first: int
+    last: int
+    either: bool
+    alike: bool
 
 
 @dataclass(frozen=True)
@@ -129,25 +140,25 @@ class Moves:
         whole = self.sees_all(o, held or beyond)
         return Flow(near[..., None], far[..., None], whole and held is not None, whole, held is not None)
 
-    def last_passes(self, o: NestOperand, held: Keep | None) -> tuple[tuple[int, int, bool], ...]:
-        """Stores of a held result in first passes that belong in the last: (their class, that of the last pass, whether
-        a mask may leave one pass only); none where no other operand may move less in the one than in the other."""
-        if held is None or o.kind != "write" or not self._unlike(o, held):
+    def last_passes(self, o: NestOperand, held: Keep | None) -> tuple[LastPass, ...]:
+        """Where stores of a held result in first passes belong, but for those of which it makes no difference."""
+        if held is None or o.kind != "write":
             return ()
-        found, masked = [], {self.thick, self.thin}
+        found, masked, alike = [], {self.thick, self.thin}, self._alike(o, held)
         for c, moved in enumerate(self.classes):
             last = max((p for p, x in enumerate(moved) if x), default=0)
             passes = {p for p in range(held.since, last) if not moved[p] and self.order[p] not in o.loops}
-            if passes:
+            either = bool(masked & {self.order[p] for p in passes})
+            if passes and (either or not alike):
                 at = self.classes.index(tuple(int(x or p in passes) for p, x in enumerate(moved)))
-                found.append((c, at, bool(masked & {self.order[p] for p in passes})))
+                found.append(LastPass(c, at, either, alike))
         return tuple(found)
 
-    def _unlike(self, o: NestOperand, held: Keep) -> bool:
-        """Whether other operands may move less, or more, in the last pass over a held result than in the first."""
+    def _alike(self, o: NestOperand, held: Keep) -> bool:
+        """Whether no other operand may move less, or more, in the last pass over a held result than in the first."""
         over = {p for p in self.idle_positions(o) if p >= held.since}
         others = [x for x in self.frame.operands if (x.name, x.kind) != (o.name, o.kind) and x.kind != "local"]
-        return any(over & set(self.idle_positions(x)) for x in others)
+        return not any(over & set(self.idle_positions(x)) for x in others)
 
     def again(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand's tile stays for more than one step."""
@@ -164,8 +175,9 @@ class Moves:
         return self.thick in self.order[keep.since :]
 
     def _finished_once(self, o: NestOperand) -> Keep | None:
-        """A result that is no sum itself but made of sums leaves once they are done: as if kept, without room."""
-        idle = [p for p in self.idle_positions(o) if self.order[p] in self.frame.reduced]
+        """A result that is no sum itself leaves once: when the sums that it is made of are done, and not again where
+        others are made of it. As if kept, without room."""
+        idle = self.idle_positions(o)
         return Keep(o.name, INNER, idle[0]) if idle and o.kind == "write" and not o.partial_bits else None
 
     def _changes(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:

@@ -13,8 +13,8 @@ many bytes a tile has. Traffic is linear in the bytes of tiles, so that of any r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +25,7 @@ from dfcompiler.hardware.chip import Unit
 from dfcompiler.late import Late
 from dfcompiler.moves import INNER, OUTER, Frame, Keep, Moves, kept
 from dfcompiler.overlaps import mean_elements
-from dfcompiler.problem import NestOperand, Problem
+from dfcompiler.problem import NestLoop, NestOperand, Problem
 from dfcompiler.traffic import BYTES, NEAR, Port, Term, Traffic, ports, slowest
 
 Floats = npt.NDArray[np.float64]
@@ -46,6 +46,11 @@ class Tiles:
     live: Mapping[str, Floats] = field(default_factory=dict)  # steps of each masked loop in which there are points
     partly: tuple[tuple[Floats, Floats], ...] = ()  # how often a tile has so few rows, and its cycles; then `compute`,
     # `helper` are means
+    points: Mapping[str, Floats] = field(default_factory=dict)  # of each loop, where tiles are not of all of it
+
+    def points_of(self, loop: NestLoop) -> Array:
+        """Points of a loop."""
+        return self.points.get(loop.name, loop.size)
 
 
 # Rows of moved bytes: into and out of one instance's memory, read from and written to the level above by all
@@ -127,25 +132,59 @@ class Nest:
 
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
         """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
+        found = np.zeros((6, *self.tiles.compute.shape))
+        for o in (x for x in self.problem.operands if x.kind != "local"):
+            for there, nest, keep in self._dealt(o, kept(o, keeps)):
+                found += there * nest._bytes(o, keep)
+        return found
+
+    def _dealt(self, o: NestOperand, keep: Keep | None) -> Iterator[tuple[Array, Nest, Keep | None]]:
+        """The instances as machines of their own where some have two tiles of a loop and some have one, for which that
+        loop does not run; with 1 for the tilings that have such instances."""
+        x, tiles = next((x for x in self.problem.loops if np.any(self._single(o, x))), None), self.tiles
+        if x is None:
+            yield 1.0, self, keep
+            return
+        single, ways, whole, points = self._single(o, x), tiles.ways[x.name], tiles.size[x.name], tiles.points_of(x)
+        rest = tuple(n for n in self.order if n != x.name)
+        since = keep and replace(keep, since=keep.since - (x.name in self.order[: keep.since]))
+        two = ways - single, points - single * whole, tiles.trips[x.name]
+        one = np.maximum(1.0, single), np.maximum(1.0, single) * whole, np.ones_like(whole)
+        every, few = np.ones_like(single), np.minimum(1.0, single)
+        for there, order, held, values in ((every, self.order, keep, two), (few, rest, since, one)):
+            some = [{**d, x.name: v} for d, v in zip((tiles.ways, tiles.points, tiles.trips), values, strict=True)]
+            mine = replace(tiles, ways=some[0], points=some[1], trips=some[2])
+            for part, nest, k in Nest(self.problem, self.unit, mine, order)._dealt(o, held):
+                yield there * part, nest, k
+
+    def _single(self, o: NestOperand, x: NestLoop) -> Floats:
+        """How many instances have one tile of a loop where others have two, if they do not share the operand's."""
+        tiles, band = self.tiles, self.problem.band
+        masked = {band.col, band.row, *band.others} if band else set()
+        if x.name in masked or x.name not in self.order or (x.name not in o.loops and self.unit.levels[-1].multicast):
+            return np.zeros_like(tiles.compute)
+        fewer = 2 * tiles.ways[x.name] - np.ceil(tiles.points_of(x) / tiles.size[x.name])
+        return np.where(tiles.trips[x.name] == 2, fewer, 0.0)
+
+    def _bytes(self, o: NestOperand, keep: Keep | None) -> Floats:
+        """Bytes of an operand, [row, tiling]."""
         found, all_ways = np.zeros((6, *self.tiles.compute.shape)), np.ones_like(self.tiles.compute)
         for ways in self.tiles.ways.values():
             all_ways = all_ways * ways
-        for o in (x for x in self.problem.operands if x.kind != "local"):
-            keep = kept(o, keeps)
-            copies, within = spread(self.unit, self.tiles, o), keep if keep and keep.where == INNER else None
-            near, far = (self._copies(o, k) * self._mean_elements(o, k) / 8 for k in (within, keep))
-            flow = self.moves.flow(o, keep, widest=False)
-            for row in (INNER_IN, INNER_OUT):
-                moved = (flow.near[row] * self.counts).sum(0) * self._all_of(flow.near_whole)
-                found[row] += moved * all_ways * near
-                found[row + 2] += moved * copies * near
-                found[row + 4] += (flow.far[row] * self.counts).sum(0) * self._all_of(flow.far_whole) * copies * far
-            if o.kind == "write":
-                held = (self.moves.held(o, k) for k in (within, keep))
-                finished, once = (o.bits * self._all_of(self.moves.sees_all(o, k)) for k in held)
-                found[INNER_OUT] += finished * all_ways * near
-                found[ABOVE_WRITE] += finished * copies * near
-                found[DRAM_WRITE] += once * copies * far
+        copies, within = spread(self.unit, self.tiles, o), keep if keep and keep.where == INNER else None
+        near, far = (self._copies(o, k) * self._mean_elements(o, k) / 8 for k in (within, keep))
+        flow = self.moves.flow(o, keep, widest=False)
+        for row in (INNER_IN, INNER_OUT):
+            moved = (flow.near[row] * self.counts).sum(0) * self._all_of(flow.near_whole)
+            found[row] += moved * all_ways * near
+            found[row + 2] += moved * copies * near
+            found[row + 4] += (flow.far[row] * self.counts).sum(0) * self._all_of(flow.far_whole) * copies * far
+        if o.kind == "write":
+            held = (self.moves.held(o, k) for k in (within, keep))
+            finished, once = (o.bits * self._all_of(self.moves.sees_all(o, k)) for k in held)
+            found[INNER_OUT] += finished * all_ways * near
+            found[ABOVE_WRITE] += finished * copies * near
+            found[DRAM_WRITE] += once * copies * far
         return found
 
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
@@ -163,7 +202,10 @@ class Nest:
             again = name == thin and thick and thick not in o.loops  # each of its steps has many passes
             steps = self.tiles.live.get(name, self.tiles.trips[name]) if again else self.trips[name]
             whole = whole * steps * self.tiles.ways[name]
-        return np.minimum(self.tiles.elements[o.name], o.total_bytes * 8 / o.bits / whole)
+        total: Array = o.total_bytes * 8 / o.bits
+        for x in (x for x in self.problem.loops if x.name in o.loops):
+            total = total * self.tiles.points_of(x) / x.size
+        return np.minimum(self.tiles.elements[o.name], total / whole)
 
     def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether an operand is moved again in passes over only those tiles that have points."""
@@ -200,7 +242,7 @@ class Nest:
             ways, trips = self.tiles.ways[x.name], self.tiles.trips[x.name]
             if x.name in o.loops or x.name == counted or self.unit.levels[-1].multicast:
                 continue
-            tiles = np.ceil(x.size / self.tiles.size[x.name])
+            tiles = np.ceil(self.tiles.points_of(x) / self.tiles.size[x.name])
             again = [
                 p for p in self.moves.idle_positions(o) if self.order[p] == x.name and not (keep and keep.since <= p)
             ]
@@ -251,7 +293,7 @@ class Nest:
         compute, counts = self.tiles.compute, self.counts
         one = slowest(self.ports, traffic.terms)
         kinds, found = self.tiles.partly or ((None, compute),), []
-        late, every = (sum((getattr(t, n) for t in traffic.terms), 0.0) for n in ("late", "late_all"))
+        late, every = (np.asarray(sum((getattr(t, n) for t in traffic.terms), 0.0)) for n in ("late", "late_all"))
         for share in shares:
             move, steps = one / share, compute + self.waits
             for often, tile in kinds:

@@ -28,10 +28,11 @@ def mean_elements(problem: Problem, tiles: Tiles, o: NestOperand, whole: Set[str
     size, plain, over = tiles.size, problem.proportional(o), np.ones_like(tiles.compute)
     sizes: list[list[tuple[str, Floats, Floats]]] = []  # per loop, whole tiles and a ragged one: how many, how large
     for x in (x for x in problem.loops if x.name in o.loops and x.name not in whole):
-        along = x.size / size[x.name]
+        points = tiles.points_of(x)
+        along = points / size[x.name]
         over = over * (along if x.name in plain else 1.0) / (tiles.trips[x.name] * tiles.ways[x.name])
         if x.name not in plain:
-            many, rest = np.floor(along), np.maximum(1.0, x.size % size[x.name])
+            many, rest = np.floor(along), np.maximum(1.0, points % size[x.name])
             sizes.append([(x.name, many, size[x.name]), (x.name, np.ceil(along) - many, rest)])
     total = np.zeros_like(over)
     for one in itertools.product(*sizes):

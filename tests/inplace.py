@@ -28,12 +28,9 @@ def declared(text: str, **sizes: int) -> Problem:
 
 
 def in_place(rng: random.Random) -> Problem:
-    """An op of one to three steps on a state `c` of |t| rows, with |s| new rows and an index `e` beside. The first one
-    reads the state, or none does."""
-    kinds = [rng.choice(READ), *(rng.choice((*READ, "put")) for _ in range(rng.randint(0, 2)))]
-    lines = [
-        x for number, kind in enumerate(kinds if rng.random() < 0.9 else ["put"]) for x in _step(rng, kind, number)
-    ]
+    """An op of one to three steps on a state `c` of |t| rows, with |s| new rows and an index `e` beside."""
+    kinds = [rng.choice((*READ, "put")) for _ in range(rng.randint(1, 3))]
+    lines = [x for number, kind in enumerate(kinds) for x in _step(rng, kind, number)]
     results = [x.split("[")[0] for x in lines if x.startswith("y")]
     dims = {"y": "s", "z": "s, e"}
     shown = ", ".join(f"{n}: [b, {dims[n[-1]]}]" for n in dict.fromkeys(results))

@@ -15,9 +15,9 @@ ENGINE = ROOT / "dfcompiler"
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
 diagnostics cache content registry text dtypes rounding modules checkpoint declarations opshape renaming scalars
-routing bounds strips masks work scaling stream hazards facts sharding fission slices counts semantics graph meshes
-census calls algorithms fabrics libraries collectives staging elimination partition spreading kin execution devices
-siblings compose rows verify resizing stages steps parameters fields models layers lowering graphtext hardware
+routing bounds strips masks work scaling stream hazards facts reuse sharding fission slices counts semantics graph
+meshes census calls algorithms fabrics libraries collectives staging elimination partition spreading kin execution
+devices siblings compose rows verify resizing stages steps parameters fields models layers lowering graphtext hardware
 economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest residency
 replay tiles blocks tiling searches exchanges paths columns solution listing program ilp schedule audit cost
 pipelining report api validation calibration rtl outputs cli __main__

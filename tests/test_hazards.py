@@ -29,6 +29,7 @@ from dfcompiler.replay.points import Space
 from dfcompiler.text import tree as t
 
 SEEDS = st.integers(0, 1 << 32)
+HEAD = "op f(inout c: kv [b, t], x: [b, s], w: w [e, s], id: int [b, s] in t) -> "
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_window_that_moves_up_is_not_split(any_tiling: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("owner", "name", "rule"),
     [
-        (hazards, "_same", lambda shape, one, other: frozenset(i for s in shape.body for i in s.indices)),
+        (hazards, "same_values", lambda shape, one, other: frozenset(i for s in shape.body for i in s.indices)),
         (hazards._Apart, "proves", lambda apart, one, other: True),
         (hazards, "_in_order", lambda shape, clash, index: True),
         (hazards, "_again", lambda shape, clash, index: True),
@@ -158,9 +159,60 @@ def touches(shape: OpShape) -> list[tuple[int, facts_.Pattern]]:
     return found
 
 
+# ---- what is read ------------------------------------------------------------------------------
+
+
+def needed(p: Problem) -> int:
+    """Elements of the state that a statement reads and none before has written, point by point."""
+    space, made, found = Space(p), set[tuple[float, ...]](), set[tuple[float, ...]]()
+    for number, s in enumerate(p.group.shape.body):
+        points = space.points([i for i in s.indices if i in space.sizes])
+        mine = [a for n, a in touches(p.group.shape) if n == number]
+        for wanted in (False, True):
+            for a in (x for x in mine if x.write is wanted):
+                at = np.stack([np.broadcast_to(space.value(e, points.values), points.count) for e in a.subs])
+                (made if wanted else found).update({tuple(x) for x in at.T.tolist()} - (set() if wanted else made))
+    return len(found)
+
+
+def read_elements(p: Problem) -> float:
+    return sum(o.total_bytes * 8 / o.bits for o in p.operands if (o.name, o.kind) == ("c", "read"))
+
+
+@settings(max_examples=150)
+@given(seed=SEEDS)
+def test_no_less_is_read_than_was_not_written_before(seed: int) -> None:
+    rng = random.Random(seed)
+    try:
+        p = in_place(rng)
+        found = check(drawn(p, rng), seed)
+    except (Diag, Infeasible) as no:
+        assert no.code in ("no-replay", "out-of-range")
+        return
+    assert not [f for f in found.faults if f.claimed < f.counted or f.what == "value"]
+    if not any(looks_up(a) for _, a in touches(p.group.shape)):
+        assert read_elements(p) >= needed(p)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "(y: [b, s]) { c[b, s] = x[b, s]\n y[b, s] = 2 * c[b, |t| - |s| + s] }",  # other rows
+        "(y: [b, t]) { dim j = |s|\n where t >= 4\n c[b, j] = x[b, j]\n y[b, t] = 2 * c[b, t] }",  # none of them
+        "(y: [b, t]) { dim j = |s|\n where t >= 2\n c[b, j] = x[b, j]\n y[b, t] = 2 * c[b, t] }",  # one of them
+        "(y: [b, t]) { attr p[b] = 2\n c[b, s + p[b]] = x[b, s]\n y[b, t] = 2 * c[b, t] }",  # the rest of all
+        "(y: [b, t]) { c[b, s] = x[b, s]\n c[b, s] = 2 * x[b, s]\n y[b, t] = 2 * c[b, t] }",  # written twice
+        "(y: [b, s]) { c[b, t] = 1\n y[b, s] = 2 * c[b, |t| - |s| + s] }",  # of what is all written
+        "(y: [b, t]) { y[b, t] = 2 * c[b, t]\n c[b, s] = x[b, s] }",  # before it is written
+    ],
+)
+def test_what_an_op_has_written_itself_is_not_read(body: str) -> None:
+    p = declared(HEAD + body.replace(" }", "\n}").replace("{ ", "{\n "), b=2, t=9, s=3, e=2)
+    assert read_elements(p) == needed(p)
+
+
 # ---- one by one --------------------------------------------------------------------------------
 
-HEAD = "op f(inout c: kv [b, t], x: [b, s], w: w [e, s], id: int [b, s] in t) -> "
 NEW = "c[b, s + p[b]] = x[b, s]"
 
 

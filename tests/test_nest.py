@@ -7,6 +7,7 @@ its values, with not-a-number in all that its tiles do not declare, against the 
 from __future__ import annotations
 
 import ast
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from conftest import EXAMPLES
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
-from nestcases import CASES, mapping, operators
+from inplace import declared
+from nestcases import CASES, drawn, mapping, operators
 
 import dfcompiler.replay
 from dfcompiler import nest
@@ -24,6 +26,7 @@ from dfcompiler.audit.check import random_operands
 from dfcompiler.audit.claim import traits
 from dfcompiler.audit.rules import RULES
 from dfcompiler.diagnostics import Diag, Infeasible
+from dfcompiler.facts import Facts, facts
 from dfcompiler.late import Late
 from dfcompiler.moves import Moves
 from dfcompiler.nest import Nest
@@ -59,6 +62,30 @@ def test_operators_run_as_their_text_and_price_say(name: str, seed: int) -> None
         holds(name, seed)
     except Infeasible as no:
         assert no.code == "no-replay" and ("only the values of" in no.message or "has points" in no.message)
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        ("append_then_attention", 29320816),  # rows end in a step of their own on each instance
+        ("causal", 900050),  # a load that is late in any class of steps beside a store that is late in one
+        ("ragged", 901921),  # sequences end in a step of their own on each instance
+        ("mla", 900159),
+        ("append_then_attention", 901005),  # what is kept above leaves while it stays below
+        ("softmax_then_linear", 5938),  # seven of eight instances have one tile, which stays
+    ],
+)
+def test_what_was_once_claimed_wrong(name: str, seed: int) -> None:
+    holds(name, seed)
+
+
+def test_an_only_tile_is_not_loaded_again() -> None:
+    """Nine tiles on eight instances, again for each step of the sum: the sums of seven of them never leave."""
+    mapped = mapping("softmax_then_linear", 5938)
+    t, d, n = (x.size for x in mapped.problem.loops)
+    assert (t, mapped.ways["t"], mapped.size["t"], mapped.order) == (9, 8, 1, ("d", "t"))
+    out = sum(2 * (d - 1) * 2 * n * 4 for instance in range(8) if len(range(instance, t, 8)) > 1)  # and back, 4 bytes
+    assert check(mapped).claim.parts["y"]["dram"] == out + t * n * 2
 
 
 def test_both_kinds_of_rules_are_met() -> None:
@@ -126,6 +153,29 @@ def test_a_mapping_that_hides_a_dependence_reads_poison(monkeypatch: pytest.Monk
     assert any((f.what == "value" and f.why == "element [0, 0]") or "does not declare" in f.why for f in found)
 
 
+SHOWN = """op f(x: [t, k], w: w [n]) -> (y: [t], z: [t, n]) {
+  y[t] = sum(k) x[t, k]
+  z[t, n] = y[t] * w[n]
+}"""
+
+
+def test_a_sum_that_leaves_and_is_read_is_made_in_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the loop split in which it is read, each instance would add to it all over again."""
+
+    def faults() -> set[str]:
+        facts.cache_clear()
+        p = declared(SHOWN, t=4, k=4, n=4)
+        return {f.what for seed in range(40) for f in check(drawn(p, random.Random(seed)), seed).faults}
+
+    assert not faults()
+    assert (
+        facts(declared(SHOWN, t=4, k=4, n=4).group.shape).whole["n"].why == "a tile of `n` would redo a sum that leaves"
+    )
+    monkeypatch.setattr(Facts, "_shown", lambda known, s: False)
+    assert "value" in faults()
+    facts.cache_clear()
+
+
 def test_what_is_not_one_factor_cannot_be_streamed() -> None:
     from dfcompiler.replay.rescale import factor
 
@@ -144,6 +194,7 @@ def test_what_is_not_one_factor_cannot_be_streamed() -> None:
         (Moves, "_spills", lambda moves, o, moved, keep: False),  # sums that stay though there is no room
         (Nest, "_mean_elements", lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
         (Moves, "idle_positions", lambda moves, o: []),  # nothing is ever loaded again
+        (Nest, "_single", lambda nest, o, x: np.zeros_like(nest.tiles.compute)),  # all reload as if all had as many
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -226,13 +277,14 @@ def test_no_price_is_below_what_is_counted() -> None:
         ("window", Late, "taken_out", lambda late, o, held, term, far, more: term),
         ("window", Band, "steps", lambda band, loop, block: np.ones(len(block))),  # as if one step had points
         ("bank_append", Problem, "proportional", lambda p, o: o.loops),  # pieces of other loops are charged once
+        ("append_then_attention", Band, "flush", lambda band, loop, ends=False: True),  # as if all ended in one step
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_a_price_that_leaves_out_a_move_is_caught(
     case: str, owner: type, method: str, wrong: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seeds = [*range(30), 5001]  # of the last one instances come to their first points in different steps
+    seeds = [*range(30), 5001, 29320816]  # of these instances come to their first points, and last, in different steps
     mappings = {seed: mapping(case, seed) for seed in seeds}
     monkeypatch.setattr(owner, method, wrong)
     faults = [f for seed, m in mappings.items() for f in check(m, seed if case in CASES else 0).faults]

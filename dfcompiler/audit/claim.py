@@ -11,7 +11,7 @@ import numpy as np
 from dfcompiler.moves import INNER, kept
 from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER_IN, INNER_OUT, Nest
 from dfcompiler.opshape import accesses, walk
-from dfcompiler.problem import NestOperand
+from dfcompiler.problem import NestOperand, Problem
 from dfcompiler.replay import Mapped
 from dfcompiler.text import tree as t
 from dfcompiler.tiles import tiles_of
@@ -55,10 +55,10 @@ def traits(mapped: Mapped) -> frozenset[str]:
     `masked`: `where` clauses. `look-ups`: elements found through an index operand. `halo`: subscripts of several
     indices, of a part of one, or shifted by another, so that tiles share elements. `groups`: a subscript of whole
     parts of an index, which tiles may cut. `pieces`: a result made by statements over different loops. `in place`: an
-    operand that is both read and written. `redone`: a statement that does not see a loop which is no sum. `edges`:
-    tiles smaller than others. `uneven`: instances that have fewer tiles than others. `idle`: instances without any.
-    `spills`: unfinished sums that leave. `held`: results that stay across a reduced loop; `beside`: across one that
-    other operands may be held across too.
+    operand that is both read and written; `read back`: what an earlier statement has written of it. `redone`: a
+    statement that does not see a loop which is no sum. `edges`: tiles smaller than others. `uneven`: instances that
+    have fewer tiles than others. `idle`: instances without any. `spills`: unfinished sums that leave. `held`: results
+    that stay across a loop over their tiles; `beside`: across one that other operands may be held across too.
     """
     p = mapped.problem
     tiles = {x.name: ceil(x.size / mapped.size[x.name]) for x in p.loops}
@@ -72,6 +72,7 @@ def traits(mapped: Mapped) -> frozenset[str]:
         "groups": any(isinstance(x, t.Bin) and x.op == "//" for a in touched for sub in a.subs for x in walk(sub)),
         "pieces": any(len({frozenset(on) for s, on in lines if n in [a.name for a in s.targets]}) > 1 for n in kinds),
         "in place": len(kinds) > len(set(kinds)),
+        "read back": any(_reads_back(p, n) for n in kinds if kinds.count(n) > 1),
         "redone": any(not x.reduced and tiles[x.name] > 1 and x.name not in on for _, on in lines for x in p.loops),
         "edges": any(x.size % mapped.size[x.name] for x in p.loops),
         "uneven": any(n % mapped.ways[x] and n > mapped.ways[x] for x, n in tiles.items()),
@@ -84,7 +85,7 @@ def traits(mapped: Mapped) -> frozenset[str]:
 
 
 def _beside(mapped: Mapped, o: NestOperand) -> bool:
-    """Whether another operand does not depend on a reduced loop that a result is held across, but on one inside."""
+    """Whether another operand does not depend on a loop that a result is held across, but on one inside."""
     order, others = mapped.order, [x for x in mapped.problem.operands if x != o and x.kind != "local"]
     return any(order[i] not in x.loops and set(order[i + 1 :]) & x.loops for i in _again(mapped, o) for x in others)
 
@@ -108,19 +109,21 @@ def _overlaps(a: t.Access, attrs: set[str]) -> bool:
     return False
 
 
+def _reads_back(p: Problem, name: str) -> bool:
+    """Whether a statement reads an operand that one before it has written."""
+    body = p.group.shape.body
+    wrote = [n for n, s in enumerate(body) if name in {a.name for a in s.targets}]
+    return any(n > min(wrote) and name in {a.name for a in accesses(s.expr)} for n, s in enumerate(body))
+
+
 def _again(mapped: Mapped, o: NestOperand) -> list[int]:
-    """Positions of the reduced loops that run over a result's tiles again."""
-    reduced = {x.name for x in mapped.problem.loops if x.reduced}
+    """Positions of the loops that run over a result's tiles again."""
     order = mapped.order
-    return [
-        i
-        for i, n in enumerate(order)
-        if o.kind == "write" and n in reduced and n not in o.loops and set(order[i + 1 :]) & o.loops
-    ]
+    return [i for i, n in enumerate(order) if o.kind == "write" and n not in o.loops and set(order[i + 1 :]) & o.loops]
 
 
 def _spills(mapped: Mapped, o: NestOperand) -> bool:
     """Whether unfinished sums leave the innermost memory."""
-    keep = kept(o, mapped.keeps)
+    keep, reduced = kept(o, mapped.keeps), {x.name for x in mapped.problem.loops if x.reduced}
     since = keep.since if keep and keep.where == INNER else len(mapped.order)
-    return bool(o.partial_bits) and any(i < since for i in _again(mapped, o))
+    return bool(o.partial_bits) and any(i < since and mapped.order[i] in reduced for i in _again(mapped, o))

@@ -2,12 +2,12 @@
 
 Claimed over counted lies between `low` and `high`. The first rule that fits says how much; `make fuzz` holds all of
 them against many random mappings. What is exact is so to rounding (and to the error that sampling leaves of look-ups):
-- bytes, ragged edges, halos and states included, where nothing of the other rules applies;
+- bytes, ragged edges, instances with fewer tiles, halos and states included, where nothing of the other rules applies;
 - time, where all tiles are whole ones and all instances have equally many, and no unfinished sum leaves.
 
-The rest is a bound from above, never from below: an instance with fewer tiles is taken to reload like the others, a
-ragged tile to take the time of a whole one, a masked tile to touch all of what its rows touch. The high ends are for
-tiny sizes, where edges are most of a tensor, and were found on many thousands of random mappings.
+The rest is a bound from above, never from below: in time an instance with fewer tiles is taken to reload like the
+others and a ragged tile to last as long as a whole one, a masked tile to touch all of what its rows touch. The high
+ends are for tiny sizes, where edges are most of a tensor, and were found on many thousands of random mappings.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ class Rule:
 
 
 MASKED, HALO, PIECES = frozenset({"masked"}), frozenset({"halo"}), frozenset({"pieces"})
+DEALT = frozenset({"edges", "uneven", "idle"})
 
 RULES = (
-    Rule(BYTES, 1, 1, may=frozenset({"edges", "held", "idle", "spills", "look-ups", "in place", "halo", "redone"})),
+    Rule(BYTES, 1, 1, may=DEALT | frozenset({"held", "beside", "spills", "look-ups", "in place", "halo", "redone"})),
     Rule(BYTES, 1, 8, needs=MASKED | HALO),  # a halo whole, though the mask cuts it; no step skipped for a whole index
     Rule(BYTES, 1, 6, needs=MASKED | PIECES),  # each tile of one piece is charged for all of the others
     Rule(BYTES, 1, 5, needs=MASKED),  # passes over some tiles take each as a whole one, with whole rows
-    Rule(BYTES, 1, 4, needs=frozenset({"uneven", "spills"})),  # sums of instances that are done move as well
-    Rule(BYTES, 1, 2.5),  # an instance with fewer tiles reloads like the others; pieces as above; groups cut by tiles
+    Rule(BYTES, 1, 4, needs=frozenset({"read back"})),  # tiles are charged for what others wrote of what they read
+    Rule(BYTES, 1, 2.5),  # pieces as above; groups cut by tiles
     Rule(("time",), 1, 1, may=frozenset({"held", "look-ups", "redone"})),
     Rule(("time",), 1, 1.5, may=frozenset({"held", "look-ups", "redone", "beside"})),  # when results leave: `Late`
     Rule(("time",), 1, 16, needs=MASKED),  # as edges, and rows of few columns as long as others

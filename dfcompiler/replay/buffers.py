@@ -67,8 +67,8 @@ class Reads:
         self.o, self.walk, self.members, self.needs, self.dram, self.keep = o, walk, members, needs, dram, keep
         self.on = walk.positions(o.loops)
         visits = list(walk.visits(o, members))
-        self.stays = _stays(visits, walk, keep if keep and keep.where == INNER else None)
-        self.stays_above = _stays(visits, walk, keep) if keep and keep.where == OUTER else self.stays
+        self.stays = _stays(visits, walk, keep, keep is None or keep.where == OUTER)
+        self.stays_above = _stays(visits, walk, keep, False) if keep and keep.where == OUTER else self.stays
         self.here: dict[Key, Bools] = {}
         self.values: dict[Key, Floats] = {}
         self.above: dict[Key, Bools] = {}
@@ -132,11 +132,16 @@ class Reads:
         self.values = {k: v for k, v in self.values.items() if k == key}
 
 
-def _stays(visits: Sequence[tuple[int, Key, list[Key]]], walk: Walk, keep: Keep | None) -> dict[int, Sequence[Key]]:
-    """For every step the tiles for which a tile of an operand is brought in: those of all steps until it makes room for
-    another one, or where it is kept, until what is kept leaves."""
+def _stays(
+    visits: Sequence[tuple[int, Key, list[Key]]], walk: Walk, keep: Keep | None, passes: bool
+) -> dict[int, Sequence[Key]]:
+    """For every step the tiles for which a tile of an operand is brought in: where it is kept, those of all steps until
+    what is kept leaves; where it `passes`, only until it makes room for another one."""
     runs = itertools.accumulate((key != last for (_, last, _), (_, key, _) in itertools.pairwise(visits)), initial=0)
-    spans = [(key, walk.scope(i, keep.since) if keep else run) for run, (i, key, _) in zip(runs, visits, strict=False)]
+    spans = [
+        (key, walk.scope(i, keep.since) if keep else (), run if passes else 0)
+        for run, (i, key, _) in zip(runs, visits, strict=False)
+    ]
     found: dict[object, dict[Key, None]] = {}
     for span, (_, _, tiles) in zip(spans, visits, strict=True):
         found.setdefault(span, {}).update(dict.fromkeys(tiles))
