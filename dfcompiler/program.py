@@ -14,6 +14,7 @@ import networkx as nx
 from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
+from dfcompiler.cuts import Section, cliques, sections
 from dfcompiler.solution import Solution, Task, longest_path
 from dfcompiler.tiling import RESOLUTION
 
@@ -38,7 +39,7 @@ class Program:
         self._cover(flow)
         self._order(flow)
         self._resources()
-        self.floor = self._loads(flow)
+        self.floor = self._cuts(flow)
         m.minimize(self.makespan)
 
     def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
@@ -77,8 +78,7 @@ class Program:
         helpers = {c.helper for c in self.columns if c.helper}
         for g, ids in self.groups.items():
             start, size, end = self.start[g[0]], self.size[g], self.end[g[0]]
-            whole = m.new_optional_interval_var(start, size, end, self.used[g], f"dram {g}")
-            shared.setdefault("", []).append((whole, self._demand(ids, "dram")))
+            shared.setdefault("", []).append((self._whole(g, "dram"), self._demand(ids, "dram")))
             for unit in sorted({self.columns[i].unit for i in ids}):
                 on = [i for i in ids if self.columns[i].unit == unit]
                 here = self._present(on, ids, g)
@@ -96,6 +96,11 @@ class Program:
         for pairs in shared.values():
             m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], RESOLUTION)
 
+    def _whole(self, g: tuple[str, ...], what: str) -> cp_model.IntervalVar:
+        """The time in which a group runs, if it does, wherever that is."""
+        start, end = self.start[g[0]], self.end[g[0]]
+        return self.model.new_optional_interval_var(start, self.size[g], end, self.used[g], f"{what} {g}")
+
     def _present(self, on: list[int], ids: list[int], g: tuple[str, ...]) -> cp_model.IntVar:
         if on == ids:
             return self.used[g]
@@ -111,21 +116,39 @@ class Program:
         self.model.add(demand == sum(a * self.chosen[i] for a, i in zip(amounts, ids, strict=True)))
         return demand
 
-    def _loads(self, flow: nx.DiGraph[str]) -> int:
-        """Cuts that propagation does not see: every resource's total load fits into the makespan. Returns the
-        length of the longest path of shortest columns, a bound that holds without a solver."""
+    def _cuts(self, flow: nx.DiGraph[str]) -> int:
+        """Cuts that propagation does not see. Returns the length of the longest path of shortest columns, a bound that
+        holds without a solver."""
         m = self.model
-        loads: dict[str, list[cp_model.LinearExprT]] = {}
-        for i, c in enumerate(self.columns):
-            loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
-            loads.setdefault(c.unit, []).append(c.cycles * RESOLUTION * self.chosen[i])
-            if c.helper:
-                loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
-        for terms in loads.values():
-            m.add(sum(terms) <= RESOLUTION * self.makespan)
+        parts = [(s.inside, self._room(s)) for s in sections(flow)]
+        for inside, room in parts:
+            for terms in self._loads(inside).values():
+                m.add(sum(terms) <= RESOLUTION * room)
+        for clique in cliques(self.columns):
+            m.add_no_overlap([self._whole(g, "apart") for g in clique])
+            for inside, room in parts:
+                m.add(sum(self.size[g] for g in clique if inside.issuperset(g)) <= room)
         floor = longest_path(flow, self.columns)
         m.add(self.makespan >= floor)
         return floor
+
+    def _room(self, section: Section) -> cp_model.LinearExprT:
+        """Cycles in which the inside of a section runs; where one group holds both its ends, none but the group's."""
+        if section.after is None or section.before is None:
+            return self.makespan
+        over = [self.size[g] for g in self.groups if section.after in g and section.before in g]
+        return self.start[section.before] - self.end[section.after] + sum(over)
+
+    def _loads(self, inside: frozenset[str]) -> dict[str, list[cp_model.LinearExprT]]:
+        """What the groups among these nodes ask of every resource, in sixteenths of cycles."""
+        loads: dict[str, list[cp_model.LinearExprT]] = {}
+        for i, c in enumerate(self.columns):
+            if inside.issuperset(c.nodes):
+                loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
+                loads.setdefault(c.unit, []).append(c.cycles * RESOLUTION * self.chosen[i])
+                if c.helper:
+                    loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
+        return loads
 
     def start_from(self, hint: Solution) -> None:
         """Give the solver a legal schedule to begin with."""
