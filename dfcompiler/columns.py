@@ -218,7 +218,7 @@ class _Pricer:
                     s: fits if len(k) == 1 else min(fits, _in_turn(k, u.name, s, columns) - 1) for s in self.shares
                 }
                 result = self._found(numbers[k], problems[k], u, limits)
-                columns += _undominated([column(k, u, t) for t in result.tilings])
+                columns += undominated([column(k, u, t) for t in result.tilings])
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
         return columns, refusals
@@ -312,7 +312,7 @@ def column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
     return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * RESOLUTION), beside, tiling)
 
 
-def _undominated(columns: list[Column]) -> list[Column]:
+def undominated(columns: list[Column]) -> list[Column]:
     """Columns that no other beats in time and in every reservation."""
     kept: list[Column] = []
     for c in sorted(columns, key=lambda c: (c.cycles, c.dram, c.beside)):

@@ -15,14 +15,14 @@ from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
 from dfcompiler.cuts import Section, cliques, sections
-from dfcompiler.solution import Solution, Task, longest_path
+from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
 
 class Program:
-    """CP-SAT variables and constraints of a segment."""
+    """CP-SAT variables and constraints of a segment; no schedule takes less than `floor` cycles."""
 
-    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int) -> None:
+    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int, floor: int) -> None:
         self.model = cp_model.CpModel()
         self.columns = columns
         self.horizon = horizon
@@ -39,7 +39,8 @@ class Program:
         self._cover(flow)
         self._order(flow)
         self._resources()
-        self.floor = self._cuts(flow)
+        self._cuts(flow)
+        m.add(self.makespan >= floor)
         m.minimize(self.makespan)
 
     def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
@@ -116,9 +117,8 @@ class Program:
         self.model.add(demand == sum(a * self.chosen[i] for a, i in zip(amounts, ids, strict=True)))
         return demand
 
-    def _cuts(self, flow: nx.DiGraph[str]) -> int:
-        """Cuts that propagation does not see. Returns the length of the longest path of shortest columns, a bound that
-        holds without a solver."""
+    def _cuts(self, flow: nx.DiGraph[str]) -> None:
+        """Cuts that propagation does not see: loads of sections, and cliques of groups one after another."""
         m = self.model
         parts = [(s.inside, self._room(s)) for s in sections(flow)]
         for inside, room in parts:
@@ -128,9 +128,6 @@ class Program:
             m.add_no_overlap([self._whole(g, "apart") for g in clique])
             for inside, room in parts:
                 m.add(sum(self.size[g] for g in clique if inside.issuperset(g)) <= room)
-        floor = longest_path(flow, self.columns)
-        m.add(self.makespan >= floor)
-        return floor
 
     def _room(self, section: Section) -> cp_model.LinearExprT:
         """Cycles in which the inside of a section runs; where one group holds both its ends, none but the group's."""
