@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import networkx as nx
 
@@ -35,7 +35,7 @@ def sections(flow: nx.DiGraph[str]) -> list[Section]:
     """The whole segment, and what lies between every fork and the node where all its branches meet again, or every
     meeting and the node from which all its branches come."""
     order = {v: i for i, v in enumerate(flow)}
-    around: nx.DiGraph[str] = nx.DiGraph(flow.edges)
+    around: nx.DiGraph[Any] = nx.DiGraph(flow.edges)
     around.add_edges_from((_ENTRY, v) for v in flow if not flow.in_degree(v))
     around.add_edges_from((v, _EXIT) for v in flow if not flow.out_degree(v))
     met = nx.immediate_dominators(around.reverse(), _EXIT)
@@ -43,7 +43,7 @@ def sections(flow: nx.DiGraph[str]) -> list[Section]:
     ends = {(v, met[v]) for v in flow if met[v] in flow} | {(left[v], v) for v in flow if left[v] in flow}
     found = [Section(None, None, frozenset(flow))]
     for p, s in sorted(ends, key=lambda e: (order[e[0]], order[e[1]])):
-        inside = nx.descendants(flow, p) & nx.ancestors(flow, s)
+        inside = {v for v in nx.descendants(flow, p) if nx.has_path(flow, v, s)} - {s}
         if len(inside) > 1:
             found.append(Section(p, s, frozenset(inside)))
     return found

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from math import ceil, floor, inf
+from operator import mul
 
 import networkx as nx
 from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
 from dfcompiler.cuts import Section, cliques, sections
+from dfcompiler.goals import LARGE, Goal
 from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
 
 class Program:
-    """CP-SAT variables and constraints of a segment; no schedule takes less than `floor` cycles."""
+    """CP-SAT variables and constraints of a segment; no schedule takes less than `least` cycles."""
 
-    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int, floor: int) -> None:
+    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int, least: int, goal: Goal) -> None:
         self.model = cp_model.CpModel()
         self.columns = columns
         self.horizon = horizon
@@ -40,8 +43,27 @@ class Program:
         self._order(flow)
         self._resources()
         self._cuts(flow)
-        m.add(self.makespan >= floor)
-        m.minimize(self.makespan)
+        m.add(self.makespan >= least)
+        self.scale = goal.scale(horizon, columns)  # of the objective to costs
+        self._aim(goal)
+
+    def _aim(self, goal: Goal) -> None:
+        """The objective in whole numbers, and the limits."""
+        m = self.model
+        costs = [round(goal.per_pj * c.pj * self.scale) for c in self.columns]
+        m.minimize(round(goal.of_cycle * self.scale) * self.makespan + sum(map(mul, costs, self.chosen)))
+        if goal.most_cycles < inf:
+            m.add(self.makespan <= floor(goal.most_cycles))
+        if goal.most_pj < inf:
+            self._limit(goal.most_pj, -goal.static_pj)
+        if goal.pj_per_cycle < inf:
+            self._limit(0.0, goal.pj_per_cycle)
+
+    def _limit(self, pj: float, per_cycle: float) -> None:
+        """Columns take so much energy at most, and so much more for every cycle of the schedule."""
+        unit = LARGE / (sum(c.pj for c in self.columns) + pj + abs(per_cycle) * self.horizon)
+        taken = [ceil(c.pj * unit) for c in self.columns]
+        self.model.add(sum(map(mul, taken, self.chosen)) <= floor(pj * unit) + floor(per_cycle * unit) * self.makespan)
 
     def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
         used = self.model.new_bool_var(f"use {group}")
