@@ -15,6 +15,7 @@ from dfcompiler.compose import single
 from dfcompiler.cost import check_capacity, check_resident, roofline
 from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unknown
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
+from dfcompiler.goals import OBJECTIVES
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import KernelCompute
@@ -53,6 +54,7 @@ def compile_model(
     parallel: Parallel = Parallel(),
     pipeline: str = "default",
     objective: str = "latency",
+    power_w: float | None = None,
     time_limit_s: float = 60.0,
     seed: int = 0,
     verify: bool = False,
@@ -66,11 +68,13 @@ def compile_model(
     """
     stored = model.quantization if dtype is None else None
     dtypes = DtypeMap(kv=stored.kv or "bf16") if stored else parse_dtypes(dtype or "w16a16kv16")
-    if objective != "latency":
-        raise unknown("objective", objective, ["latency"])
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
+    if power_w is not None and not 0 < power_w < inf:
+        raise Diag("bad-option", f"the power must be positive, got {power_w} W")
     if not 0 < time_limit_s < inf:
         raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
-    ctx = Context(model, step, dtypes, chip, objective, seed, time_limit_s, on_note, stored is not None)
+    ctx = Context(model, step, dtypes, chip, objective, power_w, seed, time_limit_s, on_note, stored is not None)
     passes = parse_pipeline(Source("--pipeline", parallel.inserted(pipeline)))
     if not any(p.maps for p in passes):
         hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
@@ -186,7 +190,7 @@ def price_op(
     if best is None:
         raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
     u, tiling = best
-    chosen = column((node.name,), u, tiling)
+    chosen = column(p, u, tiling, chip)
     per_s = 1 / chip.clock_hz
     return Priced(
         op=op,

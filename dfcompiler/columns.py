@@ -24,6 +24,7 @@ from dfcompiler import paths
 from dfcompiler.collectives import exchanged
 from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
+from dfcompiler.energy import energy_pj
 from dfcompiler.exchanges import links_of, price_exchange
 from dfcompiler.graph import Graph, Node, Region
 from dfcompiler.grouping import grouped
@@ -39,7 +40,8 @@ Key: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One way to run a group: `cycles` on `unit`, with sixteenths of the way to memory (`dram`) and of the helper."""
+    """One way to run a group: `cycles` on `unit`, with sixteenths of the way to memory (`dram`) and of the helper, and
+    the energy that it takes."""
 
     nodes: tuple[str, ...]
     unit: str
@@ -48,6 +50,7 @@ class Column:
     dram: int
     beside: int
     tiling: Tiling
+    pj: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,15 +142,16 @@ def candidates(graph: Graph) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -> Columns:
-    """Search every group on every unit that could be part of an optimal schedule.
+def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float], *, quickest: bool = True) -> Columns:
+    """Search every group on every unit that could be part of an optimal schedule; where not only time counts
+    (`quickest`), on every unit that can run it.
 
     Raises Diag `no-link` where devices exchange something over links that the chip does not have.
     """
     parts = segments(graph)
     links = {n.name: _exchange(graph, n, chip) for n in graph.nodes.values() if exchanged(n)}
     problems = {g.nodes: problem(g, dtypes) for g in candidates(graph)}
-    pricer = _Pricer(chip, shares)
+    pricer = _Pricer(chip, shares, quickest)
     columns: list[Column] = []
     refusals: list[Refusal] = []
     for segment in parts:
@@ -161,9 +165,9 @@ def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float]) -
 
 def _exchange(graph: Graph, node: Node, chip: Chip) -> Column:
     tiling = price_exchange(graph, node, chip)
-    return Column(
-        (node.name,), links_of(chip).part, None, ceil(tiling.cycles), ceil(tiling.share * RESOLUTION), 0, tiling
-    )
+    links, dram = links_of(chip).part, ceil(tiling.share * RESOLUTION)
+    pj = energy_pj(None, links, None, tiling, chip)
+    return Column((node.name,), links, None, ceil(tiling.cycles), dram, 0, tiling, pj)
 
 
 @dataclass(frozen=True)
@@ -183,8 +187,8 @@ class _Known:
 class _Pricer:
     """Searches problems on units, equal ones once: those that differ in nothing but names are equal."""
 
-    def __init__(self, chip: Chip, shares: Sequence[float]) -> None:
-        self.chip, self.shares = chip, shares
+    def __init__(self, chip: Chip, shares: Sequence[float], quickest: bool) -> None:
+        self.chip, self.shares, self.quickest = chip, shares, quickest
         self.known: dict[Key, list[_Known]] = {}
         self.contents: dict[Key, int] = {}
         self.candidates = 0
@@ -200,7 +204,7 @@ class _Pricer:
         first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
         alone = {k: self._found(numbers[k], problems[k], u) for k, u in first.items() if len(k) == 1}
         limit = sum(min((ceil(t.cycles) for t in found.tilings), default=inf) for found in alone.values())
-        limit += sum(c.cycles for c in links)
+        limit = limit + sum(c.cycles for c in links) if self.quickest else inf
         least_of = {k: floors[k, u.name] for k, u in first.items()} | {c.nodes: c.cycles for c in links}
         rest = paths.beside(flow, paths.costs(flow, least_of), problems) if limit < inf else {}
         least = {(k, u.name): floors[k, u.name] + rest.get(k, 0.0) for k in problems for u in units}
@@ -214,11 +218,11 @@ class _Pricer:
                     refusals.append(Refusal(k, u.name, why))
                     continue
                 fits = limit - rest.get(k, 0.0)
-                limits = {
-                    s: fits if len(k) == 1 else min(fits, _in_turn(k, u.name, s, columns) - 1) for s in self.shares
-                }
+                together = len(k) > 1 and self.quickest
+                limits = {s: min(fits, _in_turn(k, u.name, s, columns) - 1) if together else fits for s in self.shares}
                 result = self._found(numbers[k], problems[k], u, limits)
-                columns += _undominated([column(k, u, t) for t in result.tilings])
+                found = [column(problems[k], u, t, self.chip) for t in result.tilings]
+                columns += undominated(found, quickest=self.quickest)
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
         return columns, refusals
@@ -304,18 +308,23 @@ def _in_words_of(p: Problem, same: Problem, tiling: Tiling) -> Tiling:
     )
 
 
-def column(nodes: tuple[str, ...], unit: Unit, tiling: Tiling) -> Column:
+def column(p: Problem, unit: Unit, tiling: Tiling, chip: Chip) -> Column:
     """A tiling as a choice of the mapper: whole cycles, reservations rounded up to sixteenths."""
     cycles = ceil(tiling.cycles)
     beside = min(RESOLUTION, ceil(RESOLUTION * tiling.helper_cycles / cycles)) if tiling.helper_cycles else 0
     helper = unit.vector if beside else None
-    return Column(nodes, unit.name, helper, cycles, ceil(tiling.share * RESOLUTION), beside, tiling)
+    pj = energy_pj(p, unit.name, helper, tiling, chip)
+    return Column(p.group.nodes, unit.name, helper, cycles, ceil(tiling.share * RESOLUTION), beside, tiling, pj)
 
 
-def _undominated(columns: list[Column]) -> list[Column]:
-    """Columns that no other beats in time and in every reservation."""
+def undominated(columns: list[Column], *, quickest: bool = True) -> list[Column]:
+    """Columns that no other beats in time and in every reservation; where not only time counts, nor in energy."""
     kept: list[Column] = []
-    for c in sorted(columns, key=lambda c: (c.cycles, c.dram, c.beside)):
-        if not any(k.cycles <= c.cycles and k.dram <= c.dram and k.beside <= c.beside for k in kept):
+    for c in sorted(columns, key=lambda c: (c.cycles, c.dram, c.beside, c.pj)):
+        if not any(_as_good(k, c) and (quickest or k.pj <= c.pj) for k in kept):
             kept.append(c)
     return kept
+
+
+def _as_good(a: Column, b: Column) -> bool:
+    return a.cycles <= b.cycles and a.dram <= b.dram and a.beside <= b.beside

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from dfcompiler.collectives import exchanged
-from dfcompiler.columns import Column, Segment, segments
+from dfcompiler.columns import Segment, segments
 from dfcompiler.compose import Group, group, single
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import least_bytes, links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor
-from dfcompiler.grouping import form_of
-from dfcompiler.hardware.chip import Chip, Unit
-from dfcompiler.hardware.template import UNLIMITED, Contraction, Memory, Tile
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.template import UNLIMITED, Memory
 from dfcompiler.problem import Problem, problem
 from dfcompiler.schedule import columns_of, mapping_of
 from dfcompiler.staging import Staged, reads, staged
@@ -254,43 +253,3 @@ def _ends(graph: Graph) -> tuple[float, float]:
     """Bytes of the step's inputs, read, and of its outputs, written."""
     inputs = sum(t.type.bytes for t in graph.tensors.values() if t.kind == "input")
     return inputs, sum(graph.type_of(o).bytes for o in graph.outputs)
-
-
-# ---- energy ------------------------------------------------------------------------------------
-
-
-def energy_pj(column: Column, p: Problem | None, chip: Chip) -> float:
-    """Dynamic energy of one run of a column: arithmetic, and bytes at every level with the way to it.
-
-    What the unit's products move between it and the memory beside it is counted tile by tile; scalar operations find
-    their operands in registers. Leakage is not in it (`power.static_w`), nor are moves for them within a unit. Of an
-    exchange, which has no problem, there are the bytes in DRAM and on the links.
-    """
-    if p is None:
-        links, dram = links_of(chip), chip.dram.template
-        assert isinstance(dram, Memory)
-        stored = column.tiling.dram_bytes * float(dram.pj_per_byte(chip.tech))
-        return stored + column.tiling.level_bytes[links.part] * links.pj_per_byte
-    unit = chip.units[column.unit]
-    total = _products_pj(column, p, unit, chip) if p.contractions else 0.0
-    for kind, count in p.vector.items():
-        runner = unit if unit.does(kind) else chip.units[column.helper or column.unit]
-        pj = runner.template.pj_per_mac(chip.tech, 32) if kind == "mac" else runner.template.pj_per_op(chip.tech, kind)
-        total += count * float(pj)
-    moved: Mapping[str, float] = column.tiling.level_bytes
-    return total + sum(moved.get(x.part, 0.0) * (x.pj_per_byte + x.wire_pj_per_byte) for x in unit.levels)
-
-
-def _products_pj(column: Column, p: Problem, unit: Unit, chip: Chip) -> float:
-    """Arithmetic of contractions, and bytes between the unit and the memory beside it."""
-    width = max(p.a_bits, p.b_bits)
-    factor = chip.tech.float_factor(width) if p.floats else 1.0
-    total = p.macs_on(unit.template) * float(unit.template.pj_per_mac(chip.tech, width)) * factor
-    form = form_of(p, column.tiling.tile)
-    whole = {x.name: float(x.size) for x in form.loops}  # what a unit of whole kernels runs at once
-    size = whole | {name: float(points) for name, points in column.tiling.tile.items()}
-    for c, tiled in zip(p.contractions, form.contractions, strict=True):
-        one = Contraction(*(form.role(indices, size) for indices in (tiled.batch, tiled.m, tiled.n, tiled.k)))
-        moved = float(unit.template.local_bytes(Tile((one,), {}, p.a_bits, p.b_bits, p.acc_bits)))
-        total += p.mask.count(c.indices) / float(one.macs) * moved * unit.levels[-1].pj_per_byte
-    return total

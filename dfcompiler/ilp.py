@@ -2,81 +2,130 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 
 import networkx as nx
 from ortools.sat.python import cp_model
 
-from dfcompiler.columns import Column
-from dfcompiler.listing import settled
+from dfcompiler.columns import Column, undominated
+from dfcompiler.diagnostics import Infeasible
+from dfcompiler.goals import Goal
+from dfcompiler.listing import first_schedule, settled
 from dfcompiler.program import Program
-from dfcompiler.solution import Solution, longest_path, within
+from dfcompiler.solution import Solution, by_group, longest_path, within
 
-# Two strategies for two cores: propagation closes these proofs, the relaxation helps where it does not.
-STRATEGIES = ("no_lp", "default_lp")
-SAME_SECONDS = 5.0
+# One search without randomness between threads. Propagation proves what is shortest, and a relaxation slows it down;
+# what takes least energy is found by the relaxation.
+FOR_TIME, FOR_ENERGY = "no_lp", "max_lp"
+DETERMINISTIC_PER_S = 0.08  # what the solver counts as its own time in a second: measured 0.09 to 0.13
+PART_OF_TIME = 0.25  # of the time for a segment, for proofs of its parts
 
 
-def solve(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, *, seconds: float, seed: int) -> Solution:
-    """The shortest schedule of the nodes of `flow`, starting from a schedule that is known to be legal.
+def solve(
+    flow: nx.DiGraph[str],
+    columns: Sequence[Column],
+    hint: Solution,
+    *,
+    seconds: float,
+    seed: int,
+    gap: float = 0.0,
+    goal: Goal = Goal(),
+) -> Solution:
+    """The best schedule of the nodes of `flow` by a goal, starting from a schedule that is known to be legal but for
+    the goal's limits.
 
-    `flow` has the nodes of the segment and their data dependences. Columns that cannot be in a schedule as
-    short as the hint are left out. Once a length is proven shortest, the schedule of that length which a single
-    search without randomness between threads meets first is taken, so that equal input gives equal output, and
-    what has time to spare in it is moved forward.
-    The time limit is kept; the result is at least as good as the hint.
+    `flow` has the nodes of the segment and their data dependences. Columns that cannot be in a schedule as short as
+    the hint are left out where nothing counts but time. The search ends once the schedule is proven to be within `gap`
+    of the best (a part of its cost), or with its time: that is counted in the solver's own deterministic measure, so
+    that equal input gives equal output unless a machine is so slow that the clock ends it first. Where nothing
+    counts but time, the result is at least as good as the hint, and what has time to spare in it is moved forward.
+
+    Raises Infeasible `over-limit` where no schedule was found within the limits of the goal.
     """
-    deadline = time.perf_counter() + seconds
-    floor = longest_path(flow, columns)
-    if hint.cycles == floor:
-        return replace(hint, bound=floor, optimal=True)
-    found = _exact(flow, within(flow, columns, hint.cycles), hint, seconds, seed)
-    left = min(deadline - time.perf_counter(), SAME_SECONDS)
-    if not found.optimal or left <= 0:
-        return found
-    same = _first(flow, within(flow, columns, found.cycles), hint, found.cycles, left, seed)
-    return replace(settled(flow, columns, same), bound=found.bound, optimal=True) if same else found
+    alone = _alone(flow, columns, seconds * PART_OF_TIME, seed, gap)
+    least = max(longest_path(flow, columns), *(s.bound for s in alone), 0)
+    parts = tuple(s.cycles for s in alone)
+    if not goal.quickest:
+        horizon = _horizon(columns, hint, goal)
+        usable = within(flow, columns, horizon)
+        return replace(_search(flow, usable, hint, horizon, least, seconds, seed, gap, goal), alone=parts)
+    if hint.cycles * (1 - gap) <= least:
+        least = min(least, hint.cycles)
+        return replace(hint, bound=least, optimal=hint.cycles <= least, least=goal.of_cycle * least, alone=parts)
+    found = _search(flow, within(flow, columns, hint.cycles), hint, hint.cycles, least, seconds, seed, gap, goal)
+    return replace(settled(flow, columns, found), alone=parts)
 
 
-def _parameters(solver: cp_model.CpSolver, seconds: float, seed: int) -> None:
+def _alone(flow: nx.DiGraph[str], columns: Sequence[Column], seconds: float, seed: int, gap: float) -> list[Solution]:
+    """Schedules of parts without any dependence between them, such as prefill and decode, each by itself; none where
+    all is one part. No schedule of the whole is shorter than one of a part alone, in which groups over several parts
+    run as they do for all."""
+    parts = [flow.subgraph(p) for p in nx.weakly_connected_components(flow)]
+    found = []
+    for part in parts if len(parts) > 1 else []:
+        of = {g: tuple(v for v in g if v in part) for g in by_group(columns)}
+        mine = [replace(c, nodes=of[c.nodes]) for c in columns if of[c.nodes]]
+        kept = [c for group in by_group(mine).values() for unit in _by_unit(group) for c in undominated(unit)]
+        hint = first_schedule(part, kept)
+        found.append(solve(part, kept, hint, seconds=seconds / len(parts), seed=seed, gap=gap))
+    return found
+
+
+def _horizon(columns: Sequence[Column], hint: Solution, goal: Goal) -> int:
+    """Cycles of which no best schedule takes more: the limit, or those of the hint where it is legal and nothing counts
+    but time, else of all groups one after another on their slowest columns, or what the power asks for."""
+    if goal.most_cycles < inf:
+        return int(goal.most_cycles)
+    if not goal.per_pj and goal.allows(hint):
+        return hint.cycles
+    slowest = sum(max(c.cycles for c in cs) for cs in by_group(columns).values())
+    return max(hint.cycles, slowest, goal.least_cycles(hint.pj))
+
+
+def _by_unit(columns: Sequence[Column]) -> list[list[Column]]:
+    return [[c for c in columns if c.unit == u] for u in dict.fromkeys(c.unit for c in columns)]
+
+
+def _search(
+    flow: nx.DiGraph[str],
+    columns: Sequence[Column],
+    hint: Solution,
+    horizon: int,
+    least: int,
+    seconds: float,
+    seed: int,
+    gap: float,
+    goal: Goal,
+) -> Solution:
+    """The best schedule found, with its bound."""
+    model = Program(flow, columns, horizon, least, goal)
+    model.start_from(hint)
+    solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = seconds
+    solver.parameters.max_deterministic_time = seconds * DETERMINISTIC_PER_S
     solver.parameters.random_seed = seed
+    solver.parameters.relative_gap_limit = gap
+    solver.parameters.num_workers = 1
+    solver.parameters.subsolvers.append(FOR_TIME if goal.quickest else FOR_ENERGY)
     solver.parameters.use_overload_checker_in_cumulative = True
     solver.parameters.use_timetable_edge_finding_in_cumulative = True
-
-
-def _exact(flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, seconds: float, seed: int) -> Solution:
-    """The best schedule in cycles, with its bound."""
-    model = Program(flow, columns, hint.cycles)
-    model.start_from(hint)
-    solver = cp_model.CpSolver()
-    _parameters(solver, seconds, seed)
-    solver.parameters.num_workers = len(STRATEGIES)
-    solver.parameters.subsolvers.extend(STRATEGIES)
     status = solver.solve(model.model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return replace(hint, bound=min(model.floor, hint.cycles), optimal=hint.cycles <= model.floor)
-    tasks = model.tasks(solver)
-    cycles = max(t.end for t in tasks)
-    bound = min(cycles, max(model.floor, ceil(solver.best_objective_bound - 1e-6)))
-    return Solution(tasks, cycles, bound, status == cp_model.OPTIMAL)
+        return _unsolved(hint, least, goal)
+    tasks, cycles = model.tasks(solver), solver.value(model.makespan)
+    found = Solution(tasks, cycles, least, optimal=False)
+    cost = max(goal.of_cycle * least, solver.best_objective_bound / model.scale)
+    if goal.quickest:
+        least = min(cycles, max(least, ceil(solver.best_objective_bound - 1e-6)))
+        return replace(found, bound=least, optimal=cycles <= least, least=goal.of_cycle * least)
+    return replace(found, optimal=status == cp_model.OPTIMAL, least=min(cost, goal.cost(found)))
 
 
-def _first(
-    flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, cycles: int, seconds: float, seed: int
-) -> Solution | None:
-    """The first schedule of at most `cycles` that one search without randomness between threads meets."""
-    model = Program(flow, columns, cycles)
-    model.start_from(hint)
-    solver = cp_model.CpSolver()
-    _parameters(solver, seconds, seed)
-    solver.parameters.num_workers = 1
-    solver.parameters.subsolvers.append("no_lp")
-    solver.parameters.stop_after_first_solution = True
-    if solver.solve(model.model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return None
-    tasks = model.tasks(solver)
-    return Solution(tasks, max(t.end for t in tasks), 0, False)
+def _unsolved(hint: Solution, least: int, goal: Goal) -> Solution:
+    """What is known where the search found nothing better in its time."""
+    if not goal.allows(hint):
+        raise Infeasible("over-limit", "no schedule was found within the limits")
+    least = min(least, hint.cycles)
+    return replace(hint, bound=least, optimal=goal.quickest and hint.cycles <= least, least=goal.of_cycle * least)

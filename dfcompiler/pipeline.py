@@ -45,6 +45,7 @@ class Context:
     dtypes: DtypeMap | None = None
     chip: Chip | None = None
     objective: str = "latency"
+    power_w: float | None = None  # on average, at most
     seed: int = 0
     time_limit_s: float = 60.0
     on_note: Callable[[Note], None] | None = dataclasses.field(default=None, compare=False, repr=False)

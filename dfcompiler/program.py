@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from math import ceil, floor, inf
+from operator import mul
 
 import networkx as nx
 from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
-from dfcompiler.solution import Solution, Task, longest_path
+from dfcompiler.cuts import Section, cliques, sections
+from dfcompiler.goals import LARGE, Goal
+from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
 
 class Program:
-    """CP-SAT variables and constraints of a segment."""
+    """CP-SAT variables and constraints of a segment; no schedule takes less than `least` cycles."""
 
-    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int) -> None:
+    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int, least: int, goal: Goal) -> None:
         self.model = cp_model.CpModel()
         self.columns = columns
         self.horizon = horizon
@@ -38,8 +42,28 @@ class Program:
         self._cover(flow)
         self._order(flow)
         self._resources()
-        self.floor = self._loads(flow)
-        m.minimize(self.makespan)
+        self._cuts(flow)
+        m.add(self.makespan >= least)
+        self.scale = goal.scale(horizon, columns)  # of the objective to costs
+        self._aim(goal)
+
+    def _aim(self, goal: Goal) -> None:
+        """The objective in whole numbers, and the limits."""
+        m = self.model
+        costs = [round(goal.per_pj * c.pj * self.scale) for c in self.columns]
+        m.minimize(round(goal.of_cycle * self.scale) * self.makespan + sum(map(mul, costs, self.chosen)))
+        if goal.most_cycles < inf:
+            m.add(self.makespan <= floor(goal.most_cycles))
+        if goal.most_pj < inf:
+            self._limit(goal.most_pj, -goal.static_pj)
+        if goal.pj_per_cycle < inf:
+            self._limit(0.0, goal.pj_per_cycle)
+
+    def _limit(self, pj: float, per_cycle: float) -> None:
+        """Columns take so much energy at most, and so much more for every cycle of the schedule."""
+        unit = LARGE / (sum(c.pj for c in self.columns) + pj + abs(per_cycle) * self.horizon)
+        taken = [ceil(c.pj * unit) for c in self.columns]
+        self.model.add(sum(map(mul, taken, self.chosen)) <= floor(pj * unit) + floor(per_cycle * unit) * self.makespan)
 
     def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
         used = self.model.new_bool_var(f"use {group}")
@@ -77,8 +101,7 @@ class Program:
         helpers = {c.helper for c in self.columns if c.helper}
         for g, ids in self.groups.items():
             start, size, end = self.start[g[0]], self.size[g], self.end[g[0]]
-            whole = m.new_optional_interval_var(start, size, end, self.used[g], f"dram {g}")
-            shared.setdefault("", []).append((whole, self._demand(ids, "dram")))
+            shared.setdefault("", []).append((self._whole(g, "dram"), self._demand(ids, "dram")))
             for unit in sorted({self.columns[i].unit for i in ids}):
                 on = [i for i in ids if self.columns[i].unit == unit]
                 here = self._present(on, ids, g)
@@ -96,6 +119,11 @@ class Program:
         for pairs in shared.values():
             m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], RESOLUTION)
 
+    def _whole(self, g: tuple[str, ...], what: str) -> cp_model.IntervalVar:
+        """The time in which a group runs, if it does, wherever that is."""
+        start, end = self.start[g[0]], self.end[g[0]]
+        return self.model.new_optional_interval_var(start, self.size[g], end, self.used[g], f"{what} {g}")
+
     def _present(self, on: list[int], ids: list[int], g: tuple[str, ...]) -> cp_model.IntVar:
         if on == ids:
             return self.used[g]
@@ -111,21 +139,35 @@ class Program:
         self.model.add(demand == sum(a * self.chosen[i] for a, i in zip(amounts, ids, strict=True)))
         return demand
 
-    def _loads(self, flow: nx.DiGraph[str]) -> int:
-        """Cuts that propagation does not see: every resource's total load fits into the makespan. Returns the
-        length of the longest path of shortest columns, a bound that holds without a solver."""
+    def _cuts(self, flow: nx.DiGraph[str]) -> None:
+        """Cuts that propagation does not see: loads of sections, and cliques of groups one after another."""
         m = self.model
+        parts = [(s.inside, self._room(s)) for s in sections(flow)]
+        for inside, room in parts:
+            for terms in self._loads(inside).values():
+                m.add(sum(terms) <= RESOLUTION * room)
+        for clique in cliques(self.columns):
+            m.add_no_overlap([self._whole(g, "apart") for g in clique])
+            for inside, room in parts:
+                m.add(sum(self.size[g] for g in clique if inside.issuperset(g)) <= room)
+
+    def _room(self, section: Section) -> cp_model.LinearExprT:
+        """Cycles in which the inside of a section runs; where one group holds both its ends, none but the group's."""
+        if section.after is None or section.before is None:
+            return self.makespan
+        over = [self.size[g] for g in self.groups if section.after in g and section.before in g]
+        return self.start[section.before] - self.end[section.after] + sum(over)
+
+    def _loads(self, inside: frozenset[str]) -> dict[str, list[cp_model.LinearExprT]]:
+        """What the groups among these nodes ask of every resource, in sixteenths of cycles."""
         loads: dict[str, list[cp_model.LinearExprT]] = {}
         for i, c in enumerate(self.columns):
-            loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
-            loads.setdefault(c.unit, []).append(c.cycles * RESOLUTION * self.chosen[i])
-            if c.helper:
-                loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
-        for terms in loads.values():
-            m.add(sum(terms) <= RESOLUTION * self.makespan)
-        floor = longest_path(flow, self.columns)
-        m.add(self.makespan >= floor)
-        return floor
+            if inside.issuperset(c.nodes):
+                loads.setdefault("", []).append(c.cycles * c.dram * self.chosen[i])
+                loads.setdefault(c.unit, []).append(c.cycles * RESOLUTION * self.chosen[i])
+                if c.helper:
+                    loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
+        return loads
 
     def start_from(self, hint: Solution) -> None:
         """Give the solver a legal schedule to begin with."""

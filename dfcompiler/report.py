@@ -8,15 +8,17 @@ from math import prod
 from typing import Any
 
 from dfcompiler.columns import Column
-from dfcompiler.cost import Capacity, Roofline, energy_pj
+from dfcompiler.cost import Capacity, Roofline
 from dfcompiler.diagnostics import Infeasible, first_span
 from dfcompiler.economics import Price, price
 from dfcompiler.exchanges import links_of, taken_by
+from dfcompiler.goals import LATENCY
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.power import static_w
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
+from dfcompiler.schedule import Mapping as Mapped
 from dfcompiler.solution import Task
 
 
@@ -82,6 +84,11 @@ class StageReport:
 class Report:
     """Everything that `dfc compile` tells about a step.
 
+    `objective_value` is what the mapping was to make least (s, J, J s, or mm2 s), `objective_bound` what it comes to at
+    least; `gap` and `status` are of these. Where a step has parts that do not depend on each other, such as prefill
+    and decode, they would take `serial_s` one after another, and `hidden` is the part of the shorter ones' time that
+    runs beside the longest.
+
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
     fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
     all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after
@@ -118,6 +125,11 @@ class Report:
     interval_s: float = 0.0
     stages: tuple[StageReport, ...] = ()
     layer_count: int = 0
+    objective: str = LATENCY
+    objective_value: float = 0.0
+    objective_bound: float = 0.0
+    serial_s: float | None = None
+    hidden: float | None = None
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +162,11 @@ def report(
             traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
     many = prod(n for _, n in graph.mesh)
     static_j = many * static_w(chip) * latency
+    energy_j = many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops) + static_j
     made = _price(chip)
+    area_mm2 = chip.area_mm2()
+    value, least, proven = _aimed(mapping, many, latency, bound, energy_j, area_mm2["total"], per_s)
+    serial_s, hidden = _hidden(mapping, per_s)
     return Report(
         model=graph.name,
         chip=chip.name,
@@ -161,8 +177,8 @@ def report(
         latency_s=latency,
         layer_latency_s=repeated.period * per_s if repeated else 0.0,
         bound_s=bound,
-        gap=max(0.0, latency - bound) / latency if latency else 0.0,
-        status="OPTIMAL" if mapping.cycles <= mapping.bound else "FEASIBLE",
+        gap=max(0.0, value - least) / value if value else 0.0,
+        status="OPTIMAL" if proven else "FEASIBLE",
         roofline_s=limit.seconds,
         candidates=columns.candidates,
         columns=len(columns.columns),
@@ -171,9 +187,9 @@ def report(
         compulsory_bytes=limit.compulsory_bytes,
         macs=limit.macs,
         capacity=capacity,
-        energy_j=many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops) + static_j,
+        energy_j=energy_j,
         static_j=static_j,
-        area_mm2=chip.area_mm2(),
+        area_mm2=area_mm2,
         cost_usd=None if isinstance(made, Infeasible) else many * made.usd,
         mapper=mapping.by,
         roofline=limit,
@@ -181,11 +197,47 @@ def report(
         ops=ops,
         interval_s=mapping.interval * per_s,
         layer_count=layer_count,
+        objective=mapping.aim.objective,
+        objective_value=value,
+        objective_bound=least,
+        serial_s=serial_s,
+        hidden=hidden,
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
         notes=tuple(_notes(chip, made)),
     )
+
+
+def _aimed(
+    mapping: Mapped, many: int, latency_s: float, bound_s: float, energy_j: float, mm2: float, per_s: float
+) -> tuple[float, float, bool]:
+    """What a mapping was to make least, what that comes to at least, and whether it is proven to be that."""
+    aim, fastest = mapping.aim, mapping.cycles <= mapping.bound
+    least_j = many / max(1, len(mapping.stages)) * aim.least * 1e-12
+    match aim.objective:
+        case "energy":
+            return energy_j, least_j, aim.optimal
+        case "edp":
+            return energy_j * latency_s, least_j * per_s, aim.optimal
+        case "area-delay":
+            return latency_s * mm2, bound_s * mm2, fastest
+        case "latency-then-energy":
+            return latency_s, bound_s, fastest and aim.optimal
+        case _:
+            return latency_s, bound_s, fastest
+
+
+def _hidden(mapping: Mapped, per_s: float) -> tuple[float | None, float | None]:
+    """Seconds of a step whose parts run one after another, and how much of the shorter ones' time runs beside the
+    longest; None where there are no parts."""
+    serial = beside = together = 0.0
+    for layer in mapping.layers:
+        alone, runs = layer.solution.alone, layer.segment.repeat
+        serial += runs * sum(alone) if alone else layer.cycles
+        beside += runs * (sum(alone) - max(alone, default=0))
+        together += layer.cycles
+    return (serial * per_s, (serial - together) / beside) if beside else (None, None)
 
 
 def _price(chip: Chip) -> Price | Infeasible:
@@ -241,7 +293,7 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem | None, start: int, rep
         helper_share=c.tiling.helper_cycles / c.cycles,
         utilization=utilization(p, chip.units[c.unit], chip.units.get(c.helper or ""), c.cycles) if p else 0.0,
         bound=bound_by(c) if p else _exchange_bound(c, chip),
-        energy_j=energy_pj(c, p, chip) * 1e-12,
+        energy_j=c.pj * 1e-12,
         loc=str(span) if span else "",
         algorithm="" if p else taken_by(graph, nodes[0], links_of(chip).fabric)[2],
     )

@@ -16,6 +16,7 @@ import networkx as nx
 from dfcompiler import paths
 from dfcompiler.columns import Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
+from dfcompiler.goals import LATENCY, Goal
 from dfcompiler.graph import Graph, Place, regions
 from dfcompiler.solution import Solution, Task, shortest
 from dfcompiler.text.tree import Value
@@ -40,7 +41,10 @@ class Layer:
 
     @property
     def bound(self) -> int:
-        """Cycles that no schedule can beat whose layers follow one another (see `steady`)."""
+        """Cycles that no schedule can beat whose layers follow one another; where they overlap (see `steady`), none at
+        all: every layer waits for the chain of the one before it."""
+        if self.period < self.solution.cycles:
+            return sum(max(self.solution.bound, n * self.period_floor) for n in self.segment.on.values())
         return sum(self.solution.bound + (n - 1) * self.period_floor for n in self.segment.on.values())
 
     def cycles_of(self, layers: int) -> int:
@@ -60,11 +64,23 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What a mapping is to be least in, within limits. It comes to `least` at least, in cycles, pJ, or pJ times cycles;
+    `optimal` where the mapper proved that no mapping in its space is better."""
+
+    objective: str = LATENCY
+    least: float = 0.0
+    optimal: bool = False
+    limits: Goal = Goal()
+
+
+@dataclass(frozen=True)
 class Mapping:
     """What a mapper decided: a schedule for every segment, which run one after another."""
 
     by: str
     layers: tuple[Layer, ...]
+    aim: Aim = Aim()
 
     @property
     def cycles(self) -> int:
@@ -119,11 +135,11 @@ def mapping_of(graph: Graph) -> Mapping:
     return graph.mapping
 
 
-def with_mapping(graph: Graph, by: str, solutions: Sequence[Solution]) -> Graph:
+def with_mapping(graph: Graph, by: str, solutions: Sequence[Solution], aim: Aim = Aim()) -> Graph:
     """The graph with its nodes placed; layers run back to back until `schedule` finds a shorter period."""
     parts = columns_of(graph).segments
     layers = tuple(Layer(s, x, x.cycles, x.bound) for s, x in zip(parts, solutions, strict=True))
-    mapping = Mapping(by, layers)
+    mapping = Mapping(by, layers, aim)
     return replace(graph, mapping=mapping, places=tuple(places(mapping)))
 
 
@@ -149,7 +165,7 @@ def _settings(task: Task, start: int) -> tuple[tuple[str, Value], ...]:
 # ---- from layer to layer -----------------------------------------------------------------------
 
 
-def steady(graph: Graph, layer: Layer) -> Layer:
+def steady(graph: Graph, layer: Layer, limits: Goal) -> Layer:
     """The layer with the shortest period found at which its schedule may start again.
 
     Layers follow one another: that is the space in which the mapper's bound holds. Where every node hangs on
@@ -163,7 +179,8 @@ def steady(graph: Graph, layer: Layer) -> Layer:
         return replace(back_to_back, serial=True)
     tasks = layer.solution.tasks
     of = {v: t for t in tasks for v in t.column.nodes}
-    low = max(_load(tasks), max((of[u].end - of[v].start for u, v in carried), default=0))
+    powered = limits.least_cycles(layer.solution.pj)
+    low = max(_load(tasks), powered, max((of[u].end - of[v].start for u, v in carried), default=0))
     ends = sorted({a.end - b.start for a in tasks for b in tasks} | {low})
     period = next((p for p in ends if p >= low and _repeats(tasks, p)), layer.solution.cycles)
     if period >= layer.solution.cycles:

@@ -26,12 +26,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Solution:
-    """A schedule of one segment. `bound` cycles are proven to be a lower bound."""
+    """A schedule of one segment. No schedule takes less than `bound` cycles; it is `optimal` where none is better by
+    the measure that it was sought by, which comes to `least` at least. Parts of the segment that do not depend on each
+    other take the cycles of `alone`, each scheduled by itself."""
 
     tasks: tuple[Task, ...]
     cycles: int
     bound: int
     optimal: bool
+    least: float = 0.0
+    alone: tuple[int, ...] = ()
+
+    @property
+    def pj(self) -> float:
+        """Energy of the columns."""
+        return sum(t.column.pj for t in self.tasks)
 
 
 def longest_path(flow: nx.DiGraph[str], columns: Iterable[Column]) -> int:

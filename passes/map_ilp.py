@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from dfcompiler.columns import flow_of
+from dfcompiler.goals import Goal
 from dfcompiler.graph import Graph
 from dfcompiler.listing import first_schedule, require_columns
+from dfcompiler.objectives import best, limits
 from dfcompiler.pipeline import Context, Pass
-from dfcompiler.schedule import columns_of, with_mapping
+from dfcompiler.schedule import Aim, columns_of, with_mapping
 from dfcompiler.solution import Solution
 
 
 class MapIlp(Pass, name="map-ilp"):
-    """Minimise the time of each segment by CP-SAT, starting from the best of several list schedules. The time
-    limit is for all segments together; what is not proven by then is returned with its gap."""
+    """Make the step's objective least by CP-SAT, starting from the best of several list schedules, until each segment
+    is proven to be within `gap` of the best. The time limit is for all segments together; what is not proven by then
+    is returned with its gap."""
 
     maps = True
     time_limit_s: float | None = None
+    gap: float = 0.0
 
     def __post_init__(self) -> None:
         if self.time_limit_s is not None and self.time_limit_s <= 0:
             raise ValueError("time-limit-s must be positive")
+        if not 0 <= self.gap < 1:
+            raise ValueError("gap must be from 0 to below 1: 0.01 is 1 %")
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
         from dfcompiler.ilp import solve  # the solver takes longer to import than all else: only who solves waits
 
         columns = columns_of(graph)
-        limit = self.time_limit_s or ctx.time_limit_s
-        deadline = time.perf_counter() + limit
-        solutions: list[Solution] = []
+        deadline = time.perf_counter() + (self.time_limit_s or ctx.time_limit_s)
         for segment in columns.segments:
-            flow, mine = flow_of(graph, segment), columns.of(segment)
             require_columns(graph, columns, segment)
-            hint = first_schedule(flow, mine)
-            left = max(0.01, deadline - time.perf_counter())
-            solutions.append(solve(flow, mine, hint, seconds=left, seed=ctx.seed))
-        return with_mapping(graph, self.name, solutions)
+        parts = [(flow_of(graph, s), columns.of(s)) for s in columns.segments]
+        first = [first_schedule(flow, mine) for flow, mine in parts]
+
+        def solved(goals: Sequence[Goal], hints: Sequence[Solution] | None) -> Sequence[Solution]:
+            found = []
+            for (flow, mine), hint, goal in zip(parts, hints or first, goals, strict=True):
+                left = max(0.01, deadline - time.perf_counter())
+                found.append(solve(flow, mine, hint, seconds=left, seed=ctx.seed, gap=self.gap, goal=goal))
+            return found
+
+        base = limits(ctx.need("chip"), ctx.power_w)
+        found = best(ctx.objective, base, [s.repeat for s in columns.segments], solved)
+        return with_mapping(graph, self.name, found.solutions, Aim(ctx.objective, found.least, found.optimal, base))

@@ -14,5 +14,5 @@ class Schedule(Pass, name="schedule"):
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
         mapping = mapping_of(graph)
-        repeated = replace(mapping, layers=tuple(steady(graph, x) for x in mapping.layers))
+        repeated = replace(mapping, layers=tuple(steady(graph, x, mapping.aim.limits) for x in mapping.layers))
         return replace(graph, mapping=repeated, places=tuple(places(repeated)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dfcompiler.columns import price
+from dfcompiler.goals import AREA_DELAY, LATENCY
 from dfcompiler.graph import Graph
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.tiling import SHARES
@@ -21,4 +22,6 @@ class Tile(Pass, name="tile"):
             raise ValueError(f"shares must be from 1 to {len(SHARES)}")
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
-        return replace(graph, columns=price(graph, ctx.need("chip"), ctx.need("dtypes"), SHARES[: self.shares]))
+        quickest = ctx.objective in (LATENCY, AREA_DELAY) and ctx.power_w is None
+        shares = SHARES[: self.shares]
+        return replace(graph, columns=price(graph, ctx.need("chip"), ctx.need("dtypes"), shares, quickest=quickest))

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from dfcompiler import registry
 from dfcompiler.api import price_op
-from dfcompiler.columns import column
 from dfcompiler.compose import Group, group
-from dfcompiler.cost import energy_pj
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
+from dfcompiler.energy import energy_pj
 from dfcompiler.execution import random_inputs, run_graph
 from dfcompiler.facts import facts
 from dfcompiler.graph import Graph
@@ -409,7 +408,7 @@ def test_energy_of_tiles_by_expert_is_that_of_their_products() -> None:
     moved = tiles * float(unit.template.local_bytes(Tile((one,), {}, 16, 16, 32))) * unit.levels[-1].pj_per_byte
     macs = t * j * n * k * float(unit.template.pj_per_mac(chip.tech, 16))
     levels = sum(found.level_bytes[x.part] * (x.pj_per_byte + x.wire_pj_per_byte) for x in unit.levels)
-    assert energy_pj(column(("u",), unit, found), p, chip) == pytest.approx(macs + moved + levels)
+    assert energy_pj(p, "sa", None, found, chip) == pytest.approx(macs + moved + levels)
 
 
 def test_a_prefill_shares_the_weights_of_an_expert_between_its_tokens() -> None:

@@ -15,6 +15,7 @@ from dfcompiler.diagnostics import Diag, unknown
 KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
 PHASES = ("prefill", "decode", "mixed")
 STYLES = ("portable",)
+OBJECTIVES = "latency (default), energy, edp, area-delay or latency-then-energy"
 # What a phase works on where nothing is said: sequences, new tokens, tokens that are there.
 DEFAULTS = {"prefill": (1, 2048, 0), "decode": (1, 1, 2048), "mixed": (16, 2048, 2048)}
 
@@ -184,7 +185,8 @@ def _compile(p: Parser) -> None:
         metavar="TEXT",
         help="a pipeline that `dfc list pipelines` names, or passes: tile,map-ilp{time-limit-s=10}",
     )
-    how.add_argument("--objective", default="latency", metavar="WHAT", help="latency (default)")
+    how.add_argument("--objective", default="latency", metavar="WHAT", help=OBJECTIVES)
+    how.add_argument("--power", type=real, metavar="W", help="watts that a device may take on average")
     how.add_argument("--time-limit", type=real, default=60.0, metavar="S", help="seconds for the solver (default 60)")
     how.add_argument("--seed", type=whole, default=0, metavar="K", help="of the solver (default 0)")
     _watch(p)

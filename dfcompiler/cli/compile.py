@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
             parallel=parallel,
             pipeline=args.pipeline,
             objective=args.objective,
+            power_w=args.power,
             time_limit_s=args.time_limit,
             seed=seed,
             verify=args.verify,

@@ -87,8 +87,12 @@ def _stages(r: Json) -> str:
 
 
 def _proof(r: Json) -> Text:
+    """The gap to the proven bound, of the objective where that is not the latency alone."""
     text = Text(r["status"], style="bold green" if r["status"] == "OPTIMAL" else "bold yellow")
-    text.append(f", gap {percent(r['gap'])}: proven bound {seconds(r['bound_s'])}", style="not bold default")
+    least = {"energy": joules(r["objective_bound"]), "edp": f"{digits(r['objective_bound'])} J s"}
+    bound = least.get(r["objective"]) or seconds(r["bound_s"])
+    of = "" if r["objective"] == "latency" else f" by {r['objective']}"
+    text.append(f"{of}, gap {percent(r['gap'])}: proven bound {bound}", style="not bold default")
     return text
 
 
