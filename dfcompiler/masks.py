@@ -221,7 +221,8 @@ class _Clauses:
         shape = mask.shape
         self.names = sorted(set().union(*(clause_indices(shape, c) for c in clauses)))
         votes = {n: sum(n in _value_indices(shape, r) for c in clauses for r in c) for n in self.names}
-        best = sorted(self.names, key=lambda n: (votes[n], int(np.max(mask.sizes[n]))), reverse=True)
+        size = {n: int(np.max(mask.sizes[n])) for n in self.names}  # one value alone moves nothing: it is a row at best
+        best = sorted(self.names, key=lambda n: (votes[n] > 0 and size[n] > 1, votes[n], size[n]), reverse=True)
         self.col, *others = best
         self.slide = next((n for n in others if votes[n]), None)
 
