@@ -117,6 +117,10 @@ def _dtype(p: Parser, default: str | None = "w16a16kv16") -> None:
     )
 
 
+def _cold(p: Parser) -> None:
+    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
+
+
 def _watch(p: Parser) -> None:
     p.add_argument(
         "--verify",
@@ -209,7 +213,7 @@ def _validate(p: Parser) -> None:
     _chip(p)
     _dtype(p)
     p.add_argument("--min-us", type=real, default=0.0, metavar="T", help="leave out rows that take less (default 0)")
-    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
+    _cold(p)
     p.add_argument("--plot", metavar="FILE.svg", help="draw modelled over measured times")
     _json(p)
 
@@ -218,6 +222,7 @@ def _calibrate(p: Parser) -> None:
     p.add_argument("chip", metavar="CHIP", help="a chip that runs whole kernels, by name or as a .chip file")
     p.add_argument("file", metavar="FILE.csv", nargs="?", help="measured rows, as `dfc validate` takes them")
     p.add_argument("--op", default="gemm", metavar="OP", help="what was measured: gemm (default), prefill, decode, ...")
+    _cold(p)
     p.add_argument("--propose", action="store_true", help="print which sizes to measure, and write nothing")
     p.add_argument("--rows", type=whole, default=20, metavar="N", help="how many to propose (default 20)")
     p.add_argument("-o", "--out", metavar="FILE.chip", help="where to write (default: CHIP_calibrated.chip)")
