@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from dfcompiler import content
+from dfcompiler.cache import kept
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.kernels.contraction import ContractionKernels
 from dfcompiler.kernels.decode import DecodeKernels
@@ -63,6 +64,8 @@ class Generation:
 
     def scaled(self, scale: Scale) -> Generation:
         """These kernels with launches, tensor cores and DRAM as a calibration found them."""
+        if scale == Scale():
+            return self
         by = {"launch_us": scale.launch, "dram_efficiency": scale.dram}
         by |= dict.fromkeys((*DELIVERED, "tensor_efficiency"), scale.tensor)
         by |= dict.fromkeys((*BALANCED, "cta_us"), 1 / scale.tensor)
@@ -98,7 +101,7 @@ def load_generation(name: str) -> Generation:
     text = path.read_text(encoding="utf-8")
     where = Span(Source(str(path), text), 1, 1, 2)
     try:
-        raw = tomllib.loads(text)
+        raw = kept([text.encode()], lambda: tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise Diag("bad-kernels", f"not TOML: {error}", where) from error
     return read_generation(name, raw, where)
