@@ -10,7 +10,7 @@ from typing import Any
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline, energy_pj
 from dfcompiler.diagnostics import Infeasible, first_span
-from dfcompiler.economics import Price, price
+from dfcompiler.economics import Owned, Running, price, switches_usd
 from dfcompiler.exchanges import links_of, taken_by
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Unit
@@ -18,6 +18,7 @@ from dfcompiler.power import static_w
 from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
 from dfcompiler.solution import Task
+from dfcompiler.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ class Report:
 
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
     fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
-    all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after
-    `interval_s`. Times of ops leave transfers between stages out.
+    all and of the switches between them; that is None where a device cannot be made, with the reason in `notes`. A next
+    step may start after `interval_s`; such steps one after the other cost `usd_per_million_tokens` (None as above), by
+    the `terms` on which devices are owned. Times of ops leave transfers between stages out.
     """
 
     model: str
@@ -118,6 +120,8 @@ class Report:
     interval_s: float = 0.0
     stages: tuple[StageReport, ...] = ()
     layer_count: int = 0
+    usd_per_million_tokens: Owned | None = None
+    terms: Terms = Terms()
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +154,9 @@ def report(
             traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
     many = prod(n for _, n in graph.mesh)
     static_j = many * static_w(chip) * latency
-    made = _price(chip)
+    made = _price(chip, many)
+    energy_j = many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops) + static_j
+    running = Running(tokens, mapping.interval * per_s, latency, energy_j, static_j)
     return Report(
         model=graph.name,
         chip=chip.name,
@@ -171,35 +177,44 @@ def report(
         compulsory_bytes=limit.compulsory_bytes,
         macs=limit.macs,
         capacity=capacity,
-        energy_j=many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops) + static_j,
+        energy_j=energy_j,
         static_j=static_j,
         area_mm2=chip.area_mm2(),
-        cost_usd=None if isinstance(made, Infeasible) else many * made.usd,
+        cost_usd=made.usd,
         mapper=mapping.by,
         roofline=limit,
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
         ops=ops,
         interval_s=mapping.interval * per_s,
         layer_count=layer_count,
+        usd_per_million_tokens=running.per_million_tokens(made.usd, Terms()) if made.usd is not None else None,
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
-        notes=tuple(_notes(chip, made)),
+        notes=(*made.notes, *_notes(chip)),
     )
 
 
-def _price(chip: Chip) -> Price | Infeasible:
-    """What one device costs, or why it cannot be made."""
+@dataclass(frozen=True)
+class Made:
+    """USD of all devices with what joins them, None where they cannot be made; and what to know of that."""
+
+    usd: float | None
+    notes: tuple[str, ...] = ()
+
+
+def _price(chip: Chip, devices: int) -> Made:
     try:
-        return price(chip)
+        usd, between = devices * price(chip).usd, switches_usd(chip, devices)
     except Infeasible as why:
-        return why
+        return Made(None, (f"no price: {why.message}",))
+    if between is None:
+        return Made(usd, ("the price leaves out the switches between devices: the chip's link has no `switch-mm2`",))
+    return Made(usd + between)
 
 
-def _notes(chip: Chip, made: Price | Infeasible) -> Iterator[str]:
+def _notes(chip: Chip) -> Iterator[str]:
     """What the reader of energy, area and cost should know."""
-    if isinstance(made, Infeasible):
-        yield f"no price: {made.message}"
     if guessed := chip.tech.interpolated:
         tables = ", ".join(dict.fromkeys(name.split(".")[0] for name in guessed))
         yield f"{len(guessed)} constants of {chip.node_nm:g} nm are interpolated between other nodes ({tables})"

@@ -18,7 +18,7 @@ diagnostics cache content registry text dtypes rounding modules checkpoint decla
 routing bounds strips masks work scaling stream hazards facts sharding fission slices counts semantics graph meshes
 census calls algorithms fabrics libraries collectives staging elimination partition spreading kin execution devices
 siblings compose rows verify resizing stages steps parameters fields models layers lowering graphtext hardware
-economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest residency
+terms economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest residency
 replay tiles blocks tiling searches exchanges paths columns solution listing program ilp schedule audit cost
 pipelining report api validation calibration rtl outputs cli __main__
 """.split()

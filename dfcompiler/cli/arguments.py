@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from dfcompiler import __version__
 from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.terms import terms
 
 KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
 PHASES = ("prefill", "decode", "mixed")
@@ -229,6 +230,19 @@ def _calibrate(p: Parser) -> None:
     _json(p)
 
 
+def _cost(p: Parser) -> None:
+    p.add_argument("thing", metavar="THING", help="a chip by name or file, or a folder that `dfc compile -o` wrote")
+    _set(p)
+    p.add_argument("--devices", type=whole, metavar="N", help="of a chip: how many, with the switches between them")
+    p.add_argument("--tokens-per-s", type=real, metavar="R", help="of a chip: what all devices make while they work")
+    p.add_argument("--device-usd", type=real, metavar="USD", help="what you pay for a device (default: to make it)")
+    own = p.add_argument_group("terms")
+    for name, (value, what, source) in terms().items():
+        option = "--" + name.replace("_", "-")
+        own.add_argument(option, type=real, metavar="X", help=f"{what} (default {value:g}: {source})")
+    _json(p)
+
+
 def _opt(p: Parser) -> None:
     p.add_argument(
         "file", metavar="FILE.dfir", help="a graph, as `dfc compile -o` or --print-after writes it; `-` reads stdin"
@@ -297,6 +311,9 @@ COMMANDS = {
         "calibrate",
         _calibrate,
         "dfc calibrate l40s gemm_l40s.csv --op gemm -o my_l40s.chip",
+    ),
+    "cost": Command(
+        "what devices cost to make and to own, and a million tokens", "cost", _cost, "dfc cost out --usd-per-kwh 0.12"
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(
