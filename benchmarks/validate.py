@@ -62,7 +62,7 @@ def ported(constants: str, runs: str) -> Generation:
         there = there.balanced(runs, here.macs_per_clock)
     kinds = {}
     for family, cls in FAMILIES.items():
-        known = STRUCTURE[runs][1][family]
+        known = STRUCTURE[runs][1].get(family, {})
         a, b = getattr(here, family), getattr(there, family)
         kinds[family] = cls(**{f: getattr(a if f in known else b, f) for f in cls.__dataclass_fields__})
     return Generation(runs, here.macs_per_clock, **kinds)
@@ -73,9 +73,9 @@ def modelled(kind: str, table: Table, on: Device, kernels: Generation) -> Any:
     return price_table(kind, table, on, kernels).seconds * 1e6
 
 
-def simple(kind: str, table: Table, on: Device, x: Sequence[float]) -> Any:
+def simple(kind: str, table: Table, on: Device, x: Sequence[float], width: float = 2.0) -> Any:
     """Two efficiencies and a floor: the model that everything must beat."""
-    compute_s, memory_s = roofline_s(kind, table, on)
+    compute_s, memory_s = roofline_s(kind, table, on, width)
     floor, compute, memory = np.exp(x)
     return floor + 1e6 * np.maximum(compute_s / compute, memory_s / memory)
 
@@ -125,11 +125,13 @@ def two(pair: Sequence[float]) -> str:
     return "/".join(f"{x:.1f}" for x in pair[:2])
 
 
-def line(kind: str, test: str, table: Table, us: Any, plain: Any, bar: Any, on: Device) -> list[str]:
+def line(
+    kind: str, test: str, table: Table, us: Any, plain: Any, bar: Any, on: Device, width: float = 2.0
+) -> list[str]:
     """One row of the report."""
     measured = table["latency_us"]
     found, base = errors(us, measured), errors(plain, measured)
-    roof = errors(1e6 * np.maximum(*roofline_s(kind, table, on)), measured)
+    roof = errors(1e6 * np.maximum(*roofline_s(kind, table, on, width)), measured)
     shown = "-" if bar is None else f"{bar[0]:g}/{bar[1]:g} " + ("met" if _met(found, bar) else "MISSED")
     gain = 100 * (1 - found[0] / base[0])
     better = f"{gain:.0f} %" + ("" if gain >= 25 else " (under 25)")
@@ -175,6 +177,28 @@ def across(probing: bool) -> Iterator[list[str]]:
             rows = {n: np.concatenate([t[n] for t, _ in drawn]) for n in table}
             us = np.concatenate([u for _, u in drawn])
             yield line(kind, name, rows, us, simple(kind, rows, on, x), bar, on)
+
+
+NARROW = {"h100_sxm": "h100_sxm", "h100_sxm, folder": "h100_sxm", "h100 -> h200": "h200", "h100 -> l40s": "l40s",
+          "h100 -> b200": "b200"}  # fmt: skip
+
+
+def narrow() -> Iterator[list[str]]:
+    """Products of 8-bit floats with their operands made from 16 bits within the call (vLLM, CUTLASS): `narrow` of
+    `sm90.toml`, fitted on the H100's rows alone. The L40S and the B200 run other kernels of which no rule was taken."""
+    kernels = load_generation("sm90")
+    train, rest = split("h100_sxm", "gemm_fp8", ROWS, SEED)
+
+    def us(table: Table, on: Device) -> Any:
+        return price_table("gemm", table, on, kernels, width=1.0).seconds * 1e6
+
+    own_on = device("h100_sxm", 8)
+    x = nearest(lambda x: simple("gemm", train, own_on, x, 1.0), np.log([8, 0.7, 0.7]), train["latency_us"])
+    for name, chip in NARROW.items():
+        table = sample(chip, "gemm_fp8") if "folder" in name else rest if chip == "h100_sxm" else full(chip, "gemm_fp8")
+        if table is not None:
+            on = device(chip, 8)
+            yield line("gemm", name, table, us(table, on), simple("gemm", table, on, x, 1.0), None, on, 1.0)
 
 
 HOSTED = {"softmax": "softmax", "layernorm": "layernorm", "gelu": "gelu", "gemm": "matmul"}  # kind -> table
@@ -305,6 +329,7 @@ def report() -> str:
     parts += ["### From the data sheet alone", ACROSS_TEXT, markdown(HEAD, list(across(False)))]
     parts += [f"### With {PROBE} measured rows", PROBE_TEXT, markdown(HEAD, list(across(True)))]
     head = ["operator", "rows", "mean error %", "bar", "LLMCompass's own", "host's launch"]
+    parts += ["### Eight bits", narrow.__doc__ or "", markdown(HEAD, list(narrow()))]
     parts += ["### LLMCompass's A100", llmcompass.__doc__ or "", markdown(head, list(llmcompass()))]
     layer = ["phase", "sum %", "bar", "operators' mean %", "bar", "each"]
     parts += ["#### A layer of GPT-3", gpt3.__doc__ or "", markdown(layer, list(gpt3()))]
