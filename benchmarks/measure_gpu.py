@@ -1,4 +1,4 @@
-"""Measure a GPU's kernels: one file that needs torch and nothing else, so that it can be copied to where the GPU is.
+"""Measure a GPU's kernels: one file that needs torch (from 2.5 on) and nothing else, to be copied to where the GPU is.
 
     python measure_gpu.py -o mine                  all kinds, about half an hour
     python measure_gpu.py --list                   the sizes, as CSV, without torch
@@ -200,6 +200,10 @@ class Cuda:
         self.torch.cuda.current_stream().wait_stream(beside)
         self.torch.cuda.synchronize()
 
+    def release(self) -> None:
+        """Give back what the last size held: others want other shapes of it."""
+        self.torch.cuda.empty_cache()
+
     def _between(self, call: Callable[[], Any]) -> float:
         start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -241,6 +245,9 @@ class Cpu:
         for call in w.calls:
             call()
 
+    def release(self) -> None:
+        """Nothing is held."""
+
     def about(self) -> dict[str, Any]:
         """What about.json says of the device."""
         return {"device": "cpu"}
@@ -274,6 +281,7 @@ def timer(torch: Any, device: str, clock: Cuda | Cpu) -> Timed:
     """Measures one size after the other on a device."""
 
     def timed(kind: str, size: Size) -> tuple[float, float, str]:
+        clock.release()
         w = work(torch, kind, size, device)
         clock.prepare(w)
         cold = clock.cold_us(w)
