@@ -1,6 +1,6 @@
 """Fits the constants of a kernel generation on one device and writes `templates/kernels/NAME.toml`.
 
-    python benchmarks/fit_kernels.py [sm80] [sm90]
+    python benchmarks/fit_kernels.py [sm80] [sm90] [--only FAMILY]
 
 Training rows are drawn by a seed from the full tables of the wheel, without the rows of the folder `DFC_DATA`, which
 are only tested on. Needs scipy. What is not listed under FREE is structure: it is stated here and not fitted.
@@ -8,9 +8,9 @@ are only tested on. Needs scipy. What is not listed under FREE is structure: it 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import sys
-import time
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from silicon import Table, folder, read_csv, split, take
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.kernels import Device, device_of
-from dfcompiler.kernels.generation import FAMILIES
+from dfcompiler.kernels.generation import FAMILIES, load_generation
 from dfcompiler.kernels.tables import price_table
 
 ROWS, SEED, EVALUATIONS, SWEEPS = 1500, 0, 20, 3
@@ -36,6 +36,8 @@ TILES_90 = tuple(
     for t in "256x128 128x256 192x128 128x192 128x128 256x64 64x256 128x64 64x128 64x64 64x32 64x16 128x32 16x64 "
     "32x64".split()
 )
+TILES_8 = ((16, 64, 16, 1), (64, 64, 64, 1), (64, 128, 128, 2), (128, 128, 1e30, 2))  # of which clusters, along m
+VLLM_8 = "vLLM scaled_mm_sm90_fp8_dispatch.cuh: by rows, no split"
 CUBLAS = "names of the kernels that cuBLAS launches, our selection"
 FA2, FA3 = "FlashAttention 2, split-KV kernel for heads of 128", "FlashAttention 3, forward kernel for heads of 128"
 VLLM_14 = (
@@ -75,6 +77,11 @@ STRUCTURE: dict[str, tuple[str, dict[str, dict[str, tuple[Any, str]]]]] = {
                     "tuned": ((), "none is taken into account"), "tuned_gain": (1, "none")},
         "elementwise": {"launch_us": LAUNCH,
                         "cache_bytes": (262144, "NVIDIA H100 whitepaper: L1 and shared memory of an SM")},
+        "narrow": {"tiles": (TILES_8, VLLM_8), "splits": ((1,), VLLM_8), "least_k": (128, STATED),
+                   "granule_k": (64, "half of a step, CUTLASS"), "throttle_us": (600, STATED),
+                   "choice": (1, "one tile"),
+                   **dict.fromkeys(("vector_us", "vector_columns", "split_us", "split_traffic", "tile_bias",
+                                    "split_bias"), (0, VLLM_8))},
     }),
 }  # fmt: skip
 START: dict[str, dict[str, float]] = {
@@ -98,6 +105,21 @@ START: dict[str, dict[str, float]] = {
         "throttle_from": 0.66,
         "vector_us": 2,
         "vector_columns": 80,
+    },
+    "narrow": {
+        "launch_us": 2.5,
+        "tensor_efficiency": 0.8,
+        "fragment_elements": 500,
+        "l2_efficiency": 2,
+        "step_clocks": 150,
+        "epilogue_clocks": 2,
+        "dram_efficiency": 0.8,
+        "dram_latency_us": 0.3,
+        "l2_latency_us": 0.05,
+        "l2_part": 0.3,
+        "throttle": 0.4,
+        "throttle_from": 0.2,
+        "quantise_us": 0.0065,  # of the elementwise kernels: seen in the same table only
     },
     "prefill": {
         "launch_us": 8.5,
@@ -174,13 +196,21 @@ def price(family: str, kernels: Any, kind: str, table: Table, on: Device, **opti
     return price_table(kind, table, on, Only(family, kernels), **options).seconds * 1e6  # type: ignore[arg-type]
 
 
-def fitted(family: str, fixed: Mapping[str, Any], seconds: Callable[[Any], Any], us: Any) -> Any:
-    """The constants with the least mean log error: least squares with a soft L1 loss, then a pattern search."""
+def fitted(
+    family: str,
+    fixed: Mapping[str, Any],
+    seconds: Callable[[Any], Any],
+    us: Any,
+    make: Callable[..., Any] | None = None,
+) -> Any:
+    """The constants with the least mean log error: least squares with a soft L1 loss, then a pattern search. `make` is
+    what they make, a family of kernels where nothing is said."""
     names = [n for n in START[family] if n not in fixed]
     start = np.log([START[family][n] for n in names])
 
     def of(x: Any) -> Any:
-        return FAMILIES[family](**fixed, **dict(zip(names, np.exp(x).tolist(), strict=True)))
+        constants = dict(zip(names, np.exp(x).tolist(), strict=True))
+        return make(**constants) if make else FAMILIES[family](**fixed, **constants)
 
     def residual(x: Any) -> Any:
         return np.log(seconds(of(x)) / us)
@@ -216,9 +246,8 @@ def launches(name: str) -> float:
     return float(take(table, slice(None, None, 2))["latency_us"].min())
 
 
-def elementwise_kernels(chip: str, fixed: Mapping[str, Any], products: Any) -> Any:
-    """Constants without contractions: even rows of LLMCompass's softmax, layernorm and gelu, all of one device; the
-    time to scale a row, from 8-bit products where the device has them."""
+def elementwise_kernels(fixed: Mapping[str, Any]) -> Any:
+    """Constants without contractions: even rows of LLMCompass's softmax, layernorm and gelu, all of one device."""
     on, parts = device("a100_sxm"), []
     for kind in ("softmax", "layernorm", "gelu"):
         table = read_csv(folder() / "llmcompass_a100" / f"{kind}_a100.csv")
@@ -229,19 +258,37 @@ def elementwise_kernels(chip: str, fixed: Mapping[str, Any], products: Any) -> A
     def seconds(kernels: Any) -> Any:
         return np.concatenate([host(price("elementwise", kernels, k, t, on), us) for k, t, us in parts])
 
-    kernels = fitted("elementwise", fixed, seconds, np.concatenate([t["latency_us"] for _, t, _ in parts]))
-    if "quantise_us" in STRUCTURE[{c: g for g, (c, _) in STRUCTURE.items()}[chip]][1]["elementwise"]:
-        return kernels
-    narrow, (train, _) = device(chip, 8), split(chip, "gemm_fp8", ROWS, SEED)
-    tried = [dataclasses.replace(kernels, quantise_us=us) for us in np.geomspace(1e-3, 2e-2, 60)]
+    return fitted("elementwise", fixed, seconds, np.concatenate([t["latency_us"] for _, t, _ in parts]))
 
-    def error(k: Any) -> float:
-        both = Only("contraction", products)
-        both.elementwise = k  # type: ignore[attr-defined]
-        us = price_table("gemm", train, narrow, both, width=1.0).seconds * 1e6  # type: ignore[arg-type]
-        return float(np.abs(np.log(us / train["latency_us"])).mean())
 
-    return min(tried, key=error)
+class Both:
+    """Products of 8 bits, and the kernels that make their operands: what a table of such products asks for."""
+
+    def __init__(self, narrow: Any, elementwise: Any) -> None:
+        self.narrow, self.elementwise = narrow, elementwise
+
+    def us(self, table: Table, on: Device) -> Any:
+        """Modelled µs of every row."""
+        return price_table("gemm", table, on, self, width=1.0).seconds * 1e6  # type: ignore[arg-type]
+
+
+def narrow_kernels(chip: str, fixed: Mapping[str, Any], elementwise: Any) -> Both:
+    """Constants of products of 8 bits, and the time to scale a row, which is seen in their table only."""
+    on, (train, test) = device(chip, 8), split(chip, "gemm_fp8", ROWS, SEED)
+
+    def make(quantise_us: float, **constants: float) -> Both:
+        return Both(FAMILIES["narrow"](**fixed, **constants), dataclasses.replace(elementwise, quantise_us=quantise_us))
+
+    found: Both = fitted("narrow", fixed, lambda both: both.us(train, on), train["latency_us"], make)
+    told("narrow", found.us(test, on), test)
+    return found
+
+
+def told(what: str, us: Any, test: Table) -> None:
+    """Print the error of rows that were not fitted on."""
+    error = np.abs(us / test["latency_us"] - 1)
+    large = test["latency_us"] >= 50
+    print(f"{what}: {100 * error.mean():.2f} % of {len(error)} rows, {100 * error[large].mean():.2f} % from 50 us")
 
 
 def host(us: Any, launch_us: float, part: float = 0.75) -> Any:
@@ -250,45 +297,46 @@ def host(us: Any, launch_us: float, part: float = 0.75) -> Any:
     return np.maximum(launch_us, part * launch_us + us)
 
 
-def main(wanted: list[str]) -> None:
+def main(wanted: list[str], only: str | None) -> None:
+    """Fit all families of these generations, or one; what is not fitted now stays as it is in the file."""
     for name in wanted or list(STRUCTURE):
         chip, structure = STRUCTURE[name]
-        on = device(chip)
-        lines = [HEADER.format(chip=chip), f"macs_per_clock = {float(on.macs):g}"]
-        made: dict[str, Any] = {}
-        for family, stated in structure.items():
-            start = time.process_time()
-            fixed = {n: v for n, (v, _) in stated.items()}
-            if family == "elementwise":
-                kernels, data = (
-                    elementwise_kernels(chip, fixed, made["contraction"]),
-                    "even rows of LLMCompass's a100 softmax, layernorm, gelu",
-                )
-                narrow = f"fit: {chip} gemm fp8, {ROWS} rows, seed {SEED}"
-                stated = {"quantise_us": (0, narrow), **stated}
-            else:
-                kind = TABLE[family]
-                train, test = split(chip, kind, ROWS, SEED)
-
-                def modelled(
-                    k: Any, on: Device = on, train: Table = train, family: str = family, kind: str = kind
-                ) -> Any:
-                    return price(family, k, kind, train, on)
-
-                kernels = fitted(family, fixed, modelled, train["latency_us"])
-                data = f"fit: {chip} {kind} bf16, {len(train['latency_us'])} rows, seed {SEED}"
-                error = np.abs(price(family, kernels, kind, test, on) / test["latency_us"] - 1)
-                large = test["latency_us"] >= 50
-                shown = f"{100 * error.mean():.2f} % of {len(error)} rows, {100 * error[large].mean():.2f} % from 50 us"
-                print(f"{name} {family}: {shown}, {time.process_time() - start:.1f} s")
-            made[family] = kernels
-            lines += [
-                "",
-                f"[{family}]",
-                *(_line(f.name, getattr(kernels, f.name), stated, data) for f in dataclasses.fields(kernels)),
-            ]
         path = Path(__file__).resolve().parents[1] / "templates" / "kernels" / f"{name}.toml"
+        made: dict[str, Any] = {}
+        sources: dict[str, dict[str, str]] = {}
+        for family, stated in structure.items():
+            if only not in (None, family):
+                made[family] = getattr(load_generation(name), family)
+                held = tomllib.loads(path.read_text(encoding="utf-8"))[family]
+                sources[family] = {f: entry["source"] for f, entry in held.items()}
+                continue
+            fixed = {n: v for n, (v, _) in stated.items()}
+            made[family], data = fit(family, chip, fixed, made)
+            sources[family] = {f.name: data for f in dataclasses.fields(FAMILIES[family])}
+            sources[family] |= {n: source for n, (_, source) in stated.items()}
+            if family == "narrow":
+                made["narrow"], made["elementwise"] = made["narrow"].narrow, made["narrow"].elementwise
+                sources["elementwise"]["quantise_us"] = data
+        lines = [HEADER.format(chip=chip), f"macs_per_clock = {float(device(chip).macs):g}"]
+        for family in (f for f in FAMILIES if f in made):
+            lines += ["", f"[{family}]"]
+            lines += [_line(n, getattr(made[family], n), source) for n, source in sources[family].items()]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def fit(family: str, chip: str, fixed: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[Any, str]:
+    """The constants of a family on a device, and where they are from."""
+    if family == "elementwise":
+        return elementwise_kernels(
+            {"quantise_us": 0, **fixed}
+        ), "even rows of LLMCompass's a100 softmax, layernorm, gelu"
+    if family == "narrow":
+        return narrow_kernels(chip, fixed, made["elementwise"]), f"fit: {chip} gemm fp8, {ROWS} rows, seed {SEED}"
+    kind, on = TABLE[family], device(chip)
+    train, test = split(chip, kind, ROWS, SEED)
+    kernels = fitted(family, fixed, lambda k: price(family, k, kind, train, on), train["latency_us"])
+    told(f"{chip} {family}", price(family, kernels, kind, test, on), test)
+    return kernels, f"fit: {chip} {kind} bf16, {len(train['latency_us'])} rows, seed {SEED}"
 
 
 HEADER = (
@@ -296,13 +344,16 @@ HEADER = (
 )
 
 
-def _line(name: str, value: Any, stated: Mapping[str, tuple[Any, str]], data: str) -> str:
-    source = stated[name][1] if name in stated else data
-    shown = (
-        repr([list(v) if isinstance(v, tuple) else v for v in value]) if isinstance(value, tuple) else f"{value:.5g}"
-    )
-    return f'{name} = {{ value = {shown}, source = "{source}" }}'
+def _line(name: str, value: Any, source: str) -> str:
+    def text(value: Any) -> str:
+        return f"[{', '.join(map(text, value))}]" if isinstance(value, tuple) else f"{value:.5g}"
+
+    return f'{name} = {{ value = {text(value)}, source = "{source}" }}'
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("generations", nargs="*", choices=[*STRUCTURE, []], help="default: all")
+    parser.add_argument("--only", choices=list(FAMILIES), help="this family; the others stay as they are")
+    parsed = parser.parse_args()
+    main(parsed.generations, parsed.only)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +62,7 @@ def ported(constants: str, runs: str) -> Generation:
         there = there.balanced(runs, here.macs_per_clock)
     kinds = {}
     for family, cls in FAMILIES.items():
-        known = STRUCTURE[runs][1][family]
+        known = STRUCTURE[runs][1].get(family, {})
         a, b = getattr(here, family), getattr(there, family)
         kinds[family] = cls(**{f: getattr(a if f in known else b, f) for f in cls.__dataclass_fields__})
     return Generation(runs, here.macs_per_clock, **kinds)
@@ -72,9 +73,9 @@ def modelled(kind: str, table: Table, on: Device, kernels: Generation) -> Any:
     return price_table(kind, table, on, kernels).seconds * 1e6
 
 
-def simple(kind: str, table: Table, on: Device, x: Sequence[float]) -> Any:
+def simple(kind: str, table: Table, on: Device, x: Sequence[float], width: float = 2.0) -> Any:
     """Two efficiencies and a floor: the model that everything must beat."""
-    compute_s, memory_s = roofline_s(kind, table, on)
+    compute_s, memory_s = roofline_s(kind, table, on, width)
     floor, compute, memory = np.exp(x)
     return floor + 1e6 * np.maximum(compute_s / compute, memory_s / memory)
 
@@ -124,11 +125,13 @@ def two(pair: Sequence[float]) -> str:
     return "/".join(f"{x:.1f}" for x in pair[:2])
 
 
-def line(kind: str, test: str, table: Table, us: Any, plain: Any, bar: Any, on: Device) -> list[str]:
+def line(
+    kind: str, test: str, table: Table, us: Any, plain: Any, bar: Any, on: Device, width: float = 2.0
+) -> list[str]:
     """One row of the report."""
     measured = table["latency_us"]
     found, base = errors(us, measured), errors(plain, measured)
-    roof = errors(1e6 * np.maximum(*roofline_s(kind, table, on)), measured)
+    roof = errors(1e6 * np.maximum(*roofline_s(kind, table, on, width)), measured)
     shown = "-" if bar is None else f"{bar[0]:g}/{bar[1]:g} " + ("met" if _met(found, bar) else "MISSED")
     gain = 100 * (1 - found[0] / base[0])
     better = f"{gain:.0f} %" + ("" if gain >= 25 else " (under 25)")
@@ -174,6 +177,28 @@ def across(probing: bool) -> Iterator[list[str]]:
             rows = {n: np.concatenate([t[n] for t, _ in drawn]) for n in table}
             us = np.concatenate([u for _, u in drawn])
             yield line(kind, name, rows, us, simple(kind, rows, on, x), bar, on)
+
+
+NARROW = {"h100_sxm": "h100_sxm", "h100_sxm, folder": "h100_sxm", "h100 -> h200": "h200", "h100 -> l40s": "l40s",
+          "h100 -> b200": "b200"}  # fmt: skip
+
+
+def narrow() -> Iterator[list[str]]:
+    """Products of 8-bit floats with their operands made from 16 bits within the call (vLLM, CUTLASS): `narrow` of
+    `sm90.toml`, fitted on the H100's rows alone. The L40S and the B200 run other kernels of which no rule was taken."""
+    kernels = load_generation("sm90")
+    train, rest = split("h100_sxm", "gemm_fp8", ROWS, SEED)
+
+    def us(table: Table, on: Device) -> Any:
+        return price_table("gemm", table, on, kernels, width=1.0).seconds * 1e6
+
+    own_on = device("h100_sxm", 8)
+    x = nearest(lambda x: simple("gemm", train, own_on, x, 1.0), np.log([8, 0.7, 0.7]), train["latency_us"])
+    for name, chip in NARROW.items():
+        table = sample(chip, "gemm_fp8") if "folder" in name else rest if chip == "h100_sxm" else full(chip, "gemm_fp8")
+        if table is not None:
+            on = device(chip, 8)
+            yield line("gemm", name, table, us(table, on), simple("gemm", table, on, x, 1.0), None, on, 1.0)
 
 
 HOSTED = {"softmax": "softmax", "layernorm": "layernorm", "gelu": "gelu", "gemm": "matmul"}  # kind -> table
@@ -261,6 +286,40 @@ def speed() -> Iterator[list[str]]:
         yield [kind, f"{50 * len(table['latency_us']) / seconds[0]:,.0f}", f"{1e3 * seconds[1]:.2f}"]
 
 
+PRICE = """
+import sys, time
+from dfcompiler.api import price_op
+from dfcompiler.hardware.elaboration import load_chip
+chip, op = load_chip("h100_sxm"), sys.argv[1]
+dims = dict(arg.split("=") for arg in sys.argv[2:])
+def price(more):
+    sizes = {n: tuple(float(v) for v in vs.split(",")) for n, vs in dims.items()}
+    first = next(iter(sizes))
+    sizes[first] = (*sizes[first][:-1], sizes[first][-1] + more)
+    start = time.process_time()
+    price_op(op, sizes, chip)
+    return 1e3 * (time.process_time() - start)
+times = [price(more) for more in range(40)]
+print(times[0], sorted(times[1:])[len(times) // 2])
+"""
+PRICED = (
+    "linear t=512 k=4096 n=4096",
+    "attention b=16 s=1 g=8 r=4 t=4096 e=128 f=128",
+    "expert_linear t=512 j=2 k=4096 n=14336 e=8",
+    "rmsnorm t=512 d=4096",
+)
+
+
+def whole_way() -> Iterator[list[str]]:
+    """From an operator's text to its price on `h100_sxm`, CPU ms: the first price of a process (best of 5; the chip is
+    there, and an earlier run has kept what was read), and the price of a further size that nobody has asked for."""
+    for asked in PRICED:
+        command = [sys.executable, "-c", PRICE, *asked.split()]
+        runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(5)]
+        first, later = (min(float(run[i]) for run in runs) for i in range(2))
+        yield [asked, f"{first:.1f}", f"{later:.2f}", "2 " + ("met" if later <= 2 else "MISSED")]
+
+
 def report() -> str:
     parts = [INTRO]
     if full("a100_sxm", "gemm") is None:
@@ -270,11 +329,14 @@ def report() -> str:
     parts += ["### From the data sheet alone", ACROSS_TEXT, markdown(HEAD, list(across(False)))]
     parts += [f"### With {PROBE} measured rows", PROBE_TEXT, markdown(HEAD, list(across(True)))]
     head = ["operator", "rows", "mean error %", "bar", "LLMCompass's own", "host's launch"]
+    parts += ["### Eight bits", narrow.__doc__ or "", markdown(HEAD, list(narrow()))]
     parts += ["### LLMCompass's A100", llmcompass.__doc__ or "", markdown(head, list(llmcompass()))]
     layer = ["phase", "sum %", "bar", "operators' mean %", "bar", "each"]
     parts += ["#### A layer of GPT-3", gpt3.__doc__ or "", markdown(layer, list(gpt3()))]
     rates = markdown(["operator", "rows per second", "one row, ms"], list(speed()))
     parts += ["### Speed", speed.__doc__ or "", rates]
+    ways = markdown(["`dfc price`", "first of a process", "another size", "bar"], list(whole_way()))
+    parts += ["#### With all that is around it", whole_way.__doc__ or "", ways]
     return "\n\n".join(parts) + "\n"
 
 

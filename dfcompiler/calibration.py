@@ -57,20 +57,23 @@ class Calibration:
     left_out: float
 
 
-def calibrate(table: Measured, kind: str, chip: Chip) -> Calibration:
-    """Fit the three factors of a chip to a table of 16-bit kernels. Raises Diag `no-kernels`, `bad-table`."""
+def calibrate(table: Measured, kind: str, chip: Chip, *, warm: bool = True) -> Calibration:
+    """Fit the three factors of a chip to a table of 16-bit kernels, which found operands in L2 where `warm`.
+
+    Raises Diag `no-kernels`, `bad-table`.
+    """
     device, kernels = _kernels(kind, chip)
     missing = [n for n in KINDS[kind].columns if n not in table.columns]
     if missing or len(table) < FEWEST:
         said = f"has no column `{missing[0]}`" if missing else f"has {len(table)} rows, a calibration needs {FEWEST}"
         raise Diag("bad-table", f"`{table.name}` {said}")
-    scale = _fitted(table, kind, device, kernels)
+    scale = _fitted(table, kind, device, kernels, warm)
     folds = np.arange(len(table)) % min(FOLDS, len(table))
     errors = []
     for fold in np.unique(folds):
-        without = kernels.scaled(_fitted(table.rows(folds != fold), kind, device, kernels))
-        errors.append(_errors(table.rows(folds == fold), kind, device, without))
-    before, after = (float(_errors(table, kind, device, k).mean()) for k in (kernels, kernels.scaled(scale)))
+        without = kernels.scaled(_fitted(table.rows(folds != fold), kind, device, kernels, warm))
+        errors.append(_errors(table.rows(folds == fold), kind, device, without, warm))
+    before, after = (float(_errors(table, kind, device, k, warm).mean()) for k in (kernels, kernels.scaled(scale)))
     return Calibration(scale, len(table), before, after, float(np.concatenate(errors).mean()))
 
 
@@ -116,16 +119,17 @@ def _kernels(kind: str, chip: Chip) -> tuple[Device, Generation]:
     return on_kernels(*unit, bits=16)
 
 
-def _errors(table: Measured, kind: str, device: Device, kernels: Generation) -> Floats:
-    seconds = price_table(kind, table.columns, device, kernels).seconds
+def _errors(table: Measured, kind: str, device: Device, kernels: Generation, warm: bool) -> Floats:
+    seconds = price_table(kind, table.columns, device, kernels, warm=warm).seconds
     return np.asarray(np.abs(seconds / table.seconds - 1))
 
 
-def _fitted(table: Measured, kind: str, device: Device, kernels: Generation) -> Scale:
+def _fitted(table: Measured, kind: str, device: Device, kernels: Generation, warm: bool) -> Scale:
     """A pattern search over the logarithms of the factors."""
 
     def loss(x: Floats) -> float:
-        seconds = price_table(kind, table.columns, device, kernels.scaled(Scale(*np.exp(x).tolist()))).seconds
+        scaled = kernels.scaled(Scale(*np.exp(x).tolist()))
+        seconds = price_table(kind, table.columns, device, scaled, warm=warm).seconds
         return float(np.abs(np.log(seconds / table.seconds)).mean() + HOLD * (x**2).sum())
 
     x, step = np.zeros(len(AXES)), 0.4

@@ -59,7 +59,12 @@ def folders(kind: str, sub: str = "") -> list[Path]:
 
 def files(kind: str, suffix: str, sub: str = "") -> list[Path]:
     """Every file of `folders(kind, sub)` whose name ends in `suffix`, sorted within each folder."""
-    return [path for d in folders(kind, sub) for path in sorted(d.glob(f"*{suffix}")) if path.is_file()]
+    found = []
+    for d in folders(kind, sub):
+        with os.scandir(d) as entries:
+            named = sorted(e.name for e in entries if e.name.endswith(suffix) and e.is_file())
+        found += [d / name for name in named]
+    return found
 
 
 def find(where: str, name: str) -> Path | None:

@@ -1,20 +1,22 @@
 """What a chip costs: dies of a wafer, those that work, package and memories; and what its tokens cost over the years.
 
 Pure functions of numbers or arrays. Prices are first figures from public sources (`templates/tech`), without design,
-masks, test time, boards, switches between devices and margins.
+masks, test time, boards and margins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import ceil
 
 import numpy as np
 
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.hardware.axes import Array
 from dfcompiler.hardware.chip import Chip
-from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Memory
+from dfcompiler.hardware.tech import Tech, load_tech
+from dfcompiler.hardware.template import Interconnect, Memory
+from dfcompiler.terms import Terms
 
 HOURS_PER_YEAR = 8766  # 365.25 days
 
@@ -34,33 +36,30 @@ class Price:
         return self.die + self.interposer + self.assembly + self.memory
 
 
-@dataclass(frozen=True)
-class Ownership:
-    """What a device costs beside its price. `share` of its price for host, network and rack; `utilisation` is the part
-    of the years in which it works, at `busy_w`; otherwise it takes `idle_w`. `pue` is watts of the building per watt.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Ownership(Terms):
+    """Terms, and the watts of the devices: `busy_w` in the part of the years in which they work, else `idle_w`."""
 
-    years: float
-    utilisation: float
-    usd_per_kwh: float
-    pue: float
     busy_w: float
     idle_w: float
-    share: float = 0.0
 
     def __post_init__(self) -> None:
-        legal = {
-            "years": self.years > 0,
-            "utilisation": 0 < self.utilisation <= 1,
-            "usd_per_kwh": self.usd_per_kwh >= 0,
-            "pue": self.pue >= 1,
-            "busy_w": self.busy_w >= 0,
-            "idle_w": self.idle_w >= 0,
-            "share": self.share >= 0,
-        }
-        for name, fine in legal.items():
-            if not fine or not np.isfinite(getattr(self, name)):
-                raise Diag("illegal-value", f"`{name}` cannot be {getattr(self, name)}", hint="see `Ownership`")
+        super().__post_init__()
+        self._check(busy_w=self.busy_w >= 0, idle_w=self.idle_w >= 0)
+
+
+@dataclass(frozen=True)
+class Owned:
+    """USD over the years by what it is paid for. `around` is host, network and rack."""
+
+    devices: Array
+    around: Array
+    electricity: Array
+
+    @property
+    def usd(self) -> Array:
+        """All together."""
+        return self.devices + self.around + self.electricity
 
 
 def dies_per_wafer(die_mm2: Array, diameter_mm: float = 300, scribe_mm: float = 0.1) -> Array:
@@ -116,16 +115,75 @@ def _package(die_mm2: float, beside_mm2: float, tech: Tech) -> tuple[float, floa
     return float(good_die_usd(area, wafer, defects, tech)), area * tech.value("package", "assembly_usd_per_mm2")
 
 
-def usd_per_million_tokens(device_usd: Array, tokens_per_s: Array, o: Ownership) -> Array:
-    """Cost of ownership over what a device makes in its years: price and electricity per million tokens.
+def switches_usd(chip: Chip, devices: int) -> float | None:
+    """What the switches between so many devices cost to make: one level of them, a port for every link of a device.
 
-    `tokens_per_s` is what it makes while it works; raises Diag `illegal-value` where that is not positive.
+    0 where devices are joined without, or there is one; None where nobody says what the switch of a link is. Raises
+    Infeasible `beyond-switch` where a switch has fewer ports than there are devices.
+    """
+    links = [p.template for p in chip.links if isinstance(p.template, Interconnect) and p.template.switched()]
+    if devices == 1 or not links:
+        return 0.0
+    total = 0.0
+    for link in links:
+        made = link.switch()
+        if made is None:
+            return None
+        if devices > made.ports:
+            message = f"a switch of `{chip.name}` has {made.ports} ports, there are {devices} devices"
+            raise Infeasible("beyond-switch", message, hint="levels of switches are not priced")
+        tech = load_tech(made.node_nm)
+        die = good_die_usd(made.die_mm2, tech.value("wafer", "usd"), tech.value("wafer", "defects_per_cm2"), tech)
+        _, assembly = _package(made.die_mm2, 0.0, tech)
+        one = (float(die) + assembly) / tech.value("package", "assembly_yield")
+        total += ceil(devices * made.links / made.ports) * one
+    return total
+
+
+def owned(device_usd: Array, o: Ownership) -> Owned:
+    """What devices of this price cost over the years."""
+    watts = o.utilisation * o.busy_w + (1 - o.utilisation) * o.idle_w
+    electricity = o.years * HOURS_PER_YEAR * watts / 1000 * o.pue * o.usd_per_kwh
+    usd = np.asarray(device_usd)
+    return Owned(usd, usd * o.share, electricity + 0 * usd)
+
+
+def million_tokens(tokens_per_s: Array, o: Ownership) -> Array:
+    """How many million tokens devices make in their years.
+
+    `tokens_per_s` is what they make while they work; raises Diag `illegal-value` where that is not positive.
     """
     if not np.all(np.asarray(tokens_per_s) > 0):
         raise Diag("illegal-value", f"`tokens_per_s` cannot be {tokens_per_s}", hint="it is positive")
-    hours = o.years * HOURS_PER_YEAR
-    watts = o.utilisation * o.busy_w + (1 - o.utilisation) * o.idle_w
-    electricity = hours * watts / 1000 * o.pue * o.usd_per_kwh
-    tokens = np.asarray(tokens_per_s) * o.utilisation * hours * 3600
-    result: Array = (np.asarray(device_usd) * (1 + o.share) + electricity) / tokens * 1e6
+    made: Array = np.asarray(tokens_per_s) * o.utilisation * o.years * HOURS_PER_YEAR * 3600 / 1e6
+    return made
+
+
+@dataclass(frozen=True)
+class Running:
+    """A step that devices take again and again, every `interval_s`: its tokens, and the joules of all devices, of which
+    `static_j` go by whether or not they work."""
+
+    tokens: float
+    interval_s: float
+    latency_s: float
+    energy_j: float
+    static_j: float
+
+    def ownership(self, terms: Terms) -> Ownership:
+        """Terms with the watts of this step."""
+        idle_w = self.static_j / self.latency_s
+        busy_w = idle_w + (self.energy_j - self.static_j) / self.interval_s
+        return Ownership(**asdict(terms), busy_w=busy_w, idle_w=idle_w)
+
+    def per_million_tokens(self, device_usd: float, terms: Terms) -> Owned:
+        """What a million tokens of such steps cost, by what it is paid for."""
+        o = self.ownership(terms)
+        whole, millions = owned(device_usd, o), million_tokens(self.tokens / self.interval_s, o)
+        return Owned(*(float(part / millions) for part in (whole.devices, whole.around, whole.electricity)))
+
+
+def usd_per_million_tokens(device_usd: Array, tokens_per_s: Array, o: Ownership) -> Array:
+    """Cost of ownership over what devices make in their years: price and electricity per million tokens."""
+    result: Array = owned(device_usd, o).usd / million_tokens(tokens_per_s, o)
     return result

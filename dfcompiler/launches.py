@@ -140,8 +140,9 @@ def _contraction(p: Problem, device: Device, kernels: Generation) -> Latency:
     first = p.contractions[0]
     result = p.group.shape.results[0].name
     widths = tuple(_bytes_per_element(p, x) for x in (first.a, first.b, result))
+    products = kernels.narrow if max(widths[:2]) < 2 else kernels.contraction
     found = [
-        contraction(b, m, n, k, device, kernels.contraction, widths=(widths[0], widths[1], widths[2]))
+        contraction(b, m, n, k, device, products, widths=(widths[0], widths[1], widths[2]))
         for (b, m, k), n in columns.items()
     ]
     return found[0] if len(found) == 1 else _sum(found)

@@ -152,8 +152,11 @@ class Mask:
         self.attrs = attrs
         self.designs = designs
         self._cache: dict[tuple[int, ...], _Clauses] = {}
-        for clause in shape.where:
-            if not clause_indices(shape, clause):
+        self._counted: dict[tuple[tuple[str, ...], ...], int] = {}
+        self._used = [clause_indices(shape, clause) for clause in shape.where]
+        self._of_data = [of_data(shape, clause) for clause in shape.where]
+        for clause, used in zip(shape.where, self._used, strict=True):
+            if not used:
                 raise Diag("bad-mask", "a `where` clause must use an index", clause[0].span or shape.span)
 
     def clauses(self, indices: Iterable[str]) -> tuple[int, ...]:
@@ -162,11 +165,7 @@ class Mask:
         What a tensor's values exclude cannot be told from sizes: all those points count.
         """
         have = set(indices)
-        return tuple(
-            i
-            for i, c in enumerate(self.shape.where)
-            if clause_indices(self.shape, c) <= have and not of_data(self.shape, c)
-        )
+        return tuple(i for i, used in enumerate(self._used) if used <= have and not self._of_data[i])
 
     def intervals(self, indices: Iterable[str]) -> Intervals | None:
         """Row intervals of the clauses that apply to `indices`; None where no clause does."""
@@ -199,7 +198,12 @@ class Mask:
 
     def touched(self, indices: Iterable[str], seen: Iterable[str]) -> int:
         """Distinct values of `seen` over the points of `indices` that exist; an array over designs where there are."""
-        names, wanted = tuple(dict.fromkeys(indices)), tuple(dict.fromkeys(seen))
+        asked = tuple(dict.fromkeys(indices)), tuple(dict.fromkeys(seen))
+        if asked not in self._counted:
+            self._counted[asked] = self._touched(*asked)
+        return self._counted[asked]
+
+    def _touched(self, names: tuple[str, ...], wanted: tuple[str, ...]) -> int:
         known = self._known(names)
         if known is None:
             return self._total(wanted, 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcompiler import content
+from dfcompiler.cache import kept
 from dfcompiler.checkpoint import Quantization, read_quantization
 from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
 from dfcompiler.fields import unknown_fields
@@ -62,8 +63,10 @@ def library() -> Library:
 @cache
 def _library(paths: tuple[Path, ...]) -> Library:
     files = [File(path, content_source(path)) for path in paths]
+    texts = (part.encode() for file in files for part in (file.source.name, file.source.text))
+    headings = kept(texts, lambda: [file.headings for file in files])
     empty = Library(Shelf(t.OpDecl, {}), Shelf(t.ModelDecl, {}), Shelf(t.BlockDecl, {}), Shelf(t.ConfigDecl, {}))
-    return empty.joined([Entry(heading, file) for file in files for heading in file.headings])
+    return empty.joined([Entry(h, file) for file, found in zip(files, headings, strict=True) for h in found])
 
 
 def content_source(path: Path) -> Source:

@@ -51,18 +51,18 @@ def lookup(kind: str, name: str, span: Span | None = None) -> type:
 
 def names(kind: str) -> list[str]:
     """The names of all passes or templates, sorted."""
-    load()
+    load(kind)
     return sorted(name for k, name in _classes if k == kind)
 
 
-def load() -> None:
-    """Import every file of `templates/` and `passes/`, ours and of the plug-ins; files seen before cost nothing.
+def load(*kinds: str) -> None:
+    """Import the files of these kinds (all, where none is named), ours and the plug-ins'; again it costs nothing.
 
     Raises `bad-plugin`, with the place, where a plug-in's file cannot be imported. A fault in a file of
     ours is a bug and is raised as it is.
     """
-    for folder in KINDS.values():
-        for path in content.files(folder, ".py"):
+    for kind in kinds or KINDS:
+        for path in content.files(KINDS[kind], ".py"):
             _import(path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline
 from dfcompiler.diagnostics import Infeasible, first_span
-from dfcompiler.economics import Price, price
+from dfcompiler.economics import Owned, Running, price, switches_usd
 from dfcompiler.exchanges import links_of, taken_by
 from dfcompiler.goals import LATENCY
 from dfcompiler.graph import Graph
@@ -20,6 +20,7 @@ from dfcompiler.problem import Problem
 from dfcompiler.schedule import Layer, columns_of, mapping_of
 from dfcompiler.schedule import Mapping as Mapped
 from dfcompiler.solution import Task
+from dfcompiler.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ class Report:
 
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
     fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
-    all; that is None where a device cannot be made, with the reason in `notes`. A next step may start after
-    `interval_s`. Times of ops leave transfers between stages out.
+    all and of the switches between them; that is None where a device cannot be made, with the reason in `notes`. A next
+    step may start after `interval_s`; such steps one after the other cost `usd_per_million_tokens` (None as above), by
+    the `terms` on which devices are owned. Times of ops leave transfers between stages out.
     """
 
     model: str
@@ -130,6 +132,8 @@ class Report:
     objective_bound: float = 0.0
     serial_s: float | None = None
     hidden: float | None = None
+    usd_per_million_tokens: Owned | None = None
+    terms: Terms = Terms()
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -162,11 +166,11 @@ def report(
             traffic[level] = traffic.get(level, 0.0) + moved * op.repeat
     many = prod(n for _, n in graph.mesh)
     static_j = many * static_w(chip) * latency
+    made = _price(chip, many)
     energy_j = many / max(1, len(mapping.stages)) * sum(op.energy_j * op.repeat for op in ops) + static_j
-    made = _price(chip)
+    running = Running(tokens, mapping.interval * per_s, latency, energy_j, static_j)
     area_mm2 = chip.area_mm2()
     value, least, proven = _aimed(mapping, many, latency, bound, energy_j, area_mm2["total"], per_s)
-    serial_s, hidden = _hidden(mapping, per_s)
     return Report(
         model=graph.name,
         chip=chip.name,
@@ -190,7 +194,7 @@ def report(
         energy_j=energy_j,
         static_j=static_j,
         area_mm2=area_mm2,
-        cost_usd=None if isinstance(made, Infeasible) else many * made.usd,
+        cost_usd=made.usd,
         mapper=mapping.by,
         roofline=limit,
         layers=tuple(_layer(x, start, per_s) for start, x in mapping.starts()),
@@ -200,12 +204,13 @@ def report(
         objective=mapping.aim.objective,
         objective_value=value,
         objective_bound=least,
-        serial_s=serial_s,
-        hidden=hidden,
+        serial_s=mapping.serial * per_s if mapping.hidden is not None else None,
+        hidden=mapping.hidden,
+        usd_per_million_tokens=running.per_million_tokens(made.usd, Terms()) if made.usd is not None else None,
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
-        notes=tuple(_notes(chip, made)),
+        notes=(*made.notes, *_notes(chip)),
     )
 
 
@@ -228,30 +233,26 @@ def _aimed(
             return latency_s, bound_s, fastest
 
 
-def _hidden(mapping: Mapped, per_s: float) -> tuple[float | None, float | None]:
-    """Seconds of a step whose parts run one after another, and how much of the shorter ones' time runs beside the
-    longest; None where there are no parts."""
-    serial = beside = together = 0.0
-    for layer in mapping.layers:
-        alone, runs = layer.solution.alone, layer.segment.repeat
-        serial += runs * sum(alone) if alone else layer.cycles
-        beside += runs * (sum(alone) - max(alone, default=0))
-        together += layer.cycles
-    return (serial * per_s, (serial - together) / beside) if beside else (None, None)
+@dataclass(frozen=True)
+class Made:
+    """USD of all devices with what joins them, None where they cannot be made; and what to know of that."""
+
+    usd: float | None
+    notes: tuple[str, ...] = ()
 
 
-def _price(chip: Chip) -> Price | Infeasible:
-    """What one device costs, or why it cannot be made."""
+def _price(chip: Chip, devices: int) -> Made:
     try:
-        return price(chip)
+        usd, between = devices * price(chip).usd, switches_usd(chip, devices)
     except Infeasible as why:
-        return why
+        return Made(None, (f"no price: {why.message}",))
+    if between is None:
+        return Made(usd, ("the price leaves out the switches between devices: the chip's link has no `switch-mm2`",))
+    return Made(usd + between)
 
 
-def _notes(chip: Chip, made: Price | Infeasible) -> Iterator[str]:
+def _notes(chip: Chip) -> Iterator[str]:
     """What the reader of energy, area and cost should know."""
-    if isinstance(made, Infeasible):
-        yield f"no price: {made.message}"
     if guessed := chip.tech.interpolated:
         tables = ", ".join(dict.fromkeys(name.split(".")[0] for name in guessed))
         yield f"{len(guessed)} constants of {chip.node_nm:g} nm are interpolated between other nodes ({tables})"

@@ -109,6 +109,19 @@ class Mapping:
         return max((x.cycles + x.send_cycles for x in self.stages), default=self.cycles)
 
     @property
+    def serial(self) -> int:
+        """Cycles of the step if parts that do not depend on each other ran one after another, each by itself."""
+        return sum(x.segment.repeat * sum(x.solution.alone) if x.solution.alone else x.cycles for x in self.layers)
+
+    @property
+    def hidden(self) -> float | None:
+        """How much of the time of the shorter parts runs beside the longest; None where there are no parts."""
+        shorter = sum(
+            x.segment.repeat * (sum(x.solution.alone) - max(x.solution.alone, default=0)) for x in self.layers
+        )
+        return (self.serial - sum(x.cycles for x in self.layers)) / shorter if shorter else None
+
+    @property
     def bound(self) -> int:
         """Cycles that no mapping can beat in the space of the mapper: these columns and cuts, layers in turn."""
         return sum(x.bound for x in self.layers)

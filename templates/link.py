@@ -6,7 +6,7 @@ from dfcompiler.algorithms import TOPOLOGIES
 from dfcompiler.fabrics import Fabric
 from dfcompiler.hardware.axes import Array, Names, axis, ints, one_of, reals
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Interconnect, ceil_div
+from dfcompiler.hardware.template import Interconnect, Switch, ceil_div
 from dfcompiler.libraries import library_names, load_library
 
 
@@ -48,6 +48,18 @@ class _Libraries(Names):
         return tuple(library_names())
 
 
+def _switch(mm2: float) -> float:
+    return axis(mm2, reals(0, 1000), unit="mm2", doc="die of a switch between devices; 0: not known")
+
+
+def _switch_node(nm: float) -> float:
+    return axis(nm, reals(3, 45), unit="nm", doc="of that die")
+
+
+def _ports(count: int) -> int:
+    return axis(count, ints(1, 4096), unit="port", doc="of a switch, for one link each")
+
+
 def _by(library: str) -> str:
     return axis(library, _Libraries(), doc="what runs exchanges; plain: hardware alone")
 
@@ -65,6 +77,9 @@ class Link(Interconnect, name="link"):
     phy_mm2: float = _phy(1.888)  # LLMCompass (ISCA 2024), cost_model.py, one NVLink 3
     controller_transistors: float = _controller(74.632e6)  # LLMCompass (ISCA 2024), cost_model.py, one NVLink 3
     phy_bandwidth: float = _per_phy(25)  # one NVLink 3
+    switch_mm2: float = _switch(0)
+    switch_node: float = _switch_node(7)  # of no switch that is known
+    switch_ports: int = _ports(64)  # of no switch that is known
 
     def bytes_per_cycle(self, clock_hz: Array) -> Array:
         return self.count * self.bandwidth / clock_hz
@@ -85,44 +100,17 @@ class Link(Interconnect, name="link"):
     def between_chips(self) -> bool:
         return True
 
+    def switched(self) -> bool:
+        return self.topology.startswith("switch")
+
+    def switch(self) -> Switch | None:
+        if not self.switch_mm2:
+            return None
+        return Switch(float(self.switch_mm2), float(self.switch_node), int(self.switch_ports), int(self.count))
+
     def fabric(self, clock_hz: float) -> Fabric:
         rate, half, library = float(self.count * self.bandwidth), self.duplex == "half", load_library(self.library)
         return Fabric(rate, float(self.latency), self.topology, half, library)
-
-
-class NvLink2(Link, name="nvlink2"):
-    """NVLink 2 (V100); PHY, controller and energy as plain."""
-
-    bandwidth: float = _each_way(25)  # V100 whitepaper: 6 links, 300 GB/s both ways
-    latency: float = _step(0.7e-6)  # our estimate
-    topology: str = _between("mesh")  # DGX-1 has no switch; its cube is no full mesh: our simplification
-
-
-class NvLink3(Link, name="nvlink3"):
-    """NVLink 3 (A100); PHY, controller and energy as plain."""
-
-    bandwidth: float = _each_way(25)  # A100 whitepaper: 12 links, 600 GB/s both ways
-    latency: float = _step(0.7e-6)  # our estimate
-    library: str = _by("nccl-sm80")
-
-
-class NvLink4(Link, name="nvlink4"):
-    """NVLink 4 (H100, H200) with NVSwitch 3; PHY, controller and energy as plain."""
-
-    bandwidth: float = _each_way(25)  # H100 whitepaper: 18 links, 900 GB/s both ways
-    latency: float = _step(0.7e-6)  # our estimate
-    topology: str = _between("switch-reduce")  # H100 whitepaper: NVSwitch 3 with SHARP
-    library: str = _by("nccl-sm90")
-
-
-class NvLink5(Link, name="nvlink5"):
-    """NVLink 5 (B200) with NVSwitch 4; PHY and controller as two of NVLink 3."""
-
-    bandwidth: float = _each_way(50)  # Blackwell architecture brief: 18 links, 1.8 TB/s both ways
-    latency: float = _step(0.7e-6)  # our estimate
-    topology: str = _between("switch-reduce")  # Blackwell architecture brief: SHARP in the switch
-    library: str = _by("nccl-sm90")  # our estimate: as the generation before
-    pj_per_bit: float = _serdes(6.0)  # our estimate
 
 
 class Pcie3(Link, name="pcie3"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfcompiler import registry
+from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.hardware.tech import load_tech
 
 PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "validate_area.py"
@@ -51,6 +53,53 @@ def test_interfaces_part_into_phy_and_logic(dies: Any) -> None:
     phy, logic = dies.split(dram, 7)
     assert phy == pytest.approx(dram.channel("phy_mm2"))
     assert logic == pytest.approx(load_tech(7).logic_mm2(dram.channel("controller_mtr") * 1e6))
+
+
+def test_lanes_with_what_is_left_over_make_every_die_right(dies: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put into the model, the control of a lane that is said to be right gives the published area of each die."""
+    for name, die in dies.DIES_BY_NAME.items():
+        wanted = dies.lane_control(die)
+        tech = load_tech(die.node_nm)
+        logic = dict(tech.tables["logic"])
+        key = "transistors_per_vector_lane"
+        logic[key] = replace(logic[key], value=wanted)
+        other = replace(tech, tables={**tech.tables, "logic": logic})
+        with monkeypatch.context() as patch:
+            patch.setattr(dies, "load_tech", lambda node, other=other: other if node != 28 else load_tech(28))
+            assert dies.parts_of(die)["total"] == pytest.approx(die.published["total"], rel=1e-6), name
+
+
+def test_which_part_of_the_dies_is_off(dies: Any) -> None:
+    """Old cores have less around a lane, and cores with more lanes less per lane; that order is what the text says."""
+    control = {name: dies.lane_control(die) for name, die in dies.DIES.items()}
+    assert control["GV100"] < 0.4 * control["GA100"] and control["GH100"] < 0.8 * control["GA100"]
+    for name in ("GV100", "GH100"):
+        die = dies.DIES[name]
+        found, off = dies.parts_of(die), dies.parts_of(die)["total"] - die.published["total"]
+        assert off > 0 and all(mm2 < off for part, mm2 in found.items() if part not in ("cores", "total"))
+
+
+def test_transistors_are_counted_part_by_part(dies: Any) -> None:
+    """Of GV100 by hand: 84 cores of 64 lanes, 64 and 32 beside, 512 products; 384 KiB each, and 6 MiB."""
+    found, lane = dies.transistors(dies.DIES["GV100"]), load_tech(12).value("logic", "transistors_per_vector_lane")
+    assert found["control of lanes"] == 84 * 64 * lane
+    assert found["arithmetic"] == 84 * (64 * 134072 + 64 * 177690 + 32 * 685300 + 512 * 25344)
+    assert found["cells"] == 48 * (84 * 384 * 1024 + 6 * 2**20)
+    assert found["network"] == 84 * 512 * 64 * 32 * 8 * 2
+    assert found["total"] == sum(n for part, n in found.items() if part != "total")
+
+
+def test_adors_table_adds_up(dies: Any) -> None:
+    chip, found = load_chip("ador"), dies.ador()
+    parts = [row for name, row in found.items() if name not in ("parts", "beside them", "not explained", "published")]
+    for i in (0, 1):
+        assert sum(row[i] for row in parts) == pytest.approx(found["parts"][i])
+        rest = ("parts", "beside them", "not explained")
+        assert sum(found[name][i] for name in rest) == pytest.approx(516) == found["published"][i]
+        share = found["beside them"][i] / (found["parts"][i] + found["beside them"][i])
+        assert share == pytest.approx(dies.beside(dies.ALDEBARAN)) and share < 0.2
+    assert found["parts"][0] == pytest.approx(chip.area_mm2()["total"])
+    assert found["hbm PHY"][0] + found["hbm controllers"][0] == pytest.approx(chip.area_mm2()["hbm"])
 
 
 # ---- laws --------------------------------------------------------------------------------------

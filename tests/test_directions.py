@@ -18,9 +18,9 @@ diagnostics cache content registry text dtypes rounding modules checkpoint decla
 routing bounds strips masks work scaling stream hazards facts reuse sharding fission slices counts semantics graph
 meshes census calls algorithms fabrics libraries collectives staging elimination partition spreading kin execution
 devices siblings compose rows verify resizing stages steps parameters fields models layers lowering graphtext hardware
-economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest residency
-replay tiles blocks tiling searches exchanges energy paths columns solution goals listing cuts program ilp objectives
-schedule audit cost pipelining report api validation calibration rtl outputs cli __main__
+terms economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest
+residency replay tiles blocks tiling searches exchanges energy paths columns solution goals listing cuts program ilp
+objectives schedule audit cost pipelining report api validation calibration rtl outputs cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

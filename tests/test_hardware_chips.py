@@ -301,3 +301,15 @@ def test_tech_has_a_source_for_every_figure():
     with pytest.raises(Diag) as caught:
         load_tech(7).at_bits("pj_per_mac", 64)
     assert caught.value.code == "unknown-tech-value"
+
+
+def test_gaudi3_has_the_peaks_of_its_data_sheet() -> None:
+    """Figures of Intel's table (Hot Chips 2024) and of its network documentation, to their last digit."""
+    chip = load_chip("gaudi3")
+    flops = {name: 2 * u.template.peak_macs_per_cycle() * u.instances * chip.clock_hz for name, u in chip.units.items()}
+    assert flops["mme"] == pytest.approx(1835e12, rel=5e-4) and flops["tpc"] == pytest.approx(28.7e12, rel=5e-3)
+    assert chip.dram_bytes_per_s == pytest.approx(3.67e12) and chip.dram_capacity_bytes == 128e9
+    assert chip.link_bytes_per_s == pytest.approx(525e9)
+    cache = chip.units["mme"].levels[-1]
+    assert chip.parts["cache"].template.settings()["dma_read"] * chip.clock_hz == pytest.approx(12.8e12, rel=1e-4)
+    assert 0 < cache.capacity_bytes < 96 * 2**20

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfcompiler import models
 from dfcompiler.api import price_op
 from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag
@@ -334,3 +335,22 @@ def test_a_model_compiles_and_no_group_is_chosen_that_no_library_has(capsys: pyt
     names = [o["op"].split("+") for o in found["ops"]]
     assert any(len(n) > 1 for n in names)  # epilogues are free
     assert not any("linear" in n and any("norm" in one for one in n) for n in names)
+
+
+def test_a_further_price_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a price needs beside its sizes is there after the first: it equals that of a fresh start."""
+    chip = load_chip("h100_sxm")
+    asked = {"t": (512,), "k": (4096,), "n": (4096,)}
+    price_op("linear", dict(asked, t=(7,)), chip)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a file is read")
+
+    with monkeypatch.context() as m:
+        m.setattr("builtins.open", refuse)
+        m.setattr("io.open", refuse)
+        found = price_op("linear", asked, chip)
+    models._library.cache_clear()
+    load_generation.cache_clear()
+    again = price_op("linear", asked, chip)
+    assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(again, seconds=0.0)

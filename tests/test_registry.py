@@ -182,3 +182,16 @@ def test_entry_points(plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch, tmp_p
             content.plugins()
     finally:
         content._installed.cache_clear()
+
+
+def test_a_template_is_found_without_importing_passes() -> None:
+    script = (
+        "import sys\n"
+        "from dfcompiler.hardware.elaboration import load_chip\n"
+        "load_chip('h100_sxm')\n"
+        "print([m for m in sys.modules if m.startswith('dfcompiler.content.passes.')])\n"
+        "from dfcompiler import registry\n"
+        "print('tile' in registry.names('pass'), 'gpu-sm' in registry.names('template'))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert ran.stdout.splitlines() == ["[]", "True True"]

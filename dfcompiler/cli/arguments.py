@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from dfcompiler import __version__
 from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.terms import terms
 
 KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
 PHASES = ("prefill", "decode", "mixed")
@@ -118,6 +119,10 @@ def _dtype(p: Parser, default: str | None = "w16a16kv16") -> None:
     )
 
 
+def _cold(p: Parser) -> None:
+    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
+
+
 def _watch(p: Parser) -> None:
     p.add_argument(
         "--verify",
@@ -211,7 +216,7 @@ def _validate(p: Parser) -> None:
     _chip(p)
     _dtype(p)
     p.add_argument("--min-us", type=real, default=0.0, metavar="T", help="leave out rows that take less (default 0)")
-    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
+    _cold(p)
     p.add_argument("--plot", metavar="FILE.svg", help="draw modelled over measured times")
     _json(p)
 
@@ -220,9 +225,23 @@ def _calibrate(p: Parser) -> None:
     p.add_argument("chip", metavar="CHIP", help="a chip that runs whole kernels, by name or as a .chip file")
     p.add_argument("file", metavar="FILE.csv", nargs="?", help="measured rows, as `dfc validate` takes them")
     p.add_argument("--op", default="gemm", metavar="OP", help="what was measured: gemm (default), prefill, decode, ...")
+    _cold(p)
     p.add_argument("--propose", action="store_true", help="print which sizes to measure, and write nothing")
     p.add_argument("--rows", type=whole, default=20, metavar="N", help="how many to propose (default 20)")
     p.add_argument("-o", "--out", metavar="FILE.chip", help="where to write (default: CHIP_calibrated.chip)")
+    _json(p)
+
+
+def _cost(p: Parser) -> None:
+    p.add_argument("thing", metavar="THING", help="a chip by name or file, or a folder that `dfc compile -o` wrote")
+    _set(p)
+    p.add_argument("--devices", type=whole, metavar="N", help="of a chip: how many, with the switches between them")
+    p.add_argument("--tokens-per-s", type=real, metavar="R", help="of a chip: what all devices make while they work")
+    p.add_argument("--device-usd", type=real, metavar="USD", help="what you pay for a device (default: to make it)")
+    own = p.add_argument_group("terms")
+    for name, (value, what, source) in terms().items():
+        option = "--" + name.replace("_", "-")
+        own.add_argument(option, type=real, metavar="X", help=f"{what} (default {value:g}: {source})")
     _json(p)
 
 
@@ -294,6 +313,9 @@ COMMANDS = {
         "calibrate",
         _calibrate,
         "dfc calibrate l40s gemm_l40s.csv --op gemm -o my_l40s.chip",
+    ),
+    "cost": Command(
+        "what devices cost to make and to own, and a million tokens", "cost", _cost, "dfc cost out --usd-per-kwh 0.12"
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(

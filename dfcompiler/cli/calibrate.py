@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     if args.file is None:
         raise Diag("usage", "dfc calibrate needs FILE.csv, or --propose")
     table = read_measured(Path(args.file), chip.clock_hz)
-    found = calibrate(table, args.op, chip)
+    found = calibrate(table, args.op, chip, warm=not args.cold)
     out = Path(args.out or f"{chip.name}_calibrated.chip")
     text = calibrated(chip, found, out.stem.replace("-", "_"), f"{table.name} ({args.op})")
     out.write_text(text, encoding="utf-8")

@@ -14,17 +14,18 @@ Json = Mapping[str, Any]
 
 COLUMNS = (
     Column("name", style="bold"),
-    Column("op", drop=4),
-    Column("xN", right=True, drop=5),
+    Column("op", drop=5),
+    Column("xN", right=True, drop=6),
     Column("unit", style="cyan"),
     Column("start µs", right=True),
     Column("end µs", right=True),
-    Column("compute µs", right=True, drop=3),
-    Column("memory µs", right=True, drop=3),
-    Column("util", right=True, drop=6),
-    Column("bound", drop=7),
-    Column("tile", drop=2),
-    Column("split", drop=1),
+    Column("compute µs", right=True, drop=4),
+    Column("memory µs", right=True, drop=4),
+    Column("energy", right=True, drop=1),
+    Column("util", right=True, drop=8),
+    Column("bound", drop=9),
+    Column("tile", drop=3),
+    Column("split", drop=2),
 )
 BOUNDS = {"compute": "green", "vector": "blue", "memory": "yellow", "network": "magenta", "link": "red"}
 
@@ -61,7 +62,16 @@ def _headline(r: Json) -> Iterator[tuple[str, str | Text]]:
     yield "area", _area(r["area_mm2"])
     if r["cost_usd"] is not None:
         yield "cost", f"{digits(r['cost_usd'])} USD to make: dies, packages and memories"
+    if r.get("usd_per_million_tokens"):
+        yield "tokens", per_million_tokens(r["usd_per_million_tokens"], r["terms"])
     yield "search", _search(r)
+
+
+def per_million_tokens(parts: Json, terms: Json) -> str:
+    """USD of a million tokens, by what it is paid for and on which terms."""
+    said = ", ".join(f"{name} {digits(usd, 3)}" for name, usd in parts.items())
+    used = f"{terms['years']:g} years at {percent(terms['utilisation'])}"
+    return f"{digits(sum(parts.values()), 3)} USD per million over {used}: {said}"
 
 
 def _latency(r: Json) -> Text:
@@ -155,6 +165,7 @@ def _row(op: Json, zero: float) -> list[str | Text]:
         op["unit"] + (f"+{op['helper']}" if op["helper"] else ""),
         *(_us(op[key] - zero) for key in ("start_s", "end_s")),
         *(_us(op[key]) for key in ("compute_s", "memory_s")),
+        joules(op["energy_j"]),
         percent(op["utilization"]),
         Text(op["bound"], style=BOUNDS.get(op["bound"], "")),
         op.get("algorithm") or pairs(op["tile"]),

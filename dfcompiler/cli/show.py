@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
             if number:
                 display.plain()
             SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, {})
-    elif (mapping := _mapping(path)) is not None:
+    elif (mapping := mapping_path(path)) is not None:
         print_mapping(read_mapping(mapping))
     elif path.exists() or path.suffix in (".json", ".dfm"):
         show_model(load_model(args.thing))
@@ -67,7 +67,7 @@ def part_names(chip: ChipDecl) -> set[str]:
     return {p.name for ps in (chip.parts, *(g.parts for g in chip.groups)) for p in ps}
 
 
-def _mapping(path: Path) -> Path | None:
+def mapping_path(path: Path) -> Path | None:
     """The `mapping.json` that a path means."""
     if path.name == "mapping.json" and path.is_file():
         return path

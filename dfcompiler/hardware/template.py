@@ -214,6 +214,16 @@ class Memory(Template, abc.ABC):
         return False
 
 
+@dataclass(frozen=True)
+class Switch:
+    """What joins devices: a die, ports of one link each, and how many links a device has."""
+
+    die_mm2: float
+    node_nm: float
+    ports: int
+    links: int
+
+
 class Interconnect(Template, abc.ABC):
     """What carries bytes between memories, or between chips."""
 
@@ -240,6 +250,14 @@ class Interconnect(Template, abc.ABC):
     def between_chips(self) -> bool:
         """Whether it leaves the chip."""
         return False
+
+    def switched(self) -> bool:
+        """Whether switches lie between devices."""
+        return False
+
+    def switch(self) -> Switch | None:
+        """One of them; None where nobody says what it is. One design, no array."""
+        return None
 
     def fabric(self, clock_hz: float) -> Fabric:
         """Between chips: how they reach each other. One design, no array."""

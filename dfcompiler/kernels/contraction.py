@@ -9,16 +9,20 @@ soft minimum over the candidates: the nearer two are, the likelier the library's
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from dfcompiler.kernels.device import Device
+from dfcompiler.diagnostics import Diag
+from dfcompiler.kernels.device import L2_PORT_BYTES, Device
 from dfcompiler.kernels.latency import Floats, Latency, ceil_div, held, rows
 
 BLOCK = 256  # rows priced at a time: their candidates stay in a core's cache
-STAGES, STEP = 3, 64  # tiles of operands in flight and their depth in elements: CUTLASS defaults for 16-bit types
+STAGES, STEP_BYTES = 3, 128  # tiles of operands in flight and their depth along k: CUTLASS defaults
 REGISTERS = 32768  # accumulators of an SM that leave room for fragments: half of its 65,536 32-bit registers
 MOST_CTAS = 4  # resident per SM by registers and shared memory of the tiles below
+ALL_ROWS = 1e30  # as the last of a rule's tiles takes them
 MICRO = 1e-6
 
 
@@ -26,8 +30,10 @@ MICRO = 1e-6
 class ContractionKernels:
     """The constants of one kernel generation. Times are in µs or clocks, as the names say."""
 
-    tiles: tuple[tuple[float, ...], ...]  # rows and columns of a CTA's tile
-    splits: tuple[float, ...]  # of k
+    tiles: tuple[
+        tuple[float, ...], ...
+    ]  # rows and columns of a CTA's tile; where there is a rule, most rows of m for it
+    splits: tuple[float, ...]  # of k; 0: stream-K, the steps of all tiles in equal parts to the SMs
     least_k: float  # elements of k that a split keeps
     granule_k: float  # to which k is padded
     launch_us: float
@@ -51,6 +57,20 @@ class ContractionKernels:
     vector_us: float  # latency of the matrix-vector kernel; 0: the generation has none
     vector_columns: float  # columns at which it reaches half of its speed
 
+    def __post_init__(self) -> None:
+        """Raises Diag `bad-kernels` for tiles, rules or splits that cannot be."""
+        most = [tile[2] for tile in self.tiles if len(tile) > 2]
+        if not self.tiles or not all(2 <= len(t) <= 4 and all(x > 0 for x in t) for t in self.tiles):
+            raise Diag(
+                "bad-kernels", "`tiles` are rows and columns, then most rows of m and CTAs of a cluster, above 0"
+            )
+        if most and (len(most) < len(self.tiles) or any(a >= b for a, b in pairwise(most)) or most[-1] < ALL_ROWS):
+            raise Diag(
+                "bad-kernels", f"a rule of `tiles` has rising rows of m for each, the last at least {ALL_ROWS:g}"
+            )
+        if not self.splits or not all(s >= 0 and float(s).is_integer() for s in self.splits):
+            raise Diag("bad-kernels", "`splits` are whole numbers, of which 0 is stream-K")
+
 
 def contraction(
     batch: object, m: object, n: object, k: object, device: Device, kernels: ContractionKernels, *,
@@ -72,10 +92,12 @@ def _block(
     size: list[Floats], device: Device, g: ContractionKernels, widths: tuple[float, float, float], copies: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     b, m, n, k = size
-    tm, tn, s = _candidates(g)
-    count = b * ceil_div(m, tm) * ceil_div(n, tn) * s
-    compute_s = _compute_s(count, m, n, k, (tm, tn, s), device, g)
-    memory_s = _memory_s(count, (b, m, n, k), (tm, tn), device, g, widths, copies)
+    tm, tn, high, s = _candidates(g)
+    streams, s = s == 0, np.maximum(s, 1)
+    count = b * ceil_div(ceil_div(m, tm), high) * high * ceil_div(n, tn) * s
+    compute_s = _compute_s(count, (m, n, k), (tm, tn, s), streams, device, g, widths)
+    at_work = np.where(streams, np.asarray(device.sms) * MOST_CTAS, count)
+    memory_s = _memory_s(at_work, (b, m, n, k), (tm, tn), device, g, widths, copies)
     both = np.sqrt(np.sqrt(compute_s**4 + memory_s**4))
     busy = b * m * n * k / device.macs_per_s / both
     slow = np.clip((busy - g.throttle_from) / (1 - g.throttle_from), 0, 1) * both / (both + g.throttle_us * MICRO)
@@ -83,7 +105,7 @@ def _block(
     partial_s = g.split_traffic * 8 * s * b * m * n / np.asarray(device.dram_bytes_per_s)
     time = g.launch_us * MICRO + both + (s > 1) * (g.split_us * MICRO + partial_s)
     seems = time * (REGISTERS / (tm * tn)) ** g.tile_bias * s**g.split_bias
-    seems = np.where((s > 1) & (k < g.least_k * s), np.inf, seems)
+    seems = np.where(((s > 1) & (k < g.least_k * s)) | ~_ruled(g, m), np.inf, seems)
     weight = np.exp(-g.choice * np.log(seems / seems.min(0)))
     weight /= weight.sum(0)
     seconds = (weight * time).sum(0)
@@ -93,25 +115,37 @@ def _block(
     return seconds, np.full_like(seconds, g.launch_us * MICRO), *alone
 
 
-def _candidates(g: ContractionKernels) -> tuple[Floats, Floats, Floats]:
-    """Rows, columns and split of every candidate, `[candidates, 1]` each."""
-    table = np.array([(*tile, s) for tile in g.tiles for s in g.splits], dtype=np.float64)
-    return table[:, :1], table[:, 1:2], table[:, 2:]
+def _candidates(g: ContractionKernels) -> list[Floats]:
+    """Rows, columns, CTAs of a cluster along the rows, and split of every candidate, `[candidates, 1]` each."""
+    table = [(*tile[:2], tile[3] if len(tile) > 3 else 1, s) for tile in g.tiles for s in g.splits]
+    return np.split(np.array(table, dtype=np.float64), 4, axis=1)
+
+
+def _ruled(g: ContractionKernels, m: Floats) -> npt.NDArray[np.bool_]:
+    """Which candidates the library looks at, `[candidates, rows]`: all, or those of the first tile that takes so many
+    rows of m."""
+    most = np.array([tile[2] if len(tile) > 2 else np.inf for tile in g.tiles])
+    least = np.maximum.accumulate(np.concatenate([[0.0], np.where(np.isinf(most), 0, most)[:-1]]))
+    return np.repeat((m <= most[:, None]) & (m > least[:, None]), len(g.splits), axis=0)
 
 
 def _compute_s(
-    count: Floats, m: Floats, n: Floats, k: Floats, tile: tuple[Floats, Floats, Floats], d: Device,
-    g: ContractionKernels,
+    count: Floats, size: tuple[Floats, Floats, Floats], tile: tuple[Floats, Floats, Floats],
+    streams: npt.NDArray[np.bool_], d: Device, g: ContractionKernels, widths: tuple[float, float, float],
 ) -> Floats:  # fmt: skip
-    """The busiest SM: its CTAs one after the other, those resident together sharing the latency of a step."""
-    tm, tn, s = tile
-    queue = ceil_div(count, np.asarray(d.sms))
-    together = np.minimum(queue, np.clip(REGISTERS / (tm * tn), 1, MOST_CTAS))
+    """The busiest SM: its CTAs one after the other, those resident together sharing the latency of a step. In stream-K
+    it has its part of all steps instead, and one tile that it shares: sums of 32 bits out, and in again."""
+    (m, n, k), (tm, tn, s) = size, tile
     depth = ceil_div(k / s, g.granule_k) * g.granule_k
+    whole, part = ceil_div(count, np.asarray(d.sms)), np.maximum(count / d.sms, g.granule_k / depth)
+    queue = np.where(streams, part, whole)
+    together = np.minimum(whole, np.clip(REGISTERS / (tm * tn), 1, MOST_CTAS))
+    shared = np.where(streams & (part < whole), 2 * 4 * tm * tn / (L2_PORT_BYTES * g.l2_efficiency), 0)
     tensor = tm * tn / d.macs * (1 + g.fragment_elements / (together * tm * tn)) / g.tensor_efficiency
-    delivery = 2 * (np.minimum(tm, m) + np.minimum(tn, n)) / (64 * g.l2_efficiency)
-    step = np.maximum(np.sqrt(np.sqrt(tensor**4 + delivery**4)), g.step_clocks / STEP / together)
-    clocks = queue * (step * depth + g.epilogue_clocks * tm * tn / 32)
+    delivery = (np.minimum(tm, m) * widths[0] + np.minimum(tn, n) * widths[1]) / (L2_PORT_BYTES * g.l2_efficiency)
+    latency = g.step_clocks * max(widths[:2]) / STEP_BYTES / together
+    step = np.maximum(np.sqrt(np.sqrt(tensor**4 + delivery**4)), latency)
+    clocks = queue * step * depth + np.maximum(queue, 1) * g.epilogue_clocks * tm * tn / 32 + shared
     return np.asarray(clocks / d.clock_hz)
 
 
@@ -126,7 +160,8 @@ def _memory_s(
     warm, warm_w = (held(a + w + c, room, 4), held(a + copies * w + c, room, 4)) if copies else (0.0, 0.0)
     far = (a + c) * (1 - warm) + w * (1 - warm_w)
     resident = np.minimum(count, d.sms * np.clip(REGISTERS / (tm * tn), 1, MOST_CTAS))
-    flight = resident * STAGES * STEP * (np.minimum(tm, m) * widths[0] + np.minimum(tn, n) * widths[1])
+    depth = STEP_BYTES / max(widths[:2])
+    flight = resident * STAGES * depth * (np.minimum(tm, m) * widths[0] + np.minimum(tn, n) * widths[1])
     peak = g.dram_efficiency * np.asarray(d.dram_bytes_per_s)
     rate = peak / np.sqrt(1 + (peak * g.dram_latency_us * MICRO / flight) ** 2)
     near = (a + w + c) - far

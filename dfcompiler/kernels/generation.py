@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from dfcompiler import content
+from dfcompiler.cache import kept
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.kernels.contraction import ContractionKernels
 from dfcompiler.kernels.decode import DecodeKernels
@@ -42,6 +43,7 @@ class Generation:
     name: str
     macs_per_clock: float
     contraction: ContractionKernels
+    narrow: ContractionKernels  # of operands of 8 bits and less: those of 16 where a file has no others
     prefill: PrefillKernels
     decode: DecodeKernels
     grouped: GroupedKernels
@@ -50,19 +52,25 @@ class Generation:
     def balanced(self, name: str, macs_per_clock: float) -> Generation:
         """These kernels on another tensor core: a step and an epilogue keep their proportion to it."""
         by = self.macs_per_clock / macs_per_clock
-        scaled = {f: getattr(self.contraction, f) * by for f in BALANCED}
-        scaled |= {f: getattr(self.contraction, f) / by for f in DELIVERED}
+
+        def products(kernels: ContractionKernels) -> ContractionKernels:
+            shrunk = {f: getattr(kernels, f) * by for f in BALANCED}
+            return dataclasses.replace(kernels, **shrunk, **{f: getattr(kernels, f) / by for f in DELIVERED})
+
         grouped = {f: getattr(self.grouped, f) * by for f in BALANCED}
         return dataclasses.replace(
             self,
             name=name,
             macs_per_clock=macs_per_clock,
-            contraction=dataclasses.replace(self.contraction, **scaled),
+            contraction=products(self.contraction),
+            narrow=products(self.narrow),
             grouped=dataclasses.replace(self.grouped, **grouped),
         )
 
     def scaled(self, scale: Scale) -> Generation:
         """These kernels with launches, tensor cores and DRAM as a calibration found them."""
+        if scale == Scale():
+            return self
         by = {"launch_us": scale.launch, "dram_efficiency": scale.dram}
         by |= dict.fromkeys((*DELIVERED, "tensor_efficiency"), scale.tensor)
         by |= dict.fromkeys((*BALANCED, "cta_us"), 1 / scale.tensor)
@@ -70,13 +78,14 @@ class Generation:
         for kind in FAMILIES:
             family = getattr(self, kind)
             has = {f.name for f in dataclasses.fields(family)} & set(by)
-            has -= set() if kind == "contraction" else set(DELIVERED)
+            has -= set() if kind in ("contraction", "narrow") else set(DELIVERED)
             kinds[kind] = dataclasses.replace(family, **{f: getattr(family, f) * by[f] for f in has})
         return dataclasses.replace(self, **kinds)
 
 
 FAMILIES: dict[str, type[Any]] = {
     "contraction": ContractionKernels,
+    "narrow": ContractionKernels,
     "prefill": PrefillKernels,
     "decode": DecodeKernels,
     "grouped": GroupedKernels,
@@ -98,7 +107,7 @@ def load_generation(name: str) -> Generation:
     text = path.read_text(encoding="utf-8")
     where = Span(Source(str(path), text), 1, 1, 2)
     try:
-        raw = tomllib.loads(text)
+        raw = kept([text.encode()], lambda: tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise Diag("bad-kernels", f"not TOML: {error}", where) from error
     return read_generation(name, raw, where)
@@ -113,6 +122,7 @@ def read_generation(name: str, raw: dict[str, Any], where: Span | None = None) -
     macs = raw.get("macs_per_clock")
     if not isinstance(macs, int | float) or not macs > 0:
         raise Diag("bad-kernels", "`macs_per_clock` must be a positive number", where)
+    raw = {"narrow": raw.get("contraction"), **raw}
     kinds = {kind: _family(kind, family, raw.get(kind), where) for kind, family in FAMILIES.items()}
     return Generation(name, float(macs), **kinds)
 

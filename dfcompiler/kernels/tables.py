@@ -37,7 +37,8 @@ class Kind:
 
 def _gemm(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
     widths = (width, width, 2.0)
-    found = contraction(1, c["m"], c["n"], c["k"], d, g.contraction, widths=widths, copies=COPIES if warm else 0)
+    kernels = g.narrow if width < 2 else g.contraction
+    found = contraction(1, c["m"], c["n"], c["k"], d, kernels, widths=widths, copies=COPIES if warm else 0)
     if width >= 2:
         return found
     first = quantise(c["m"], c["k"], d, g.elementwise)  # narrow operands are made from 16-bit ones within the call

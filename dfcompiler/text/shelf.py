@@ -31,9 +31,9 @@ class File:
         return tuple(map(heading, parse_content(self.source))) if found is None else found
 
     @functools.cached_property
-    def items(self) -> Mapping[Heading, t.Item]:
-        """The declarations; parses the file. Raises Diag `syntax`."""
-        return dict(zip(self.headings, parse_content(self.source), strict=True))
+    def items(self) -> Mapping[tuple[type[t.Item], str], t.Item]:
+        """The declarations by kind and name; parses the file. Raises Diag `syntax`."""
+        return {(type(item), item.name): item for item in parse_content(self.source)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Entry:
 
     def item(self) -> t.Item:
         """The declaration; raises Diag `syntax` where its file, parsed now, has a fault."""
-        return self.held.items[self.heading] if isinstance(self.held, File) else self.held
+        return self.held.items[self.heading.kind, self.heading.name] if isinstance(self.held, File) else self.held
 
     def again(self, other: Entry) -> bool:
         """Whether both are one place of one file that was read twice."""
