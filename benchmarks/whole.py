@@ -33,7 +33,9 @@ def compiled(model: str, name: str, limit_s: float) -> tuple[Report, float, floa
     chip, parallel = MODELS[model]
     cpu, wall = time.process_time(), time.perf_counter()
     step = phase(name, *PHASES[name])
-    found = compile_model(load_model(model), load_chip(chip, ROOM.get(model)), step, parallel=parallel, time_limit_s=limit_s)
+    found = compile_model(
+        load_model(model), load_chip(chip, ROOM.get(model)), step, parallel=parallel, time_limit_s=limit_s
+    )
     return found.report, time.process_time() - cpu, time.perf_counter() - wall
 
 
