@@ -18,8 +18,8 @@ import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segments import mapping_of
-from test_mapping import NOTHING, STEPS, chip, llama, shortest, small
+from segmentjson import mapping_of
+from test_mapping import STEPS, chip, llama, shortest, small
 
 from dfcompiler import certificate as proofs
 from dfcompiler import check, ilp
@@ -33,9 +33,11 @@ from dfcompiler.listing import greedy
 from dfcompiler.outputs import json_text, mapping_json
 from dfcompiler.parallelism import Parallel
 from dfcompiler.solution import Solution, Task
+from dfcompiler.tiling import Tiling
 
 CHECK = Path(check.__file__).parent
 Json = dict[str, Any]
+NOTHING = Tiling(1.0, 1.0, 0, 0, 0, 0, {}, {}, {}, (), (), 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ WRONG: list[tuple[str, Callable[[Any], Any], str, str, str]] = [
     ("traffic_bytes", lambda x: {"hbm": x["hbm"]}, "traffic", "traffic_bytes", "lacks `"),
     ("latency_s", lambda x: 0.99 * x, "times", "latency_s", "the cycles at this clock take"),
     ("bound_s", lambda x: 0.99 * x, "times", "bound_s", "the longer of roofline and proven cycles is"),
-    ("gap", lambda x: x + 0.01, "times", "gap", "latency and bound leave"),
+    ("gap", lambda x: x + 0.01, "times", "gap", "value and bound leave"),
     ("status", lambda x: "FEASIBLE", "times", "status", "cycles and their bound say OPTIMAL"),
     ("roofline_s", lambda x: 2 * x, "times", "roofline_s", "the longest of the roofline's times is"),
     ("layers[1].period_s", lambda x: 2 * x, "times", "layers[1].period_s", "the segment has"),

@@ -111,17 +111,18 @@ def _units(m: Mapping) -> Iterator[Fault]:
 def shares(m: Mapping) -> Verdict:
     """Shares of the way to memory and of helpers add up to no more than the whole."""
     moments = sum(len(s.tasks) * len(_starts(s)) for s in m.segments)
-    what = "the DRAM and helpers are never reserved beyond the whole, also by runs that overlap"
+    what = "the DRAM and helpers are never reserved beyond the whole"
     return verdict("shares", what, moments, _shares(m))
 
 
 def _shares(m: Mapping) -> Iterator[Fault]:
     for s in m.segments:
         held: Counter[str] = Counter()
+        divided = {"", *(t.said.helper for t in s.tasks)}
         changes = []
         for at in _starts(s):
             for t in s.tasks:
-                for name, amount in t.said.uses(m.resolution).items():
+                for name, amount in (x for x in t.said.uses(m.resolution).items() if x[0] in divided):
                     changes.append((at + t.start, amount, name, t))
                     changes.append((at + t.end, -amount, name, t))
         for moment, amount, name, t in sorted(changes, key=lambda c: c[:3]):

@@ -18,7 +18,7 @@ def _tasks(f: File) -> list[Task]:
 
 def times(f: File) -> Verdict:
     """Computing, helping and moving fit into what is reserved."""
-    what = "computing, helping and moving fit into the cycles and shares of their task"
+    what = "computing, helping, moving fit into cycles and shares"
     return verdict("work", what, 3 * len(_tasks(f)), _times(f))
 
 
@@ -35,7 +35,7 @@ def _times(f: File) -> Iterator[Fault]:
 
 def memory(f: File) -> Verdict:
     """The bytes of a task fit through its share of the way to memory."""
-    what = "bytes from and to the DRAM fit into the time and bandwidth reserved for them"
+    what = "bytes of the DRAM fit into the bandwidth that is reserved"
     return verdict("memory", what, len(_tasks(f)), _memory(f))
 
 

@@ -61,7 +61,7 @@ def _print(path: Path, verdicts: tuple[Verdict, ...]) -> None:
     display.heading(str(path))
     columns = (
         display.Column("check", style="bold"),
-        display.Column("what holds"),
+        display.Column("what holds", wrap=True),
         display.Column("looked at", right=True),
         display.Column(""),
     )
