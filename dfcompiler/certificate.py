@@ -154,9 +154,9 @@ def _rows(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Iterator[Row]:
     apart = cliques(columns)
     for s in sections(flow):
         inside = [i for i, c in enumerate(columns) if s.inside.issuperset(c.nodes)]
-        span, starts, before = 1, dict[str, int](), dict[int, int]()
-        if s.after is not None and s.before is not None:
-            span, starts, before = 0, {s.after: -1, s.before: 1}, _without(over[s.after], columns, s.before)
+        span = 1 if s.before is None else 0
+        starts = ({s.after: -1} if s.after is not None else {}) | ({s.before: 1} if s.before is not None else {})
+        before = _without(over[s.after], columns, s.before) if s.after is not None else {}
         for resource, loads in _loads(columns, inside).items():
             what = {"kind": "unit", "unit": resource} if resource else {"kind": "dram"}
             yield Row(what, span, starts, before | loads, s)
@@ -172,7 +172,7 @@ def _lasting(columns: Sequence[Column], v: str) -> dict[int, int]:
     return {i: c.cycles * RESOLUTION for i, c in enumerate(columns) if v in c.nodes}
 
 
-def _without(takes: Mapping[int, int], columns: Sequence[Column], v: str) -> dict[int, int]:
+def _without(takes: Mapping[int, int], columns: Sequence[Column], v: str | None) -> dict[int, int]:
     return {i: n for i, n in takes.items() if v not in columns[i].nodes}
 
 
