@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from dfcompiler.cli import main
 from dfcompiler.columns import Column
 from dfcompiler.diagnostics import Diag
 from dfcompiler.enumeration import none_before
-from dfcompiler.listing import greedy
+from dfcompiler.listing import first_schedule, greedy
 from dfcompiler.outputs import json_text, mapping_json
 from dfcompiler.parallelism import Parallel
+from dfcompiler.serial import in_turn
 from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import Tiling
 
@@ -279,6 +281,26 @@ def test_proofs_of_small_problems_hold(block: int) -> None:
         assert said["segments"][0]["certificate"]["kind"] != "search"
         assert wrong(said) == []
         assert not none_before(best + 1, flow, columns) and none_before(best, flow, columns)
+
+
+@pytest.mark.parametrize("seed", range(1, 60, 4))
+def test_proofs_hold_in_large_numbers(seed: int) -> None:
+    """Cycles of a billion, where the solver's multipliers are far from exact: the proof still is, and loses little."""
+    flow, columns, small_one, best = solved(seed)
+    unit = 123_456_789
+    large = [replace(c, cycles=c.cycles * unit) for c in columns]
+    proof = proofs.dual(flow, large, best * unit)
+    assert proofs.dual(flow, columns, best).bound * unit - unit < proof.bound <= best * unit
+    tasks = tuple(Task(large[columns.index(t.column)], t.start * unit) for t in small_one.tasks)
+    assert wrong(mapping_of(flow, large, Solution(tasks, best * unit, proof.bound, False))) == []
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 5))
+@pytest.mark.parametrize("mapper", [greedy, first_schedule, in_turn])
+def test_schedules_of_lists_pass(mapper: Callable[..., Solution], seed: int) -> None:
+    flow, columns, _, best = solved(seed)
+    found = mapper(flow, columns)
+    assert wrong(mapping_of(flow, columns, found)) == [] and found.bound <= best <= found.cycles
 
 
 def test_every_kind_of_proof_is_met() -> None:
