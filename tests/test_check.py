@@ -89,7 +89,7 @@ def failing(data: Json) -> dict[str, list[tuple[str, str]]]:
 def test_what_is_right_passes(right: Json, staged: Json) -> None:
     for data in (right, staged):
         assert failing(data) == {}
-        assert all(v.count > 0 for v in check.check(data) if v.name not in ("stages", "rows"))
+        assert all(v.count > 0 for v in check.check(data) if v.name not in ("stages",))
     assert len(staged["mapping"]["stages"]) == 2 and any(s["sends"] for s in staged["mapping"]["segments"])
 
 
@@ -218,7 +218,7 @@ SHAPES: list[tuple[str, Callable[[Any], Any], str]] = [
     (f"{SEGMENT}.nodes", lambda x: x + x[:1], "names a node twice"),
     (f"{SEGMENT}.flow", lambda x: [*x, reverse(x[0])], "a node that waits for itself"),
     (f"{SEGMENT}.sends", lambda x: 0, "must be true or false"),
-    (f"{SEGMENT}.certificate.kind", lambda x: "faith", "must be chain, dual, enumeration or search"),
+    (f"{SEGMENT}.certificate.kind", lambda x: "faith", "must be chain, dual, tree, enumeration or search"),
     ("mapping.segments", lambda x: {}, "must be a list, got {}"),
     ("hardware.clock_hz", lambda x: 0, "must be above 0"),
     ("latency_s", lambda x: float("nan"), "must be a finite number, got NaN"),
@@ -316,28 +316,53 @@ def test_no_proof_of_more_than_the_shortest_is_taken(seed: int) -> None:
     said = mapping_of(flow, columns, found)
     dual = proofs.dual(flow, columns, found.cycles).to_json()
     taken = 0
-    for start in (said["segments"][0]["certificate"], dual, {"kind": "enumeration", "bound": best}):
-        for _ in range(30):
-            proof = disturbed(start, rng)
-            proof["bound"] = rng.choice([best, best + 1, best + 2])
+    cases = proofs.by_cases(flow, columns, best)
+    proven = [said["segments"][0]["certificate"], dual, {"kind": "enumeration", "bound": best}]
+    for start in [*proven, *([cases.to_json()] if cases else [])]:
+        for claim in (best, best + 1, best + 2) * 10:
+            proof = disturbed(start, rng) | {"kind": start["kind"], "bound": claim}
             said["segments"][0]["certificate"] = proof
-            bounds = [v for v in check.check_mapping(said) if v.name == "bounds"]
-            ok = not any("certificate" in f.path for f in bounds[0].faults)
-            assert not (ok and proof["bound"] > best), proof
+            try:
+                bounds = next(v for v in check.check_mapping(said) if v.name == "bounds")
+            except Diag:
+                continue
+            ok = not any("certificate" in f.path for f in bounds.faults)
+            assert not (ok and claim > best), proof
             taken += ok
     assert taken
 
 
-def disturbed(proof: Json, rng: random.Random) -> Json:
-    found = copy.deepcopy(proof)
-    for part in [*found.get("chain", ()), *found.get("rows", ())]:
-        for key in part.keys() & {"cycles", "weight"}:
-            part[key] = part[key] if rng.random() < 0.8 else type(part[key])(part[key] * rng.choice([0, 1, 2]) + 1)
+def disturbed(proof: Any, rng: random.Random) -> Any:
+    """A proof with some of its numbers changed, cases exchanged, and members of lists left out."""
+    if isinstance(proof, list):
+        return [disturbed(x, rng) for x in proof if rng.random() < 0.98]
+    if not isinstance(proof, dict):
+        return proof
+    found = {k: disturbed(v, rng) for k, v in proof.items()}
+    for key in found.keys() & {"cycles", "weight"}:
+        found[key] *= 1 if rng.random() < 0.9 else rng.choice([0, 2])
     for v in found.get("worth", {}):
-        found["worth"][v] *= 1.0 if rng.random() < 0.7 else rng.choice([0.5, 1.1, 2.0])
-    if rng.random() < 0.3 and "above" in found:
-        found["above"] = [0]
-    return found
+        found["worth"][v] *= 1.0 if rng.random() < 0.8 else rng.choice([0.5, 1.1, 2.0])
+    for a, b in (("with", "without"), ("first", "second")):
+        if a in found and rng.random() < 0.2:
+            found[a] = found[b] = found[rng.choice([a, b])]
+    return found | {"above": [0]} if "above" in found and rng.random() < 0.3 else found
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_cases_prove_what_is_shortest(block: int) -> None:
+    """By cases everything is proven that is true, and nothing else."""
+    proven = 0
+    for seed in range(10 * block, 10 * block + 10):
+        flow, columns, found, best = solved(seed)
+        assert proofs.by_cases(flow, columns, best + 1) is None
+        proof = proofs.by_cases(flow, columns, best)
+        if proof is not None:
+            said = mapping_of(flow, columns, found)
+            said["segments"][0]["certificate"] = proof.to_json()
+            assert wrong(said) == []
+            proven += 1
+    assert proven >= 8
 
 
 def two(share: int = 16) -> tuple[nx.DiGraph[str], list[Column], Solution]:
@@ -363,7 +388,11 @@ def test_proofs_that_say_too_much_are_refused() -> None:
         rows = [row | {"weight": 1.0}]
         return {"kind": "dual", "bound": 20, "worth": worth, "sections": sections, "rows": rows, "above": []}
 
+    def tree(root: Json) -> Json:
+        return {"kind": "tree", "bound": 20, "above": [], "sections": [], "root": root}
+
     none = dict.fromkeys("abcd", 0.0)
+    leaf: Json = {"rows": [], "worth": none}
     for proof, says in [
         ({"kind": "chain", "bound": 20, "chain": [{"node": v, "cycles": 10} for v in "ab"]}, "runs in 4"),
         ({"kind": "chain", "bound": 20, "chain": [{"node": v, "cycles": 4} for v in "ad"]}, "does not wait for `a`"),
@@ -379,6 +408,9 @@ def test_proofs_that_say_too_much_are_refused() -> None:
             "`a` on x can run beside `b` on y",
         ),
         (dual({"kind": "end", "node": "b"}, [], none) | {"above": [0]}, "column 0 is left out"),
+        (tree({"columns": [0, 1], "with": leaf, "without": leaf}), "are not columns of the same nodes"),
+        (tree({"nodes": ["a", "b"], "first": leaf, "second": leaf}), "`a` on x can run beside `b` on y"),
+        (tree({"nodes": ["a", "c"], "first": leaf, "second": leaf}), "the tree proves 0"),
     ]:
         changed = edited({"mapping": said}, f"mapping.{first}", lambda x, proof=proof: proof)["mapping"]
         assert any(f"mapping.{first}" in w and says in w for w in wrong(changed)), (says, wrong(changed))

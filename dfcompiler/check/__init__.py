@@ -24,7 +24,6 @@ OF_MAPPING: Sequence[Callable[[Mapping], Verdict]] = (
     schedule.units,
     schedule.shares,
     totals.segments,
-    proof.sections,
     proof.bounds,
     proof.periods,
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from math import ceil
 
 from dfcompiler.check import exhaustion
 from dfcompiler.check.chains import Chains
 from dfcompiler.check.contents import Mapping, Segment
 from dfcompiler.check.reading import At
-from dfcompiler.check.rows import Row, Unproven, row
+from dfcompiler.check.rows import Case, Row, Unproven, fits, row
 from dfcompiler.check.totals import equal
 from dfcompiler.check.verdicts import Fault, Verdict, verdict
 
@@ -61,10 +61,12 @@ def _proven(s: Segment, said: At, whole: int) -> int:
             found = chain(s, said)
         case "dual":
             found = dual(s, said, whole, claimed)
+        case "tree":
+            found = tree(s, said, whole, claimed)
         case "enumeration":
             found = claimed if exhaustion.none_before(claimed, s, whole) else 0
         case _:
-            raise kind.wrong("must be chain, dual, enumeration or search")
+            raise kind.wrong("must be chain, dual, tree, enumeration or search")
     if found < claimed:
         raise Unproven(said["bound"], f"is {claimed}, recounted the {kind.value} proves {found}")
     return claimed
@@ -91,16 +93,27 @@ def chain(s: Segment, said: At) -> int:
 
 
 def dual(s: Segment, said: At, whole: int, claimed: int) -> int:
-    """What multipliers of rows prove. With weights w of rows that hold, summed up: makespan x W + starts x 0 or less
-    covers the price of every chosen column, and that is no less than the worth of its nodes, each of which is run
-    once. So the makespan is at least the worth of all nodes over W."""
-    above = [i.number_of(len(s.columns)) for i in said["above"].each()]
+    """Cycles that a dual proves, for schedules without the columns `above`, which take as long by themselves."""
+    above = _above(s, said["above"], claimed)
+    bound = recounted(s, said, said, whole, Case(above, ()))
+    return min(bound, claimed) if above else bound
+
+
+def _above(s: Segment, said: At, claimed: int) -> frozenset[int]:
+    above = [i.number_of(len(s.columns)) for i in said.each()]
     chains = Chains(s)
     for i in above:
         if (longest := chains.through(s.columns[i])) < claimed:
             text = f"column {i} is left out, though schedules with it may take {longest} of {claimed} cycles"
-            raise Unproven(said["above"], text)
-    rows = [(row(s, said, x, whole), Fraction(x["weight"].amount())) for x in said["rows"].each()]
+            raise Unproven(said, text)
+    return frozenset(above)
+
+
+def recounted(s: Segment, listed: At, said: At, whole: int, case: Case) -> int:
+    """What multipliers of rows prove. With weights w of rows that hold, summed up: makespan x W + starts x 0 or less
+    covers the price of every chosen column, and that is no less than the worth of its nodes, each of which is run
+    once. So the makespan is at least the worth of all nodes over W."""
+    rows = [(row(s, listed, x, whole, case), Fraction(x["weight"].amount())) for x in said["rows"].each()]
     for v in s.nodes:
         if sum((w * r.starts.get(v, 0) for r, w in rows), Fraction()) > 0:
             raise Unproven(said["rows"], f"a later start of `{v}` would help")
@@ -109,14 +122,11 @@ def dual(s: Segment, said: At, whole: int, claimed: int) -> int:
         raise said["worth"].wrong("must have a number for every node of the segment")
     price = _prices(rows, len(s.columns), whole)
     for i, c in enumerate(s.columns):
-        if i not in above and (asked := sum(worth[v] for v in c.nodes)) > price[i]:
+        if i not in case.out and (asked := sum(worth[v] for v in c.nodes)) > price[i]:
             text = f"the nodes of column {i} are worth {float(asked)!r}, it costs {float(price[i])!r}"
             raise Unproven(said["worth"], text)
     span = sum((w * r.makespan for r, w in rows), Fraction())
-    if span <= 0:
-        return 0
-    bound = ceil(sum(worth.values()) / span)
-    return min(bound, claimed) if above else bound
+    return ceil(sum(worth.values()) / span) if span > 0 else 0
 
 
 def _prices(rows: list[tuple[Row, Fraction]], count: int, whole: int) -> list[Fraction]:
@@ -125,6 +135,49 @@ def _prices(rows: list[tuple[Row, Fraction]], count: int, whole: int) -> list[Fr
         for i, parts in r.takes.items():
             price[i] += w * parts / whole
     return price
+
+
+# ---- cases -------------------------------------------------------------------------------------
+
+
+def tree(s: Segment, said: At, whole: int, claimed: int) -> int:
+    """Cycles that the duals of all cases prove."""
+    found = _least(s, said, said["root"], whole, Case(_above(s, said["above"], claimed), ()))
+    return min(claimed, found)
+
+
+def _least(s: Segment, said: At, at: At, whole: int, case: Case) -> int:
+    if "columns" in at:
+        some, rest = _some(s, at["columns"])
+        chosen = _least(s, said, at["with"], whole, Case(case.out | rest, case.orders))
+        return min(chosen, _least(s, said, at["without"], whole, Case(case.out | some, case.orders)))
+    if "nodes" in at:
+        u, v = _two(s, at["nodes"], whole, case)
+        first = _least(s, said, at["first"], whole, Case(case.out, (*case.orders, (u, v))))
+        return min(first, _least(s, said, at["second"], whole, Case(case.out, (*case.orders, (v, u)))))
+    return recounted(s, said, at, whole, case)
+
+
+def _some(s: Segment, at: At) -> tuple[frozenset[int], frozenset[int]]:
+    """Columns of one group, and those that are out if one of them is chosen: all others of its nodes."""
+    some = frozenset(i.number_of(len(s.columns)) for i in at.each())
+    if len({s.columns[i].nodes for i in some}) != 1:
+        raise Unproven(at, "are not columns of the same nodes")
+    nodes = {v for i in some for v in s.columns[i].nodes}
+    return some, frozenset(i for i, c in enumerate(s.columns) if i not in some and nodes & set(c.nodes))
+
+
+def _two(s: Segment, at: At, whole: int, case: Case) -> tuple[str, str]:
+    """Two nodes of which one follows the other, as no columns that are left can run both at one moment."""
+    names = [v.one_of(s.nodes) for v in at.each()]
+    if len(set(names)) != 2:
+        raise at.wrong("must be two nodes")
+    u, v = names
+    left = [c for i, c in enumerate(s.columns) if i not in case.out]
+    for x, y in product([c for c in left if u in c.nodes], [c for c in left if v in c.nodes]):
+        if x is y or (not set(x.nodes) & set(y.nodes) and fits(x, y, whole)):
+            raise Unproven(at, f"`{u}` on {x.unit} can run beside `{v}` on {y.unit}")
+    return u, v
 
 
 # ---- from run to run ---------------------------------------------------------------------------
@@ -171,19 +224,3 @@ def _from_run_to_run(s: Segment, said: At) -> int:
     if nodes and (nodes[-1], nodes[0]) not in s.carried:
         raise Unproven(said["chain"], f"the next run's `{nodes[0]}` does not wait for `{nodes[-1]}`")
     return chain(s, said)
-
-
-def sections(m: Mapping) -> Verdict:
-    """Sections and groups that rows speak of are what they claim; `rows` has their rules."""
-    found = []
-    count = 0
-    for s in m.segments:
-        said = s.at["certificate"]
-        said = said["certified"] if said["kind"].text() == "search" else said
-        for x in said["rows"].each() if said["kind"].text() == "dual" else []:
-            count += 1
-            try:
-                row(s, said, x, m.resolution)
-            except Unproven as why:
-                found.append(why.fault)
-    return verdict("rows", "rows of duals hold in every schedule: sections, loads, groups apart", count, found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from dfcompiler.check.contents import Column, Segment
+from dfcompiler.check.contents import Column, Edge, Segment
 from dfcompiler.check.reading import At
 from dfcompiler.check.verdicts import Fault
 
@@ -29,7 +29,16 @@ class Row:
     takes: Mapping[int, int]
 
 
-def row(s: Segment, said: At, x: At, whole: int) -> Row:
+@dataclass(frozen=True)
+class Case:
+    """What a proof by cases may take for granted: columns that are not chosen, and nodes of which one follows the
+    other."""
+
+    out: frozenset[int]
+    orders: tuple[Edge, ...]
+
+
+def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
     """The row that a certificate names by its kind; raises Unproven where it does not hold, Diag where it is none."""
     match x["kind"].text():
         case "end":
@@ -37,7 +46,7 @@ def row(s: Segment, said: At, x: At, whole: int) -> Row:
             return Row(1, {v: -1}, _lasting(s, v, None, whole))
         case "order":
             u, v = x["from"].one_of(s.nodes), x["to"].one_of(s.nodes)
-            if v not in s.after[u]:
+            if v not in s.after[u] and (u, v) not in case.orders:
                 raise Unproven(x, f"`{v}` does not wait for `{u}`")
             return Row(0, {u: -1, v: 1}, _lasting(s, u, v, whole))
         case "dram":
@@ -89,11 +98,12 @@ def _apart(s: Segment, at: At, whole: int) -> set[tuple[str, ...]]:
         if set(a) & set(b):
             continue
         for x, y in product(s.groups.get(a, ()), s.groups.get(b, ())):
-            if _fits(x, y, whole):
+            if fits(x, y, whole):
                 raise Unproven(at, f"`{' '.join(a)}` on {x.unit} can run beside `{' '.join(b)}` on {y.unit}")
     return set(groups)
 
 
-def _fits(x: Column, y: Column, whole: int) -> bool:
+def fits(x: Column, y: Column, whole: int) -> bool:
+    """Whether two columns can run at one moment."""
     a, b = x.uses(whole), y.uses(whole)
     return all(n + b.get(k, 0) <= whole for k, n in a.items())
