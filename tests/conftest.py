@@ -6,13 +6,15 @@ CI machine (`CI=true`) they are the same in every run, unless more are asked for
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from dfcompiler import columns
+from dfcompiler import api, columns
 
 EXAMPLES = os.environ.get("DFC_FUZZ", "")
 
@@ -36,4 +38,23 @@ def no_search_is_remembered() -> Iterator[None]:
     """Tests put wrong formulas in place of right ones: what they find must not be there in the next run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "found_before", lambda chip, asked, search: search())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_mapping_is_checked() -> Iterator[None]:
+    """Whatever a test compiles is checked by code that took no part in it."""
+    from dfcompiler.check import check
+    from dfcompiler.outputs import json_text, mapping_json
+
+    made = api.Compiled
+
+    def compiled(*parts: Any) -> api.Compiled:
+        done = made(*parts)
+        wrong = [f for v in check(json.loads(json_text(mapping_json(done, "test")))) for f in v.faults]
+        assert not wrong, wrong[:5]
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "Compiled", compiled)
         yield

@@ -81,6 +81,14 @@ def test_cold_kernels_are_not_faster_than_bytes_and_hardly_than_arithmetic(kind:
         assert np.all(seconds >= memory_s)
 
 
+@pytest.mark.parametrize("chip", GPUS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_part_of_a_kernel_takes_longer_than_the_whole(kind: str, chip: str) -> None:
+    found = price_table(kind, {n: np.array(v) for n, v in TABLES[kind].items()}, *on(chip))
+    for part_s in (found.launch_s, found.compute_s, found.memory_s):
+        assert np.all(part_s <= found.seconds)
+
+
 @given(m=SIZES, n=SIZES, k=SIZES)
 def test_more_of_a_contraction_takes_hardly_less(m: int, n: int, k: int) -> None:
     device, kernels = on("a100_sxm")

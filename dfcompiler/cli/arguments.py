@@ -201,6 +201,11 @@ def _compile(p: Parser) -> None:
     _json(p)
 
 
+def _check(p: Parser) -> None:
+    p.add_argument("file", metavar="FILE", help="a mapping.json of `dfc compile -o`, or the folder that holds one")
+    _json(p)
+
+
 def _price(p: Parser) -> None:
     p.add_argument("op", metavar="OP", help="an operator that `dfc list ops` prints")
     p.add_argument("dims", metavar="DIM=SIZE", nargs="*", help="extents and attributes; a pack takes several: t=1,2048")
@@ -295,6 +300,12 @@ COMMANDS = {
         "compile",
         _compile,
         "dfc compile llama3-8b --on ador --phase decode --batch 16 -o out",
+    ),
+    "check": Command(
+        "whether a schedule can run, adds up, and is as good as proven; no solver",
+        "check",
+        _check,
+        "dfc check out/mapping.json",
     ),
     "price": Command(
         "the best tiling of one operator, no graph",

@@ -78,11 +78,14 @@ def grouped(
         left &= ~use
         found = _tile(n_, k_, load, (height, width, depth, group), device, kernels, width_bytes)
         compute_s, memory_s = (np.where(use, new, old) for new, old in zip(found, (compute_s, memory_s), strict=True))
-    seconds = _joined(compute_s, memory_s, kernels)
+    parts = np.array([compute_s, memory_s, _joined(compute_s, memory_s, kernels)])
     best = np.isin(e + 1j * i, [a + 1j * b for a, b in kernels.tuned])
     if best.any():
-        tried = [_joined(*_tile(n_, k_, load, x, device, kernels, width_bytes), kernels) for x in _tuner()]
-        seconds = np.where(best, np.min(tried, axis=0) * kernels.tuned_gain, seconds)
+        tried = [_tile(n_, k_, load, x, device, kernels, width_bytes) for x in _tuner()]
+        tuned = np.array([(*x, _joined(*x, kernels)) for x in tried])
+        fastest = tuned[tuned[:, 2].argmin(0), :, np.arange(len(t))].T
+        parts = np.where(best, fastest * kernels.tuned_gain, parts)
+    compute_s, memory_s, seconds = parts
     return Latency(seconds, np.zeros_like(t), compute_s, memory_s)
 
 

@@ -18,7 +18,7 @@ from dfcompiler.outputs.picture import gantt_svg
 from dfcompiler.outputs.registers import package_name, rtl_package
 from dfcompiler.outputs.trace import trace_json
 
-__all__ = ["gantt_svg", "mapping_json", "package_name", "rtl_package", "trace_json", "write_outputs"]
+__all__ = ["gantt_svg", "json_text", "mapping_json", "package_name", "rtl_package", "trace_json", "write_outputs"]
 
 
 def write_outputs(compiled: Compiled, out: Path, name: str) -> list[Path]:

@@ -2,18 +2,23 @@
 
 Cycles are of the chip's clock. A task runs from `start` to `end`, counted from the start of its segment's first
 run; run i of a segment starts `i * period` later. Resources are reserved in `resolution`-ths: a task holds its
-unit whole, `dram` of the DRAM's bandwidth and `beside` of its helper. Null stands for unlimited.
+unit whole, `dram` of the DRAM's bandwidth and `beside` of its helper. Null stands for unlimited. docs/mapping.md has
+every member.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+import networkx as nx
+
 import dfcompiler
 from dfcompiler.api import Compiled
-from dfcompiler.columns import flow_of
+from dfcompiler.certificate import certificate, from_run_to_run
+from dfcompiler.columns import Column, flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.schedule import Layer, between_layers, columns_of, mapping_of
@@ -71,33 +76,44 @@ def _unit(unit: Unit) -> dict[str, Any]:
 
 def _mapping(compiled: Compiled) -> dict[str, Any]:
     mapping, report = mapping_of(compiled.graph), compiled.report
-    segments, first = [], 0
-    for start, layer in mapping.starts():
-        segments.append(_segment(compiled.graph, layer, start, first))
-        first += len(layer.solution.tasks)
     return {
         "by": mapping.by,
+        **schedule_json(compiled.graph),
+        "bound_from": "roofline" if report.bound_s > mapping.bound / compiled.chip.clock_hz else "segments",
+        "map_space": {"candidates": report.candidates, "columns": report.columns},
+        "stages": [asdict(s) for s in mapping.stages],
+        "refused": [asdict(r) for r in columns_of(compiled.graph).refusals],
+    }
+
+
+def schedule_json(graph: Graph) -> dict[str, Any]:
+    """The schedule of a mapped graph, with what it was chosen from and why nothing is shorter."""
+    mapping = mapping_of(graph)
+    segments, first = [], 0
+    for start, layer in mapping.starts():
+        segments.append(_segment(graph, layer, start, first))
+        first += len(layer.solution.tasks)
+    return {
         "resolution": RESOLUTION,
         "cycles": mapping.cycles,
         "bound_cycles": mapping.bound,
-        "bound_from": "roofline" if report.bound_s > mapping.bound / compiled.chip.clock_hz else "segments",
-        "map_space": {"candidates": report.candidates, "columns": report.columns},
         "segments": segments,
-        "stages": [asdict(s) for s in mapping.stages],
-        "refused": [asdict(r) for r in columns_of(compiled.graph).refusals],
     }
 
 
 def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, Any]:
     solution, segment = layer.solution, layer.segment
     numbers = {v: first + i for i, t in enumerate(solution.tasks) for v in t.column.nodes}
-    inside = [(u, v, graph.flow.edges[u, v]["tensor"]) for u, v in flow_of(graph, segment).edges]
+    flow, columns = flow_of(graph, segment), columns_of(graph).of(segment)
+    inside = [(u, v, graph.flow.edges[u, v]["tensor"]) for u, v in flow.edges]
     across = between_layers(graph, segment) if segment.repeat > 1 else []
+    at = {id(c): i for i, c in enumerate(columns)}
     depends = {(numbers[u], numbers[v], tensor) for u, v, tensor in inside if numbers[u] != numbers[v]}
     return {
         "repeat": segment.repeat,
         "stage": segment.stage,
         "runs": list(segment.on.values()),
+        "sends": segment.sends,
         "start": start,
         "cycles": solution.cycles,
         "period": layer.period,
@@ -107,8 +123,14 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
             "period": layer.period_floor,
             "all": layer.bound,
             "proof": _proof(layer),
+            "period_proof": _period_proof(flow, columns, layer, across),
         },
-        "tasks": [_task(t, first + i) for i, t in enumerate(solution.tasks)],
+        "nodes": list(segment.nodes),
+        "flow": [{"from": u, "to": v} for u, v in flow.edges],
+        "carried": [{"from": u, "to": v} for u, v in dict.fromkeys(across)],
+        "columns": [_column(c) for c in columns],
+        "certificate": certificate(flow, columns, solution).to_json(),
+        "tasks": [{"id": first + i, "column": at[id(t.column)], **_task(t)} for i, t in enumerate(solution.tasks)],
         "depends": [{"from": u, "to": v, "tensor": tensor} for u, v, tensor in sorted(depends)],
         "next_run_depends": [{"from": u, "to": v} for u, v in sorted({(numbers[u], numbers[v]) for u, v in across})],
     }
@@ -130,10 +152,27 @@ def _proof(layer: Layer) -> str:
     return f"{one}; runs overlap, and no period is shorter than {layer.period_floor} cycles"
 
 
-def _task(task: Task, number: int) -> dict[str, Any]:
+def _period_proof(
+    flow: nx.DiGraph[str], columns: Sequence[Column], layer: Layer, across: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Why no run can follow another sooner than the bound says."""
+    if max(layer.segment.on.values()) == 1:
+        return {"kind": "once"}
+    if layer.serial:
+        return {"kind": "serial"}
+    if layer.period >= layer.solution.cycles:
+        return {"kind": "in turn"}
+    return from_run_to_run(flow, columns, across).to_json()
+
+
+def _column(c: Column) -> dict[str, Any]:
+    said = {"nodes": list(c.nodes), "unit": c.unit, "helper": c.helper}
+    return {**said, "cycles": c.cycles, "dram": c.dram, "beside": c.beside}
+
+
+def _task(task: Task) -> dict[str, Any]:
     c, tiling = task.column, task.column.tiling
     return {
-        "id": number,
         "nodes": list(c.nodes),
         "unit": c.unit,
         "helper": c.helper,

@@ -1,0 +1,196 @@
+"""The linear relaxation of a segment: rows that hold in every schedule, and what their multipliers prove.
+
+The rows are those of the integer program, for fractions of columns. A solver finds the multipliers; what they prove is
+recounted exactly, after every number that breaks a rule has been moved to where it proves a little less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, inf, nextafter
+from typing import Any, TypeAlias
+
+import networkx as nx
+
+from dfcompiler.columns import Column
+from dfcompiler.cuts import Section, cliques, sections
+from dfcompiler.tiling import RESOLUTION
+
+Edge: TypeAlias = tuple[str, str]
+NOISE = 1e-9  # multipliers below are the solver's rounding
+NO_COLUMN = 100.0  # targets: what a node costs without a column, so that there is an answer where no schedule is left
+
+
+@dataclass(frozen=True)
+class Row:
+    """What holds in every schedule: `makespan`, and the starts of nodes with their signs, cover what each chosen
+    column takes, in parts of cycles (`RESOLUTION` to one)."""
+
+    what: Mapping[str, Any]
+    makespan: int
+    starts: Mapping[str, int]
+    takes: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Dual:
+    """A proof that no schedule takes less than `bound` cycles, what each node is `worth`, and the fractions of columns
+    and starts (in targets) for which the relaxation takes no more."""
+
+    bound: int
+    rows: tuple[tuple[Row, float], ...]
+    worth: Mapping[str, float]
+    chosen: Mapping[int, float] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof without the sections that its rows number."""
+        return {"worth": dict(self.worth), "rows": [{**r.what, "weight": w} for r, w in self.rows]}
+
+
+class Relaxation:
+    """The relaxation of a segment, to be solved without some columns and with some order of nodes; numbers are kept
+    near one by measuring time in targets."""
+
+    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], target: int) -> None:
+        from ortools.math_opt.python import mathopt  # takes longer to import than all else: only who solves waits
+
+        self.flow, self.columns, self.target = flow, columns, max(1, target)
+        self.sections = sections(flow)
+        self.rows = list(_rows(flow, columns, self.sections))
+        self.model = mathopt.Model()
+        self.makespan = self.model.add_variable(lb=0.0)
+        self.start = {v: self.model.add_variable(lb=0.0) for v in flow}
+        self.chosen = [self.model.add_variable(lb=0.0) for _ in columns]
+        none = {v: self.model.add_variable(lb=0.0) for v in flow}
+        self.once = {
+            v: self.model.add_linear_constraint(
+                mathopt.fast_sum(self.chosen[i] for i, c in enumerate(columns) if v in c.nodes) + none[v] == 1.0
+            )
+            for v in flow
+        }
+        self.held = [self._held(r) for r in self.rows]
+        self.model.minimize(self.makespan + NO_COLUMN * mathopt.fast_sum(none.values()))
+        self.solver = mathopt.IncrementalSolver(self.model, mathopt.SolverType.GLOP)
+
+    def _held(self, r: Row) -> Any:
+        from ortools.math_opt.python import mathopt
+
+        scale = RESOLUTION * self.target
+        terms = [n * self.start[v] for v, n in r.starts.items()] + [r.makespan * self.makespan]
+        terms += [-n / scale * self.chosen[i] for i, n in r.takes.items()]
+        return self.model.add_linear_constraint(mathopt.fast_sum(terms) >= 0.0)
+
+    def solve(self, out: frozenset[int], orders: Sequence[Edge] = ()) -> Dual:
+        """What is proven of schedules without the columns in `out`, in which nodes follow each other as in `orders`."""
+        for i, x in enumerate(self.chosen):
+            x.upper_bound = 0.0 if i in out else inf
+        rows = [*self.rows, *(order(self.columns, u, v) for u, v in orders)]
+        more = [self._held(r) for r in rows[len(self.rows) :]]
+        result = self.solver.solve()
+        found: Dual | None = None
+        if result.has_dual_feasible_solution() and result.has_primal_feasible_solution():
+            duals, values = result.dual_values(), result.variable_values()
+            weights = [(r, float(duals[h])) for r, h in zip(rows, [*self.held, *more], strict=True)]
+            found = self._settled(
+                [(r, w) for r, w in weights if w > NOISE],
+                {v: Fraction(float(duals[h])) * self.target for v, h in self.once.items()},
+                [i for i in range(len(self.columns)) if i not in out],
+                {i: values[x] for i, x in enumerate(self.chosen) if values[x] > NOISE},
+                {v: values[x] for v, x in self.start.items()},
+            )
+        for row in more:
+            self.model.delete_linear_constraint(row)
+        return found or Dual(0, (), dict.fromkeys(self.flow, 0.0))
+
+    def _settled(
+        self,
+        weighted: list[tuple[Row, float]],
+        worth: dict[str, Fraction],
+        near: Sequence[int],
+        chosen: Mapping[int, float],
+        start: Mapping[str, float],
+    ) -> Dual:
+        """Multipliers as a proof: no start helps the makespan, and no column costs less than its nodes are worth."""
+        for v in self.flow:
+            pull = sum((Fraction(w) * r.starts.get(v, 0) for r, w in weighted), Fraction())
+            if pull > 0:
+                weighted.append((end(self.columns, v), -_below(-pull)))
+        price = dict.fromkeys(near, Fraction())
+        for r, w in weighted:
+            for i, n in r.takes.items():
+                if i in price:
+                    price[i] += Fraction(w) * n / RESOLUTION
+        spare = {i: price[i] - sum(worth[v] for v in self.columns[i].nodes) for i in near}
+        for v in self.flow:
+            mine = [i for i in near if v in self.columns[i].nodes]
+            value = Fraction(_below(worth[v] + min((spare[i] for i in mine), default=Fraction())))
+            for i in mine:
+                spare[i] += worth[v] - value
+            worth[v] = value
+        span = sum((Fraction(w) * r.makespan for r, w in weighted), Fraction())
+        bound = max(0, ceil(sum(worth.values()) / span)) if span else 0
+        return Dual(bound, tuple(weighted), {v: float(x) for v, x in worth.items()}, chosen, start)
+
+
+def end(columns: Sequence[Column], v: str) -> Row:
+    """The makespan is no less than the end of a node."""
+    return Row({"kind": "end", "node": v}, 1, {v: -1}, _lasting(columns, v))
+
+
+def order(columns: Sequence[Column], u: str, v: str) -> Row:
+    """One node starts when another is done, or with it in one group."""
+    return Row({"kind": "order", "from": u, "to": v}, 0, {u: -1, v: 1}, _without(_lasting(columns, u), columns, v))
+
+
+def _rows(flow: nx.DiGraph[str], columns: Sequence[Column], parts: Sequence[Section]) -> Iterator[Row]:
+    """The rows of the program: ends, order of data, loads of every resource, groups that never run together."""
+    yield from (end(columns, v) for v in flow)
+    yield from (order(columns, u, v) for u, v in flow.edges)
+    apart = cliques(columns)
+    for number, s in enumerate(parts):
+        inside = [i for i, c in enumerate(columns) if s.inside.issuperset(c.nodes)]
+        span = 1 if s.before is None else 0
+        starts = ({s.after: -1} if s.after is not None else {}) | ({s.before: 1} if s.before is not None else {})
+        before = _without(_lasting(columns, s.after), columns, s.before) if s.after is not None else {}
+        for resource, loads in _loads(columns, inside).items():
+            what: dict[str, Any] = {"kind": "unit", "unit": resource} if resource else {"kind": "dram"}
+            yield Row(what | {"section": number}, span, starts, before | loads)
+        for clique in apart:
+            takes = {i: columns[i].cycles * RESOLUTION for i in inside if columns[i].nodes in clique}
+            groups = sorted({columns[i].nodes for i in takes})
+            if len(groups) > 1:
+                yield Row(
+                    {"kind": "apart", "groups": list(map(list, groups)), "section": number},
+                    span,
+                    starts,
+                    before | takes,
+                )
+
+
+def _lasting(columns: Sequence[Column], v: str) -> dict[int, int]:
+    """How long each column holds a node."""
+    return {i: c.cycles * RESOLUTION for i, c in enumerate(columns) if v in c.nodes}
+
+
+def _without(takes: Mapping[int, int], columns: Sequence[Column], v: str | None) -> dict[int, int]:
+    return {i: n for i, n in takes.items() if v not in columns[i].nodes}
+
+
+def _loads(columns: Sequence[Column], inside: Sequence[int]) -> dict[str, dict[int, int]]:
+    """What columns ask of every resource, the way to memory by the empty name."""
+    loads: dict[str, dict[int, int]] = {}
+    for i in inside:
+        c = columns[i]
+        for resource, share in (("", c.dram), (c.unit, RESOLUTION), (c.helper, c.beside)):
+            if resource is not None and share:
+                loads.setdefault(resource, {})[i] = c.cycles * share
+    return loads
+
+
+def _below(x: Fraction) -> float:
+    """The largest float that is not above a number."""
+    near = float(x)
+    return near if Fraction(near) <= x else nextafter(near, -inf)
