@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -34,9 +35,8 @@ def render(package: Package, style: str = "portable") -> dict[str, str]:
     if style not in STYLES:
         raise unknown("style", style, STYLES)
     variables = view(validate(package))
-    environment = _environment()
     names = {shape.format(package.name): template for shape, template in STYLES[style]}
-    rendered = {name: _render(environment, template, variables | {"file": name}) for name, template in names.items()}
+    rendered = {name: filled(template, variables | {"file": name}) for name, template in names.items()}
     return rendered | {"params.json": to_json(package)}
 
 
@@ -54,10 +54,11 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _render(environment: jinja2.Environment, template: str, variables: dict[str, object]) -> str:
+def filled(template: str, variables: Mapping[str, object]) -> str:
+    """A template of `templates/rtl` with these variables; raises `rtl-template`, with its line where it fails."""
     fault = partial(_fault, template)
     try:
-        text = environment.get_template(template).render(variables)
+        text = _environment().get_template(template).render(variables)
     except jinja2.TemplateSyntaxError as error:
         raise fault(error, error.filename, error.lineno) from error
     except jinja2.TemplateNotFound as error:
