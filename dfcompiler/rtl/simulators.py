@@ -16,6 +16,7 @@ from dfcompiler.diagnostics import Infeasible
 
 CLOCK = "clock.cpp"
 TICKS = "clock.sv"
+LIBRARY = ("verilated.cpp", "verilated_threads.cpp")
 LIMIT_S = 600  # of a build or a run
 FLAGS = ("-O1", "-std=c++17", "-w", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0")
 
@@ -87,13 +88,14 @@ def _verilated(folder: Path, sources: Sequence[str], top: str) -> Path:
 
 def _library(root: Path, include: Sequence[str]) -> Path:
     """Verilator's own part of a program, compiled once."""
-    name = hashlib.sha256((str(root) + _run(["verilator", "--version"]) + repr(FLAGS)).encode()).hexdigest()[:24]
+    name = hashlib.sha256((str(root) + _run(["verilator", "--version"]) + repr((FLAGS, LIBRARY))).encode()).hexdigest()[:24]
     home = cache.folder()
     kept = (home / "rtl" if home else Path(tempfile.mkdtemp(prefix="dfc-rtl-"))) / f"verilated-{name}.o"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{os.getpid()}.o")
-        _run(["g++", *FLAGS, *include[:2], "-c", str(root / "include" / "verilated.cpp"), "-o", str(partial)])
+        partial, whole = kept.with_suffix(f".{os.getpid()}.o"), kept.with_suffix(".cpp")
+        whole.write_text("".join(f'#include "{name}"\n' for name in LIBRARY))
+        _run(["g++", *FLAGS, *include[:2], "-c", str(whole), "-o", str(partial)])
         os.replace(partial, kept)
     return kept
 

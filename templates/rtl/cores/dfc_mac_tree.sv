@@ -160,6 +160,8 @@ module dfc_mac_tree #(
   localparam integer HW = HOLD > 1 ? $clog2(HOLD) : 1;
   reg [HOLD*TREES*A-1:0] acc;
   reg [TREES*A-1:0] now, after, out;
+  reg [TREES*A-1:0] written;            // what the last cycle wrote: a read of the same line came too early to see it
+  reg same;
   reg [TREES-1:0] read, write;
   wire [HW-1:0] slot = at_row[HW-1:0];
   integer a;
@@ -167,15 +169,22 @@ module dfc_mac_tree #(
     now = acc[slot*TREES*A +: TREES*A];
     for (a = 0; a < TREES; a = a + 1) begin
       after[a*A +: A] = (at_open ? {A{1'b0}} : now[a*A +: A]) + sums_late[a*A +: A];
-      out[a*A +: A] = after[a*A +: A] + (at_carried ? y_rdata[a*A +: A] : {A{1'b0}});
+      out[a*A +: A] = after[a*A +: A]
+          + (!at_carried ? {A{1'b0}} : same ? written[a*A +: A] : y_rdata[a*A +: A]);
       write[a] = at_valid && at_close && at_n > a[SW-1:0];
       read[a] = known[0] && known[1] && known[2] && known[4 +: SW] > a[SW-1:0];
     end
   end
+  wire [AW-1:0] y_line = at_y + {{(AW-SW){1'b0}}, at_row};
+  wire [AW-1:0] y_next = known[2*SW+4 +: AW] + {{(AW-SW){1'b0}}, known[SW+4 +: SW]};
+  always @(posedge clk) begin
+    written <= out;
+    same <= at_valid && at_close && y_line == y_next;
+  end
   always @(posedge clk) if (at_valid) acc[slot*TREES*A +: TREES*A] <= after;
   assign y_read = read;
-  assign y_raddr = {TREES{known[2*SW+4 +: AW] + {{(AW-SW){1'b0}}, known[SW+4 +: SW]}}};
+  assign y_raddr = {TREES{y_next}};
   assign y_write = write;
-  assign y_waddr = {TREES{at_y + {{(AW-SW){1'b0}}, at_row}}};
+  assign y_waddr = {TREES{y_line}};
   assign y_wdata = out;
 endmodule
