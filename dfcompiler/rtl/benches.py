@@ -16,7 +16,7 @@ from dfcompiler.rtl.render import filled, render
 from dfcompiler.rtl.view import View, view
 
 DEPTH = 1 << 16  # lines of each memory of a bench
-SEQUENCER = "dfc_sequencer.sv"
+SEQUENCER, SCRATCHPAD = "dfc_sequencer.sv", "dfc_scratchpad.sv"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,30 @@ def bench(package: Package, part: str, template: Template, depth: int = DEPTH) -
     own = {p.name: p.read_text(encoding="utf-8") for p in (*core.sources, *(s for s in sources() if s.name == SEQUENCER))}
     files |= own | {name: filled(template, variables | {"file": name}) for name, template in made.items()}
     return Bench(f"{shown['name']}_bench", core, files, depth)
+
+
+def tile(package: Package, parts: Mapping[str, Template], depth: int = DEPTH) -> Bench:
+    """The bench of several parts beside one scratchpad, all with lines of as many words; codes of units in descriptors
+    are their places in `parts`.
+
+    Raises Infeasible `no-core` where their lines differ, and as `cores.core_of` does.
+    """
+    cores = {part: core_of(template) for part, template in parts.items()}
+    words = {port.words for core in cores.values() for port in core.ports.values()}
+    if len(words) != 1:
+        raise Infeasible("no-core", f"lines of one scratchpad have one length, here {sorted(words)} words")
+    shown = [_core(package, part, core) | {"code": i} for i, (part, core) in enumerate(cores.items())]
+    bits = max(port.bits for core in cores.values() for port in core.ports.values())
+    whole = {"name": f"{package.name}_tile", "words": words.pop(), "bits": bits, "said": ", ".join(cores)}
+    more = {"levels": LEVELS, "row_bits": sum(c.bits for c in columns()), "depth": depth, "cores": shown}
+    variables = view(package) | more | {"tile": whole | {"top": whole["words"] * bits - 1}}
+    files = {name: text for name, text in render(package).items() if name.endswith(".sv")}
+    for part, template in parts.items():
+        files |= wrapper(package, part, template)
+    files |= {p.name: p.read_text(encoding="utf-8") for p in sources() if p.name in (SEQUENCER, SCRATCHPAD)}
+    for name, template in ((f"{whole['name']}.sv", "tile.sv.j2"), (f"{whole['name']}_bench.sv", "tile_bench.sv.j2")):
+        files[name] = filled(template, variables | {"file": name})
+    return Bench(f"{whole['name']}_bench", next(iter(cores.values())), files, depth)
 
 
 def wrapper(package: Package, part: str, template: Template) -> dict[str, str]:
