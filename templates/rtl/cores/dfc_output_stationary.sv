@@ -208,6 +208,7 @@ module dfc_output_row #(
     input  wire [COLS*ACC_BITS-1:0]     bus_in,
     output reg  [COLS*ACC_BITS-1:0]     bus_out
 );
+  /* verilator no_inline_module */  // all rows are one class of the simulator
   localparam integer B = OPERAND_BITS;
   localparam integer A = ACC_BITS;
   /* verilator lint_off UNUSEDSIGNAL */  // the last column hands nothing on

@@ -182,6 +182,7 @@ module dfc_weight_row #(
     input  wire [COLS*ACC_BITS-1:0]     sum_in,
     output reg  [COLS*ACC_BITS-1:0]     sum_out
 );
+  /* verilator no_inline_module */  // all rows are one class of the simulator
   localparam integer B = OPERAND_BITS;
   // What column j sees; what moves right is held on the way from column 0.
   /* verilator lint_off UNUSEDSIGNAL */  // the last column hands nothing on
