@@ -14,7 +14,7 @@ from dfcompiler.diagnostics import Diag, unknown
 
 KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
 PHASES = ("prefill", "decode", "mixed")
-STYLES = ("portable",)
+STYLES = ("portable", "typed")
 # What a phase works on where nothing is said: sequences, new tokens, tokens that are there.
 DEFAULTS = {"prefill": (1, 2048, 0), "decode": (1, 1, 2048), "mixed": (16, 2048, 2048)}
 
@@ -250,7 +250,7 @@ def _rtl(p: Parser) -> None:
     _chip(p, required=False)
     p.add_argument("--name", required=True, help="prefix of all names of the package")
     p.add_argument("-o", "--out", required=True, metavar="OUT", help="folder to write to")
-    p.add_argument("--style", default="portable", help="portable (default)")
+    p.add_argument("--style", default="portable", help="portable (default), or typed: enums and packed structs, which Icarus 11 does not read")
     p.add_argument("--check", action="store_true", help="write nothing; exit 1 where OUT is not up to date")
 
 

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
         raise Diag("bad-option", "--set and --without change the chip of --on; the chip of DIR is as it was compiled")
     out = Path(args.out)
     check_writable(out)
-    files = rtl.render(_package(args))
+    files = rtl.render(_package(args), args.style)
     try:
         changed = rtl.write(files, out, check=args.check)
     except OSError as error:

@@ -22,7 +22,7 @@ import numpy as np
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.rtl.names import snake
-from dfcompiler.rtl.params import Enum, Group, Omitted, Package, Parameter, Relation, Table, clog2, validate
+from dfcompiler.rtl.params import Enum, Group, Omitted, Package, Parameter, Region, Relation, Table, clog2, validate
 from dfcompiler.rtl.schedule import OpRow, schedule
 
 Value: TypeAlias = int | float | str
@@ -78,6 +78,7 @@ def package(
     for spec in specs:
         _add_part(draft, spec)
     _derive_cycles(draft, clock_hz)
+    regions = _regions(draft)
     enums, tables = schedule(ops, [snake(p.name) for p in specs])
     made = Package(
         name=snake(name),
@@ -88,6 +89,7 @@ def package(
         groups=tuple(draft.groups),
         relations=tuple(draft.relations),
         omitted=tuple(draft.omitted),
+        regions=regions,
     )
     return validate(made)
 
@@ -210,6 +212,25 @@ def _derive_memory(draft: _Draft, part: str, own: Mapping[str, Parameter]) -> No
     left: tuple[str | int, ...] = (capacity.name, 8) if width.unit in BITS else (capacity.name,)
     made = Parameter(f"{part}_depth", depth, "word", "words in one bank", "derived", 32, part)
     draft.derive(made, Relation("product", left, (made.name, *factors)))
+
+
+def _regions(draft: _Draft) -> tuple[Region, ...]:
+    """The address map: memories with a capacity in bytes, the largest first, each instance at a multiple of a power of
+    two that it fits into."""
+    values = {p.name: p for p in draft.parameters}
+    found: list[tuple[str, int, int]] = []
+    for group in draft.groups:
+        sized = (values.get(f"{group.name}_{name}") for name in sorted(CAPACITY))
+        whole = next((p.value for p in sized if p and p.unit in BYTES and isinstance(p.value, int) and p.value), None)
+        many = values[f"{group.name}_instances"].value
+        if whole is not None and isinstance(many, int) and many:
+            found.append((group.name, whole, many))
+    regions, at = [], 0
+    for name, capacity, many in sorted(found, key=lambda x: -(1 << clog2(x[1]))):
+        stride = 1 << clog2(capacity)
+        regions.append(Region(name, at, stride, many, capacity))
+        at += stride * many
+    return tuple(regions)
 
 
 def _derive_widths(draft: _Draft, name: str, part: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dfcompiler.rtl.nests import DIMS, LEVELS, OPERANDS, Nest
-from dfcompiler.rtl.params import Column, Table
+from dfcompiler.rtl.params import Column, Table, packed
 
 END = 0xFFFF  # what `next` says where none follows
 ALL = 0xFFFFFFFF  # the step of a level that is not used: all at once
@@ -75,15 +75,6 @@ def _row(d: Descriptor, at: int, count: int) -> tuple[int, ...]:
         *(d.opcode, d.unit, d.amount, *d.buffers, following, *extents, *d.bases, *dims),
         *(len(d.nest.turns), *levels),
     )
-
-
-def packed(table: Table, row: Sequence[int]) -> int:
-    """A row as one number: the first column in the lowest bits."""
-    whole = at = 0
-    for column, value in zip(table.columns, row, strict=True):
-        whole |= value << at
-        at += column.bits
-    return whole
 
 
 def image(table: Table) -> str:
