@@ -16,18 +16,18 @@ from dfcompiler.cost import check_capacity, check_resident, roofline
 from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unknown
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
-from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.layers import layer_count
 from dfcompiler.models import Model, library
 from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
 from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
-from dfcompiler.problem import problem
+from dfcompiler.problem import Problem, problem
 from dfcompiler.report import Report, bound_by, report, utilization
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
 from dfcompiler.text import tree as t
-from dfcompiler.tiling import search
+from dfcompiler.tiling import Tiling, search
 from dfcompiler.verify import check_groups, equivalent, shrink
 
 
@@ -158,6 +158,45 @@ def price_op(
     unit's reason.
     """
     start = time.process_time()
+    found = map_op(op, dims, chip, dtype=dtype, unit=unit)
+    p, u, tiling, candidates = found.problem, found.unit, found.tiling, found.candidates
+    chosen = column((found.node,), u, tiling)
+    per_s = 1 / chip.clock_hz
+    return Priced(
+        op=op,
+        chip=chip.name,
+        unit=u.name,
+        latency_s=tiling.cycles * per_s,
+        compute_s=tiling.compute_cycles * per_s,
+        memory_s=tiling.memory_cycles * per_s,
+        cycles=tiling.cycles,
+        bytes=dict(tiling.level_bytes),
+        tile=dict(tiling.tile),
+        ways=dict(tiling.ways),
+        order=tiling.order,
+        keep={k.operand: k.where for k in tiling.keeps},
+        utilization=utilization(p, u, chip.units.get(chosen.helper or ""), tiling.cycles),
+        bound=bound_by(chosen),
+        candidates=candidates,
+        seconds=time.process_time() - start,
+    )
+
+
+@dataclass(frozen=True)
+class MappedOp:
+    """One op on one unit at its best tiling, of so many candidates on all units."""
+
+    node: str
+    problem: Problem
+    unit: Unit
+    tiling: Tiling
+    candidates: int
+
+
+def map_op(
+    op: str, dims: Mapping[str, Sequence[float]], chip: Chip, *, dtype: str = "w16a16kv16", unit: str | None = None
+) -> MappedOp:
+    """The best tiling of one op over all units of a chip (or on `unit`); raises as `price_op` does."""
     decls = library().ops
     if op not in decls:
         raise unknown("op", op, decls)
@@ -180,27 +219,7 @@ def price_op(
                     best = (u, tiling)
     if best is None:
         raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
-    u, tiling = best
-    chosen = column((node.name,), u, tiling)
-    per_s = 1 / chip.clock_hz
-    return Priced(
-        op=op,
-        chip=chip.name,
-        unit=u.name,
-        latency_s=tiling.cycles * per_s,
-        compute_s=tiling.compute_cycles * per_s,
-        memory_s=tiling.memory_cycles * per_s,
-        cycles=tiling.cycles,
-        bytes=dict(tiling.level_bytes),
-        tile=dict(tiling.tile),
-        ways=dict(tiling.ways),
-        order=tiling.order,
-        keep={k.operand: k.where for k in tiling.keeps},
-        utilization=utilization(p, u, chip.units.get(chosen.helper or ""), tiling.cycles),
-        bound=bound_by(chosen),
-        candidates=candidates,
-        seconds=time.process_time() - start,
-    )
+    return MappedOp(node.name, p, *best, candidates)
 
 
 def op_graph(decl: t.OpDecl, dims: Mapping[str, Sequence[float]], dtypes: DtypeMap) -> tuple[Graph, Node]:

@@ -17,22 +17,22 @@ from dfcompiler.rtl.loops import Product, simulate
 # Shapes as b, m, n, k; tiles as m, n, k and the order of loops over them. The arrays have 4 rows and 3 columns, so all
 # but the first are ragged somewhere; sums of the last two are carried from one tile of k to the next.
 SHAPES = {
-    "one fold": Product(dict(b=1, m=8, n=3, k=4), {}),
-    "one row": Product(dict(b=1, m=1, n=7, k=9), {}),
-    "fewer rows than the array": Product(dict(b=2, m=3, n=4, k=11), {}),
-    "ragged everywhere": Product(dict(b=1, m=13, n=10, k=23), {}),
-    "a single point": Product(dict(b=1, m=1, n=1, k=1), {}),
-    "tiles, k outermost": Product(dict(b=2, m=9, n=7, k=13), dict(m=4, n=5, k=6), ("k", "m", "n")),
-    "tiles, k innermost": Product(dict(b=1, m=11, n=8, k=17), dict(m=5, n=3, k=8), ("n", "m", "k")),
+    "one fold": Product({"b": 1, "m": 8, "n": 3, "k": 4}, {}),
+    "one row": Product({"b": 1, "m": 1, "n": 7, "k": 9}, {}),
+    "fewer rows than the array": Product({"b": 2, "m": 3, "n": 4, "k": 11}, {}),
+    "ragged everywhere": Product({"b": 1, "m": 13, "n": 10, "k": 23}, {}),
+    "a single point": Product({"b": 1, "m": 1, "n": 1, "k": 1}, {}),
+    "tiles, k outermost": Product({"b": 2, "m": 9, "n": 7, "k": 13}, {"m": 4, "n": 5, "k": 6}, ("k", "m", "n")),
+    "tiles, k innermost": Product({"b": 1, "m": 11, "n": 8, "k": 17}, {"m": 5, "n": 3, "k": 8}, ("n", "m", "k")),
 }
 ARRAYS = {
-    f"{flow} {reload}": dict(rows=4, cols=3, dataflow=flow, reload=reload, operand_bits=8, acc_bits=32)
+    f"{flow} {reload}": {"rows": 4, "cols": 3, "dataflow": flow, "reload": reload, "operand_bits": 8, "acc_bits": 32}
     for flow in ("weight-stationary", "output-stationary")
     for reload in ("serial", "exposed", "double-buffered")
 }
 TREES = {
-    "hold 1": dict(width=4, trees=3, hold=1, operand_bits=16, acc_bits=32),
-    "hold 3": dict(width=5, trees=2, hold=3, stages=4, operand_bits=8, acc_bits=16),
+    "hold 1": {"width": 4, "trees": 3, "hold": 1, "operand_bits": 16, "acc_bits": 32},
+    "hold 3": {"width": 5, "trees": 2, "hold": 3, "stages": 4, "operand_bits": 8, "acc_bits": 16},
 }
 UNITS = {name: ("systolic-array", axes) for name, axes in ARRAYS.items()}
 UNITS |= {f"tree, {name}": ("mac-tree", axes) for name, axes in TREES.items()}
@@ -76,7 +76,7 @@ def test_random_shapes_agree_in_icarus_too(name: str) -> None:
         b, m, n, k = (int(v) for v in (rng.integers(1, 3), *rng.integers(1, 15, 3)))
         tile = {d: int(rng.integers(1, 9)) for d in "mnk"}
         order = tuple(str(d) for d in rng.permutation(["m", "n", "k"]))
-        product = Product(dict(b=b, m=m, n=n, k=k), tile, order)
+        product = Product({"b": b, "m": m, "n": n, "k": k}, tile, order)
         found = simulate(rig(core), core, product, seed=seed, tool="iverilog")
         assert (found.wrong, found.cycles) == (0, found.model_cycles), product
 
@@ -96,17 +96,17 @@ def test_a_wrong_core_is_noticed(file: str, right: str, wrong: str, what: str) -
     bench = rig(core)
     assert right in bench.files[file]
     broken = replace(bench, files={**bench.files, file: bench.files[file].replace(right, wrong)})
-    product = Product(dict(b=1, m=3, n=10, k=23), {})
+    product = Product({"b": 1, "m": 3, "n": 10, "k": 23}, {})
     found = simulate(broken, core, product, tool="iverilog")
     assert (found.wrong > 0) if what == "values" else (found.cycles != found.model_cycles)
 
 
 def test_no_core_for_what_is_not_built() -> None:
     for family, axes, said in (
-        ("systolic-array", dict(sparsity="two-of-four"), "sparsity is two-of-four"),
-        ("systolic-array", dict(rows=1), "at least 2"),
-        ("mac-tree", dict(stages=1), "stages is 1"),
-        ("vector-unit", dict(lanes=6), "no multiple of exp_cycles"),
+        ("systolic-array", {"sparsity": "two-of-four"}, "sparsity is two-of-four"),
+        ("systolic-array", {"rows": 1}, "at least 2"),
+        ("mac-tree", {"stages": 1}, "stages is 1"),
+        ("vector-unit", {"lanes": 6}, "no multiple of exp_cycles"),
     ):
         with pytest.raises(Infeasible, match=said):
             rig(unit(family, **axes))
@@ -115,7 +115,7 @@ def test_no_core_for_what_is_not_built() -> None:
 def test_a_shape_that_does_not_fit_the_bench_is_refused() -> None:
     core = made("tree, hold 1")
     with pytest.raises(Infeasible, match="lines"):
-        simulate(rig(core), core, Product(dict(b=1, m=5000, n=3, k=4), {}))
+        simulate(rig(core), core, Product({"b": 1, "m": 5000, "n": 3, "k": 4}, {}))
 
 
 def test_without_a_simulator_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

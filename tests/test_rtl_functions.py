@@ -18,7 +18,10 @@ from dfcompiler.rtl.descriptors import Descriptor, image, table
 from dfcompiler.rtl.loops import execute
 from dfcompiler.rtl.nests import Blocks, nest
 
-LANES = {"eight lanes": dict(lanes=8), "deep, fast functions": dict(lanes=6, exp_cycles=2, rsqrt_cycles=3, stages=9)}
+LANES = {
+    "eight lanes": {"lanes": 8},
+    "deep, fast functions": {"lanes": 6, "exp_cycles": 2, "rsqrt_cycles": 3, "stages": 9},
+}
 COUNTS = (1, 8, 45, 400)
 
 
@@ -32,7 +35,7 @@ def words(count: int, kind: str, seed: int) -> fx.Ints:
 
 
 def simulate(made, kind: str, x: fx.Ints, w: fx.Ints, tool: str):
-    bench, extents = rig(made), dict(b=1, m=1, n=len(x), k=1)
+    bench, extents = rig(made), {"b": 1, "m": 1, "n": len(x), "k": 1}
     walked = nest(bench.core, extents, {}, ())
     blocks = {o: Blocks(p, extents, extents) for o, p in bench.core.ports.items()}
     texts = {"desc": image(table([Descriptor("", walked, bench.core.opcodes[kind], amount=16)]))}
@@ -66,7 +69,7 @@ def test_the_constants_of_the_core_are_what_they_say() -> None:
     assert int(re.search(r"LOG2E = 32'sd(\d+)", text)[1]) == fx.LOG2E
     assert int(re.search(r"ROOT = 64'd(\d+)", text)[1]) == fx.ROOT
     exact = 2 ** (np.arange(65) / 64) * 2**24
-    assert np.abs((fx.POWERS[:64] - exact[:64])).max() <= 0.51
+    assert np.abs(fx.POWERS[:64] - exact[:64]).max() <= 0.51
 
 
 def test_errors_are_within_what_the_core_says() -> None:

@@ -67,7 +67,7 @@ class Program:
         return self.room - count
 
     def product(self, x: int, w: int, m: int, n: int, k: int) -> int:
-        extents = dict(b=1, m=m, n=n, k=k)
+        extents = {"b": 1, "m": m, "n": n, "k": k}
         walked = nest(self.bench.core, extents, {}, ())
         y = self.space(walked.lines["y"])
         self.descriptors.append(Descriptor("product", walked, unit=0, bases=(x, w, y)))
@@ -82,7 +82,7 @@ class Program:
         out = rows if over == "m" else 1
         inner = Turn(over, 1, {"x": 1, "w": int(each > 1), "y": int(over == "m")})
         turns = (Turn("n", N, {"x": rows, "w": each, "y": out}), inner)
-        extents = dict(b=1, m=1, n=QUERIES, k=1) | {over: rows}
+        extents = {"b": 1, "m": 1, "n": QUERIES, "k": 1} | {over: rows}
         y = self.space(out * (QUERIES // N))
         walked = Nest(extents, turns, {})
         self.descriptors.append(Descriptor(kind, walked, codes[kind], 1, amount, bases=(x, w, y)))

@@ -90,7 +90,9 @@ def tables(graph: Graph, chip: Chip) -> tuple[Table, ...]:
     buffers = [row for i, c, _, some in spots for row in _buffers(i, c, some, chip, parts, depth)]
     labels = [f"{c.nodes[-1]}: {o.operand}" for _, c, _, some in spots for o in some]
     found = [*split("loops", "loops over tiles, of each op from the outermost in", LOOPS, _linked(loops))]
-    found += split("buffers", "where operands lie in the memory of their unit", _columns(depth), _linked(buffers), labels)
+    found += split(
+        "buffers", "where operands lie in the memory of their unit", _columns(depth), _linked(buffers), labels
+    )
     made = [d for i, c, p in known if (d := _descriptor(i, c, p, chip, parts))]
     if made:
         whole = table(made)
@@ -111,7 +113,9 @@ LOOPS = (
 
 
 def _columns(depth: int) -> tuple[Column, ...]:
-    strides = (Column(f"stride_{i}", 64, "B", f"by which a turn of loop {i} moves in the operand") for i in range(depth))
+    strides = (
+        Column(f"stride_{i}", 64, "B", f"by which a turn of loop {i} moves in the operand") for i in range(depth)
+    )
     return (
         Column("op", 16, "row", "the op in the table `ops`"),
         Column("following", 16, "row", f"the next operand of the op; {END}: none"),

@@ -267,9 +267,7 @@ def _derive_cycles(draft: _Draft, clock_hz: int) -> None:
             draft.derive(made, Relation("product", (name, "clock_hz"), (p.name,)))
 
 
-def _hash(
-    name: str, specs: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int, more: Sequence[Table]
-) -> str:
+def _hash(name: str, specs: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int, more: Sequence[Table]) -> str:
     inputs = [name, specs, [(*op[:6], dict(op.tile), op.order, op.period) for op in ops], clock_hz]
     inputs += [asdict(t) for t in more]
     text = json.dumps(inputs, sort_keys=True, default=lambda v: v.item())

@@ -71,4 +71,3 @@ def random(rng: np.random.Generator, shape: Mapping[str, int], dims: tuple[str, 
     """Random signed integers of so many bits (at most 32 are used)."""
     top = 1 << (min(bits, 32) - 1)
     return rng.integers(-top, top, tuple(shape[d] for d in dims))
-

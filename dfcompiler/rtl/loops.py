@@ -50,6 +50,21 @@ def model_cycles(unit: Compute, product: Product, core: Core) -> float:
     return total + float(unit.fill_cycles())
 
 
+def check(unit: Compute, ports: Ports, product: Product, core: Core, operand_bits: int) -> None:
+    """Raises Infeasible `not-simulated` where the unit's formula counts what the core does not do: passes for operands
+    wider than its multipliers, and cycles in which its array waits for a port of the memory beside it."""
+    bits, acc = core.ports["x"].bits, core.ports["y"].bits
+    if operand_bits > bits:
+        said = f"operands of {operand_bits} bits take several passes of multipliers of {bits}, which no core does"
+        raise Infeasible("not-simulated", said, hint="narrower types by --dtype, or wider multipliers by --set")
+    for _, size in tiles(product.extents, {**product.tile, "b": 1}):
+        work = Tile((Contraction(*(size[d] for d in ("b", "m", "n", "k"))),), {}, operand_bits, operand_bits, acc)
+        waits, free = float(unit.cycles(work, ports)), float(unit.cycles(work, Ports()))
+        if waits > free:
+            said = f"a tile of {size} waits for a port: {waits:g} cycles, {free:g} without; the cores have wide ports"
+            raise Infeasible("not-simulated", said, hint="widen the ports of the memory by --set")
+
+
 def simulate(made: Bench, unit: Compute, product: Product, *, seed: int = 0, tool: str = "verilator") -> Outcome:
     """Run a product with random integers of the unit's width; sums wrap at the accumulator's width, as numpy's do.
 
@@ -74,7 +89,9 @@ def execute(made: Bench, texts: Mapping[str, str], count: int, tool: str) -> tup
     """Run a bench on the images `desc`, `x` and `w`; what it prints, and the first `count` lines of its results."""
     longest = max(count, *(t.count("\n") for t in texts.values()))
     if longest > made.depth:
-        raise Infeasible("too-large", f"{longest:,} lines, and a bench's memory has {made.depth:,}", hint="smaller sizes")
+        raise Infeasible(
+            "too-large", f"{longest:,} lines, and a bench's memory has {made.depth:,}", hint="smaller sizes"
+        )
     program = simulators.build(made.files, made.top, tool)
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
@@ -83,4 +100,3 @@ def execute(made: Bench, texts: Mapping[str, str], count: int, tool: str) -> tup
         given = [f"+{name}={folder / name}" for name in (*texts, "y")]
         found = simulators.run(program, [*given, f"+count={count}"])
         return found, (folder / "y").read_text()
-

@@ -36,7 +36,7 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
         raise Infeasible("no-simulator", f"`{tool}` is not installed", hint="install Verilator and a C++ compiler")
     clocks = {name: _source(name) for name in (CLOCK, TICKS)}
     parts = [tool, _run([tool, "--version" if tool == "verilator" else "-V"]), top, repr(FLAGS)]
-    parts += [f"{n}\0{t}" for n, t in sorted((files | clocks).items())]
+    parts += [f"{n}\0{t}" for n, t in sorted({**files, **clocks}.items())]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     home = cache.folder()
     kept = home / "rtl" / name if home else Path(tempfile.mkdtemp(prefix="dfc-rtl-"))
@@ -46,7 +46,7 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
-        for file, text in (files | clocks).items():
+        for file, text in {**files, **clocks}.items():
             (folder / file).write_text(text, encoding="utf-8")
         sources = [n for n in files if n.endswith("_pkg.sv")] + [
             n for n in sorted(files) if n.endswith(".sv") and not n.endswith("_pkg.sv")
@@ -88,7 +88,9 @@ def _verilated(folder: Path, sources: Sequence[str], top: str) -> Path:
 
 def _library(root: Path, include: Sequence[str]) -> Path:
     """Verilator's own part of a program, compiled once."""
-    name = hashlib.sha256((str(root) + _run(["verilator", "--version"]) + repr((FLAGS, LIBRARY))).encode()).hexdigest()[:24]
+    name = hashlib.sha256((str(root) + _run(["verilator", "--version"]) + repr((FLAGS, LIBRARY))).encode()).hexdigest()[
+        :24
+    ]
     home = cache.folder()
     kept = (home / "rtl" if home else Path(tempfile.mkdtemp(prefix="dfc-rtl-"))) / f"verilated-{name}.o"
     if not kept.is_file():

@@ -145,7 +145,13 @@ def _enum(package: Package, e: Enum) -> View:
     )
     title = comment(f"{e.name}: {e.doc}")
     kind = {"type": _type(bits), "type_name": f"{package.name}_{e.name}_t"}
-    return kind | {"name": e.name, "title": title, "members": members, "count": count, "width": _widths([*members, count])}
+    return kind | {
+        "name": e.name,
+        "title": title,
+        "members": members,
+        "count": count,
+        "width": _widths([*members, count]),
+    }
 
 
 def _table(package: Package, t: Table) -> View:
