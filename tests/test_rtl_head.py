@@ -30,7 +30,7 @@ BETWEEN = 5  # cycles from the end of one descriptor to the first operand of the
 
 def parts(**array: str) -> dict[str, Compute]:
     return {
-        "sa": unit("systolic-array", rows=N, cols=N, operand_bits=8, acc_bits=32, **array),
+        "sa": unit("systolic-array", rows=N, cols=N, operand_bits=8, acc_bits=24, **array),
         "vu": unit("vector-unit", lanes=N, exp_cycles=4, rsqrt_cycles=2),
     }
 

@@ -62,11 +62,14 @@ def tile(package: Package, parts: Mapping[str, Template], depth: int = DEPTH) ->
     words = {port.words for core in cores.values() for port in core.ports.values()}
     if len(words) != 1:
         raise Infeasible("no-core", f"lines of one scratchpad have one length, here {sorted(words)} words")
-    shown = [_core(package, part, core) | {"code": i} for i, (part, core) in enumerate(cores.items())]
     bits = max(port.bits for core in cores.values() for port in core.ports.values())
+    shown = [
+        _core(package, part, core) | {"code": i} | _extended(core.ports["y"].bits, bits)
+        for i, (part, core) in enumerate(cores.items())
+    ]
     count = words.pop()
     whole = {"name": f"{package.name}_tile", "words": count, "bits": bits, "said": ", ".join(cores)}
-    more = {"levels": LEVELS, "row_bits": sum(c.bits for c in columns()), "depth": depth, "cores": shown}
+    more = {"levels": LEVELS, "row_top": sum(c.bits for c in columns()) - 1, "depth": depth, "cores": shown}
     variables = view(package) | more | {"tile": whole | {"top": count * bits - 1}}
     files = {name: text for name, text in render(package).items() if name.endswith(".sv")}
     for part, design in parts.items():
@@ -75,6 +78,12 @@ def tile(package: Package, parts: Mapping[str, Template], depth: int = DEPTH) ->
     for name, template in ((f"{whole['name']}.sv", "tile.sv.j2"), (f"{whole['name']}_bench.sv", "tile_bench.sv.j2")):
         files[name] = filled(template, variables | {"file": name})
     return Bench(f"{whole['name']}_bench", next(iter(cores.values())), files, depth)
+
+
+def _extended(own: int, bits: int) -> View:
+    """A core's result as a word of the scratchpad: its sign repeated."""
+    more = f"{{{{{bits - own}{{word[{own - 1}]}}}}, word}}"
+    return {"y_top": own - 1, "y_word": more if bits > own else "word"}
 
 
 def wrapper(package: Package, part: str, template: Template) -> dict[str, str]:

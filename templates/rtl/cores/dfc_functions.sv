@@ -40,14 +40,14 @@ module dfc_exp (
   reg [24:0] base, line;
   reg [23:0] slope;
   reg [13:0] rest;
-  wire [37:0] rise = slope * rest;
+  wire [37:0] rise = slope * {10'd0, rest};
   wire [5:0] entry = t[19:14];
   wire signed [17:0] down = 18'sd8 - n3;
   wire [5:0] shift = down > 18'sd40 ? 6'd40 : down[5:0];
   wire [25:0] half = {1'b0, line} + (shift == 6'd0 || shift > 6'd25 ? 26'd0 : 26'd1 << (shift - 6'd1));
   always @(posedge clk) begin
-    t <= scaled[63:26];
-    n2 <= t[37:20];
+    t <= $signed(scaled[63:26]);
+    n2 <= $signed(t[37:20]);
     base <= values[entry];
     slope <= slopes[entry];
     rest <= t[13:0];
@@ -74,7 +74,7 @@ module dfc_rsqrt (
     begin
       roots = {130*25{unused}};
       for (i = 0; i < 130; i = i + 1) begin
-        m64 = i < 65 ? 64 + i : 2 * (i - 1);
+        m64 = $unsigned(i < 65 ? 64 + i : 2 * (i - 1));
         square = (64'd1 << 54) / {32'd0, m64};
         root = 64'd0;
         for (bit_at = 24; bit_at >= 0; bit_at = bit_at - 1) begin
@@ -109,7 +109,7 @@ module dfc_rsqrt (
   reg [13:0] rest;
   wire [31:0] aligned = x << (5'd30 - top);
   wire [6:0] entry = {top1[0], mantissa[29:24]};
-  wire [37:0] fall = slope * rest;
+  wire [37:0] fall = slope * {10'd0, rest};
   wire [4:0] shift = top3 >> 1;         // 8 + q
   wire [25:0] half = {1'b0, line} + (shift == 5'd0 ? 26'd0 : 26'd1 << (shift - 5'd1));
   always @(posedge clk) begin

@@ -97,14 +97,16 @@ module dfc_mac_tree #(
     if (held_q) x <= x_data;
     for (tree = 0; tree < TREES; tree = tree + 1)
       for (lane = 0; lane < WIDTH; lane = lane + 1)
-        if (first_q) w[(tree*WIDTH + lane)*B +: B] <= lane[SW-1:0] < k_q ? w_data[(tree*WIDTH + lane)*B +: B] : {B{1'b0}};
+        if (first_q) w[(tree*WIDTH + lane)*B +: B] <=
+            lane[SW-1:0] < k_q ? w_data[(tree*WIDTH + lane)*B +: B] : {B{1'b0}};
   end
   integer pt, pl;
   always @(posedge clk)
     for (pt = 0; pt < TREES; pt = pt + 1)
       for (pl = 0; pl < LEAVES; pl = pl + 1)
         product[(pt*LEAVES + pl)*A +: A] <=
-            pl < WIDTH ? dfc_product(x[(pl % WIDTH)*B +: B], w[(pt*WIDTH + pl % WIDTH)*B +: B]) : {A{1'b0}};
+            pl >= WIDTH ? {A{1'b0}}
+            : dfc_product($signed(x[(pl % WIDTH)*B +: B]), $signed(w[(pt*WIDTH + pl % WIDTH)*B +: B]));
   function automatic [A-1:0] dfc_product(input signed [B-1:0] one, input signed [B-1:0] other);
     /* verilator lint_off UNUSEDSIGNAL */
     reg signed [2*B+A-1:0] wide;
@@ -163,9 +165,10 @@ module dfc_mac_tree #(
   reg [TREES*A-1:0] written;            // what the last cycle wrote: a read of the same line came too early to see it
   reg same;
   reg [TREES-1:0] read, write;
-  wire [HW-1:0] slot = at_row[HW-1:0];
+  integer slot;                         // of the row
   integer a;
   always @* begin
+    slot = $signed({{(32-HW){1'b0}}, at_row[HW-1:0]});
     now = acc[slot*TREES*A +: TREES*A];
     for (a = 0; a < TREES; a = a + 1) begin
       after[a*A +: A] = (at_open ? {A{1'b0}} : now[a*A +: A]) + sums_late[a*A +: A];

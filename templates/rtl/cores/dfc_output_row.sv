@@ -49,8 +49,8 @@ module dfc_output_row #(
   reg [A-1:0] before_it;
   always @* begin
     for (j = 0; j < COLS; j = j + 1) begin
-      one = x_at[j*B +: B];
-      other = w_in[j*B +: B];
+      one = $signed(x_at[j*B +: B]);
+      other = $signed(w_in[j*B +: B]);
       wide = one * other;
       before_it = at[j*6 + 2] && DOUBLE != 0 ? acc1[j*A +: A] : acc0[j*A +: A];
       next[j*A +: A] = (at[j*6 + 1] ? {A{1'b0}} : before_it) + wide[A-1:0];

@@ -169,7 +169,8 @@ module dfc_output_stationary #(
   genvar i;
   generate
     for (i = 0; i < ROWS; i = i + 1) begin : row
-      dfc_output_row #(.COLS(COLS), .OPERAND_BITS(OPERAND_BITS), .ACC_BITS(ACC_BITS), .DOUBLE(RELOAD == DOUBLE ? 1 : 0)) row (
+      dfc_output_row #(.COLS(COLS), .OPERAND_BITS(OPERAND_BITS), .ACC_BITS(ACC_BITS),
+          .DOUBLE(RELOAD == DOUBLE ? 1 : 0)) row (
           .clk(clk), .x(x_late[i*OPERAND_BITS +: OPERAND_BITS]), .control(control_late[i*3 +: 3]),
           .drain({drain_phase_q, take[i], shift[i]}),
           .w_in(w_down[i*COLS*OPERAND_BITS +: COLS*OPERAND_BITS]),

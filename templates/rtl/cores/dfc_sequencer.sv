@@ -10,7 +10,8 @@ module dfc_sequencer #(
     parameter integer LEVELS = 7,
     parameter integer AW = 24,  // bits of a line's address
     parameter integer SW = 20,  // bits of a size
-    parameter integer IW = 16   // bits of a descriptor's number
+    parameter integer IW = 16,  // bits of a descriptor's number
+    parameter integer ROW = (11 + 4 * LEVELS) * 32  // bits of a descriptor: follows from LEVELS
 ) (
     input  wire            clk,
     input  wire            rst,
@@ -44,7 +45,6 @@ module dfc_sequencer #(
   localparam integer BASE = EXTENT + 4 * W;          // of the three operands
   localparam integer DIM = BASE + 3 * W;             // a byte per level, and how many there are
   localparam integer LEVEL = DIM + 2 * W;            // step, and strides of x, w and y
-  localparam integer ROW = LEVEL + LEVELS * 4 * W;
   localparam [IW-1:0] END = {IW{1'b1}};
 
   localparam [2:0] IDLE = 3'd0, ADDRESS = 3'd1, DATA = 3'd2, SET = 3'd3, RUN = 3'd4, WAIT = 3'd5;
@@ -70,7 +70,7 @@ module dfc_sequencer #(
   // The turn after this one, or with `state == SET` the first.
   integer l;
   reg moved, turns;
-  reg [1:0] dim;
+  integer dim;
   reg [SW-1:0] step, rest;
   reg [AW-1:0] x, w, y;
   always @* begin
@@ -85,7 +85,7 @@ module dfc_sequencer #(
     next_w = at_w;
     next_y = at_y;
     for (l = 0; l < LEVELS; l = l + 1) begin
-      dim = row[DIM + 8*l +: 2];
+      dim = $signed({30'd0, row[DIM + 8*l +: 2]});
       step = row[LEVEL + 4*W*l +: SW];
       // The innermost level with turns left moves on: all further in are at their last.
       turns = !last_turn[l] && (&(last_turn | ~({LEVELS{1'b1}} << (l + 1))));

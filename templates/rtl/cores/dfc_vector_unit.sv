@@ -88,15 +88,15 @@ module dfc_vector_unit #(
   reg [LANES*32-1:0] computed;
   always @* begin
     for (j = 0; j < LANES; j = j + 1) begin
-      one = x_data[j*32 +: 32];
-      other = w_data[j*32 +: 32];
+      one = $signed(x_data[j*32 +: 32]);
+      other = $signed(w_data[j*32 +: 32]);
       wide = (one * other) >>> amount;
       case (opcode)
-        ADD: computed[j*32 +: 32] = one + other;
-        SUB: computed[j*32 +: 32] = one - other;
+        ADD: computed[j*32 +: 32] = $unsigned(one + other);
+        SUB: computed[j*32 +: 32] = $unsigned(one - other);
         MUL: computed[j*32 +: 32] = wide[31:0];
-        MAX: computed[j*32 +: 32] = one > other ? one : other;
-        default: computed[j*32 +: 32] = one;
+        MAX: computed[j*32 +: 32] = $unsigned(one > other ? one : other);
+        default: computed[j*32 +: 32] = $unsigned(one);
       endcase
     end
   end
@@ -138,16 +138,16 @@ module dfc_vector_unit #(
   reg signed [31:0] held, found;
   always @* begin
     for (v = 0; v < LANES; v = v + 1) begin
-      held = acc[v*32 +: 32];
-      found = plain_late[v*32 +: 32];
+      held = $signed(acc[v*32 +: 32]);
+      found = $signed(plain_late[v*32 +: 32]);
       case (opcode)
-        EXP: found = exp_late[(v % EXP_UNITS)*32 +: 32];
-        RSQRT: found = rsqrt_late[(v % RSQRT_UNITS)*32 +: 32];
+        EXP: found = $signed(exp_late[(v % EXP_UNITS)*32 +: 32]);
+        RSQRT: found = $signed(rsqrt_late[(v % RSQRT_UNITS)*32 +: 32]);
         RSUM: if (!at_begin) found = held + found;
         RMAX: if (!at_begin && held > found) found = held;
         default: ;
       endcase
-      result[v*32 +: 32] = found;
+      result[v*32 +: 32] = $unsigned(found);
       write[v] = at_valid && at_n > v[SW-1:0] && at_part <= v[SW-1:0] && at_part + at_width > v[SW-1:0];
     end
   end

@@ -56,8 +56,8 @@ module dfc_weight_row #(
   reg signed [B-1:0] a, b;
   always @* begin
     for (c = 0; c < COLS; c = c + 1) begin
-      a = x_at[c*B +: B];
-      b = phase_at[c] && DOUBLE != 0 ? w1[c*B +: B] : w0[c*B +: B];
+      a = $signed(x_at[c*B +: B]);
+      b = $signed(phase_at[c] && DOUBLE != 0 ? w1[c*B +: B] : w0[c*B +: B]);
       sum_out[c*ACC_BITS +: ACC_BITS] = sum_held[c*ACC_BITS +: ACC_BITS] + dfc_product(a, b);
       w_out[c*B +: B] = load_phase_at[c] && DOUBLE != 0 ? w1[c*B +: B] : w0[c*B +: B];
     end

@@ -143,7 +143,8 @@ module dfc_weight_stationary #(
   genvar i;
   generate
     for (i = 0; i < ROWS; i = i + 1) begin : row
-      dfc_weight_row #(.COLS(COLS), .OPERAND_BITS(OPERAND_BITS), .ACC_BITS(ACC_BITS), .DOUBLE(RELOAD == DOUBLE ? 1 : 0)) row (
+      dfc_weight_row #(.COLS(COLS), .OPERAND_BITS(OPERAND_BITS), .ACC_BITS(ACC_BITS),
+          .DOUBLE(RELOAD == DOUBLE ? 1 : 0)) row (
           .clk(clk), .x(x_late[i*OPERAND_BITS +: OPERAND_BITS]), .phase(phase_late[i]),
           .load(load[i]), .load_phase(load_phase),
           .w_in(w_down[i*COLS*OPERAND_BITS +: COLS*OPERAND_BITS]),
