@@ -1,9 +1,6 @@
-"""The reference cores through Yosys, beside what the area model counts: flip-flops and transistors.
+"""The reference cores through Yosys, beside what the area model counts: cells, flip-flops and transistors.
 
-Yosys synthesises each core for its own cells and estimates their CMOS transistors (`synth`, `stat -tech cmos`; a
-flip-flop is 16 there). The area model's transistors are its area over that of one transistor of logic. The cores have
-control, skew registers and address chains that the model leaves to the rest of the chip; the model's multipliers are
-synthesised for speed. Without Yosys there is no table.
+Without Yosys there is no table.
 """
 
 from __future__ import annotations
@@ -72,6 +69,14 @@ def main() -> None:
     if shutil.which("yosys") is None:
         print("Yosys is not installed.")
         return
+    version = " ".join(subprocess.check_output(["yosys", "-V"], text=True).split()[:2])
+    print(
+        f"{version}: its own cells, and the CMOS transistors that it estimates (`synth -flatten`, `stat -tech cmos`; a "
+        "flip-flop is 16). The area model's transistors are its area at 7 nm over that of one of logic. Cores have "
+        "control, skew and address registers that the model leaves to the rest of the chip; the model's multipliers "
+        "come from published areas; its lane of a vector unit is that of a GPU, with floating point, registers and "
+        "control.\n"
+    )
     tech = load_tech(NODE_NM)
     one = float(tech.logic_mm2(1.0))
     print("| core | cells | flip-flops | transistors | area model, transistors | core / model | s |")
