@@ -74,8 +74,8 @@ def main() -> None:
         f"{version}: its own cells, and the CMOS transistors that it estimates (`synth -flatten`, `stat -tech cmos`; a "
         "flip-flop is 16). The area model's transistors are its area at 7 nm over that of one of logic. Cores have "
         "control, skew and address registers that the model leaves to the rest of the chip; the model's multipliers "
-        "come from published areas; its lane of a vector unit is that of a GPU, with floating point, registers and "
-        "control.\n"
+        "are floating-point units scaled by their width; its lane of a vector unit is that of a GPU, with registers "
+        "and control.\n"
     )
     tech = load_tech(NODE_NM)
     one = float(tech.logic_mm2(1.0))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,37 @@ def test_the_command_simulates(capsys: Any) -> None:
     assert main([*words, *(x for s in SMALL for x in ("--set", s))]) == 0
     said = capsys.readouterr().out
     assert "results are numpy's" in said and "in RTL" in said
+    assert main([*words, *(x for s in SMALL for x in ("--set", s)), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["wrong"], told["cycles"]) == (0, told["model_cycles"])
+    assert told["cycles"] <= told["priced_cycles"]
+
+
+def test_a_descriptor_of_the_package_is_what_the_core_runs() -> None:
+    """A row of the table, as `$readmemh` reads it, over operands that lie as the mapping says."""
+    needs("verilator")
+    chip = load_chip("ador", overrides([*SMALL, "local.capacity=96 KiB", "vu.lanes=4"]), [])
+    done = compile_model(
+        load_model("gpt2"), chip, phase("prefill", 1, 7, 0), pipeline="lower-model,tile,map-greedy,schedule"
+    )
+    package = rtl_package(chip, done.report, "npu", done.graph)
+    held = next(t for t in package.tables if t.name == "desc")
+    number, label = next(
+        (i, x)
+        for i, x in enumerate(held.labels)
+        if dict(zip((c.name for c in held.columns), held.rows[i], strict=True))["extent_k"] == 768
+    )
+    column = chosen(done.graph)[int(label.split()[1].rstrip(":"))]
+    unit = chip.units[column.unit]
+    product = product_of(
+        columns_of(done.graph).problems[column.nodes], column.tiling.tile, column.tiling.ways, column.tiling.order
+    )
+    at = [c.name for c in held.columns].index("following")
+    row = held.rows[number]
+    alone = replace(held, rows=((*row[:at], END, *row[at + 1 :]),), labels=())
+    found = loops.simulate(bench(package, column.unit, unit.template), unit.template, product, rows=alone)
+    assert (found.wrong, found.cycles) == (0, found.model_cycles)
+    assert found.cycles > 1000
 
 
 @pytest.mark.parametrize(
@@ -134,6 +167,7 @@ def test_the_command_simulates(capsys: Any) -> None:
         (["matmul", "m=9", "k=9", "n=9", "--set", "sa.operand_bits=8", "--unit", "sa"], "several passes"),
         (["matmul", "m=900", "k=90", "n=90", "--set", "local.input=8 B/cycle", "--unit", "sa"], "waits for a port"),
         (["matmul", "m=9", "k=9", "n=9", "--set", "sa.sparsity=two-of-four", "--unit", "sa"], "no reference core"),
+        (["matmul", "m=9", "k=9", "n=9", "--unit", "vu"], "does not multiply matrices"),
     ],
 )
 def test_what_no_core_does_is_an_answer(words: list[str], said: str, capsys: Any) -> None:

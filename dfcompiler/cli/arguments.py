@@ -268,6 +268,7 @@ def _rtl(p: Parser) -> None:
     loop.add_argument("--unit", metavar="U", help="on this unit (default: the fastest)")
     _dtype(loop)
     loop.add_argument("--seed", type=whole, default=0, metavar="K", help="of the random integers (default 0)")
+    loop.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.moves import INNER, kept
 from dfcompiler.nest import Nest
 from dfcompiler.problem import NestOperand, Problem
-from dfcompiler.rtl.cores import core_of
+from dfcompiler.rtl.cores import product_core_of
 from dfcompiler.rtl.descriptors import END, Descriptor, table
 from dfcompiler.rtl.names import snake
 from dfcompiler.rtl.nests import nest
@@ -169,7 +169,7 @@ def _descriptor(op: int, c: Mapped, p: Problem, chip: Chip, parts: list[str]) ->
     """The descriptor of a product on a reference core; None for what is not one."""
     unit = chip.units[c.unit]
     try:
-        core = core_of(unit.template)
+        core = product_core_of(unit.template)
         one = product_of(p, c.tiling.tile, c.tiling.ways, c.tiling.order)
         walked = nest(core, one.extents, one.tile, one.order)
     except Infeasible:

@@ -20,6 +20,7 @@ from dfcompiler.hardware.axes import Template
 
 FOLDER = "rtl/cores"
 KEYS = frozenset("module sources when parameters least multiple folds x w y opcodes".split())
+PRODUCT = {"x": "mk", "w": "kn", "y": "mn"}  # the dimensions of operands of a product
 NEEDED = ("module", "sources", "parameters", "folds", "x", "w", "y")
 
 
@@ -48,6 +49,15 @@ class Core:
     folds: Mapping[str, int]
     ports: Mapping[str, Port]
     opcodes: Mapping[str, int]
+
+
+def product_core_of(template: Template) -> Core:
+    """The core that builds this design, where it multiplies matrices; raises as `core_of` does, and Infeasible
+    `no-core` where it does something else."""
+    core = core_of(template)
+    if any({*core.ports[o].dims} != {*dims} for o, dims in PRODUCT.items()):
+        raise Infeasible("no-core", f"the reference core of `{template.template_name}` does not multiply matrices")
+    return core
 
 
 def core_of(template: Template) -> Core:

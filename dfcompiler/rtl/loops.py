@@ -16,6 +16,7 @@ from dfcompiler.rtl.benches import Bench
 from dfcompiler.rtl.cores import Core
 from dfcompiler.rtl.descriptors import Descriptor, image, table
 from dfcompiler.rtl.nests import DIMS, Blocks, nest, tiles
+from dfcompiler.rtl.params import Table
 
 BATCHED = {"x": ("b", "m", "k"), "w": ("b", "k", "n"), "y": ("b", "m", "n")}
 
@@ -65,8 +66,17 @@ def check(unit: Compute, ports: Ports, product: Product, core: Core, operand_bit
             raise Infeasible("not-simulated", said, hint="widen the ports of the memory by --set")
 
 
-def simulate(made: Bench, unit: Compute, product: Product, *, seed: int = 0, tool: str = "verilator") -> Outcome:
+def simulate(
+    made: Bench,
+    unit: Compute,
+    product: Product,
+    *,
+    rows: Table | None = None,
+    seed: int = 0,
+    tool: str = "verilator",
+) -> Outcome:
     """Run a product with random integers of the unit's width; sums wrap at the accumulator's width, as numpy's do.
+    `rows` are the descriptors, by default one for the product.
 
     Raises Infeasible `too-large` where a memory of the bench is too small, and as `simulators` does.
     """
@@ -76,8 +86,7 @@ def simulate(made: Bench, unit: Compute, product: Product, *, seed: int = 0, too
     blocks = {o: Blocks(p, product.extents, whole) for o, p in core.ports.items()}
     x, w = (lines.random(rng, product.extents, BATCHED[o], core.ports[o].bits) for o in ("x", "w"))
     wanted = lines.signed(np.matmul(x, w), core.ports["y"].bits)
-    rows = table([Descriptor("", walked)])
-    texts = {"desc": image(rows), "x": lines.image(x, blocks["x"], BATCHED["x"])}
+    texts = {"desc": image(rows or table([Descriptor("", walked)])), "x": lines.image(x, blocks["x"], BATCHED["x"])}
     texts["w"] = lines.image(w, blocks["w"], BATCHED["w"])
     found, text = execute(made, texts, blocks["y"].lines, tool)
     got = lines.read(text, blocks["y"], BATCHED["y"])

@@ -17,6 +17,7 @@ from dfcompiler.diagnostics import Infeasible
 CLOCK = "clock.cpp"
 TICKS = "clock.sv"
 LIBRARY = ("verilated.cpp", "verilated_threads.cpp")
+PROGRAMS = 64  # how many are kept
 LIMIT_S = 600  # of a build or a run
 FLAGS = ("-O1", "-std=c++17", "-w", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0")
 
@@ -44,6 +45,7 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
     if program.is_file():
         return program
     kept.mkdir(parents=True, exist_ok=True)
+    _forget(kept.parent)
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
         for file, text in {**files, **clocks}.items():
@@ -105,6 +107,13 @@ def _library(root: Path, include: Sequence[str]) -> Path:
 def _compiled(folder: Path, sources: Sequence[str], top: str) -> Path:
     _run(["iverilog", "-g2012", "-o", "bench", f"-DBENCH={top}", "-s", "clock", *sources, TICKS], folder)
     return folder / "bench"
+
+
+def _forget(home: Path) -> None:
+    """Remove all but the latest programs."""
+    programs = sorted(home.glob("*/bench"), key=lambda p: -p.stat().st_mtime)
+    for old in programs[PROGRAMS:]:
+        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def _source(name: str) -> str:
