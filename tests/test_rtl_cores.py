@@ -118,6 +118,20 @@ def test_a_shape_that_does_not_fit_the_bench_is_refused() -> None:
         simulate(rig(core), core, Product({"b": 1, "m": 5000, "n": 3, "k": 4}, {}))
 
 
+def test_only_the_latest_programs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("iverilog")
+    simulators._home.cache_clear()
+    monkeypatch.setattr(simulators.cache, "folder", lambda: tmp_path)
+    monkeypatch.setattr(simulators, "PROGRAMS", 2)
+    (tmp_path / "rtl" / "mine").mkdir(parents=True)
+    files = {f"v{i}.sv": "module clock_me (input wire clk); endmodule\n" for i in range(3)}
+    built = [simulators.build({name: text}, "clock_me", "iverilog") for name, text in files.items()]
+    assert sum(p.is_file() for p in built) == 2 and built[-1].is_file()
+    assert simulators.build({"v2.sv": files["v2.sv"]}, "clock_me", "iverilog") == built[-1]
+    assert (tmp_path / "rtl" / "mine").is_dir()
+    simulators._home.cache_clear()
+
+
 def test_without_a_simulator_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Infeasible, match="not installed"):

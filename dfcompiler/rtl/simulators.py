@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import os
 import re
@@ -39,13 +41,11 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
     parts = [tool, _run([tool, "--version" if tool == "verilator" else "-V"]), top, repr(FLAGS)]
     parts += [f"{n}\0{t}" for n, t in sorted({**files, **clocks}.items())]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    home = cache.folder()
-    kept = home / "rtl" / name if home else Path(tempfile.mkdtemp(prefix="dfc-rtl-"))
+    kept = _home() / name
     program = kept / "bench"
     if program.is_file():
         return program
     kept.mkdir(parents=True, exist_ok=True)
-    _forget(kept.parent)
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
         for file, text in {**files, **clocks}.items():
@@ -57,6 +57,7 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
         partial = kept / f"bench.{os.getpid()}"
         shutil.copy2(made, partial)
         os.replace(partial, program)
+    _forget(kept.parent)
     return program
 
 
@@ -93,8 +94,7 @@ def _library(root: Path, include: Sequence[str]) -> Path:
     name = hashlib.sha256((str(root) + _run(["verilator", "--version"]) + repr((FLAGS, LIBRARY))).encode()).hexdigest()[
         :24
     ]
-    home = cache.folder()
-    kept = (home / "rtl" if home else Path(tempfile.mkdtemp(prefix="dfc-rtl-"))) / f"verilated-{name}.o"
+    kept = _home() / f"verilated-{name}.o"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial, whole = kept.with_suffix(f".{os.getpid()}.o"), kept.with_suffix(".cpp")
@@ -107,6 +107,17 @@ def _library(root: Path, include: Sequence[str]) -> Path:
 def _compiled(folder: Path, sources: Sequence[str], top: str) -> Path:
     _run(["iverilog", "-g2012", "-o", "bench", f"-DBENCH={top}", "-s", "clock", *sources, TICKS], folder)
     return folder / "bench"
+
+
+@functools.cache
+def _home() -> Path:
+    """The folder of programs: beside other values that are kept, or one of this process that goes with it."""
+    kept = cache.folder()
+    if kept is not None:
+        return kept / "rtl"
+    made = Path(tempfile.mkdtemp(prefix="dfc-rtl-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _forget(home: Path) -> None:
