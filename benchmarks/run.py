@@ -19,6 +19,7 @@ SCRIPTS = (
     "whole.py",
     "scaling.py",
     "ilp_vs_greedy.py",
+    "cells.py",
 )
 
 

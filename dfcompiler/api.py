@@ -30,7 +30,7 @@ from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
 from dfcompiler.text import tree as t
 from dfcompiler.tiles import axes
-from dfcompiler.tiling import search
+from dfcompiler.tiling import Tiling, search
 from dfcompiler.verify import check_groups, equivalent, shrink
 
 MOST_TILINGS = 200_000_000  # of one op on all units: some ten seconds, our estimate
@@ -166,6 +166,45 @@ def price_op(
     `no-mapping` with every unit's reason.
     """
     start = time.process_time()
+    found = map_op(op, dims, chip, dtype=dtype, unit=unit)
+    p, u, tiling, candidates = found.problem, found.unit, found.tiling, found.candidates
+    chosen = column(p, u, tiling, chip)
+    per_s = 1 / chip.clock_hz
+    return Priced(
+        op=op,
+        chip=chip.name,
+        unit=u.name,
+        latency_s=tiling.cycles * per_s,
+        compute_s=tiling.compute_cycles * per_s,
+        memory_s=tiling.memory_cycles * per_s,
+        cycles=tiling.cycles,
+        bytes=dict(tiling.level_bytes),
+        tile=dict(tiling.tile),
+        ways=dict(tiling.ways),
+        order=tiling.order,
+        keep={k.operand: k.where for k in tiling.keeps},
+        utilization=utilization(p, u, chip.units.get(chosen.helper or ""), tiling.cycles),
+        bound=bound_by(chosen),
+        candidates=candidates,
+        seconds=time.process_time() - start,
+    )
+
+
+@dataclass(frozen=True)
+class MappedOp:
+    """One op on one unit at its best tiling, of so many candidates on all units."""
+
+    node: str
+    problem: Problem
+    unit: Unit
+    tiling: Tiling
+    candidates: int
+
+
+def map_op(
+    op: str, dims: Mapping[str, Sequence[float]], chip: Chip, *, dtype: str = "w16a16kv16", unit: str | None = None
+) -> MappedOp:
+    """The best tiling of one op over all units of a chip (or on `unit`); raises as `price_op` does."""
     decls = library().ops
     if op not in decls:
         raise unknown("op", op, decls)
@@ -190,26 +229,7 @@ def price_op(
     if best is None:
         raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
     u, tiling = best
-    chosen = column(p, u, tiling, chip)
-    per_s = 1 / chip.clock_hz
-    return Priced(
-        op=op,
-        chip=chip.name,
-        unit=u.name,
-        latency_s=tiling.cycles * per_s,
-        compute_s=tiling.compute_cycles * per_s,
-        memory_s=tiling.memory_cycles * per_s,
-        cycles=tiling.cycles,
-        bytes=dict(tiling.level_bytes),
-        tile=dict(tiling.tile),
-        ways=dict(tiling.ways),
-        order=tiling.order,
-        keep={k.operand: k.where for k in tiling.keeps},
-        utilization=utilization(p, u, chip.units.get(chosen.helper or ""), tiling.cycles),
-        bound=bound_by(chosen),
-        candidates=candidates,
-        seconds=time.process_time() - start,
-    )
+    return MappedOp(node.name, p, u, tiling, candidates)
 
 
 def _check_search(p: Problem, units: Sequence[Unit], decl: t.OpDecl) -> None:

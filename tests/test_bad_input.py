@@ -324,7 +324,7 @@ CASES = [
     bad(f"{LLAMA} -o {{d}}/good.json/below", "bad-output", "not a folder"),
     bad(f"rtl {ON} --name npu -o /proc/nowhere", "bad-output", "/proc/nowhere"),
     bad(f"rtl {ON} --name 9npu -o {{d}}/rtl", "rtl-name", "9npu"),
-    bad(f"rtl {ON} --name npu -o {{d}}/rtl --style typed", "unknown-style", "portable"),
+    bad(f"rtl {ON} --name npu -o {{d}}/rtl --style verbose", "unknown-style", "portable"),
     bad("rtl --name npu -o {d}/rtl", "usage", "DIR", "--on"),
     bad("rtl {d}/folder --name npu -o {d}/rtl", "no-such-file", "params.json"),
     bad(f"rtl {ON} -o {{d}}/rtl", "usage", "--name"),

@@ -41,7 +41,7 @@ def test_the_same_package_gives_the_same_bytes_everywhere(tmp_path: Path) -> Non
                               text=True).stdout  # fmt: skip
 
     first = rendered("0", "C", tmp_path)
-    assert first.count("ador_") == 4
+    assert first.count("ador_") == 5
     assert {rendered("1", "C.UTF-8", Path("/")), rendered("777", "tr_TR.UTF-8", tmp_path)} == {first}
 
 
@@ -56,7 +56,8 @@ def test_the_generated_text_is_tidy() -> None:
 
 def test_render_names_the_files_and_the_known_styles() -> None:
     assert [*render(made())] == [
-        "ador_pkg.sv", "ador_params.vh", "ador_params.h", "ador_check.sv", "ador.f", "params.json",
+        "ador_pkg.sv", "ador_params.vh", "ador_params.h", "ador_check.sv", "ador.f", "ador.md", "ador.xml",
+        "ador_ops.memh", "params.json",
     ]  # fmt: skip
     assert render(made())["params.json"] == to_json(made())
     with pytest.raises(Diag, match="portable"):

@@ -15,7 +15,7 @@ from dfcompiler.terms import terms
 
 KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
 PHASES = ("prefill", "decode", "mixed")
-STYLES = ("portable",)
+STYLES = ("portable", "typed")
 OBJECTIVES = "latency (default), energy, edp, area-delay or latency-then-energy"
 # What a phase works on where nothing is said: sequences, new tokens, tokens that are there.
 DEFAULTS = {"prefill": (1, 2048, 0), "decode": (1, 1, 2048), "mixed": (16, 2048, 2048)}
@@ -109,7 +109,7 @@ def _set(p: Parser) -> None:
     )
 
 
-def _dtype(p: Parser, default: str | None = "w16a16kv16") -> None:
+def _dtype(p: Parser | argparse._ArgumentGroup, default: str | None = "w16a16kv16") -> None:
     otherwise = default or "as the checkpoint is stored, else w16a16kv16"
     p.add_argument(
         "--dtype",
@@ -274,10 +274,27 @@ def _rtl(p: Parser) -> None:
         "dir", metavar="DIR", nargs="?", help="a folder that `dfc compile -o` wrote; or give --on for a chip alone"
     )
     _chip(p, required=False)
-    p.add_argument("--name", required=True, help="prefix of all names of the package")
-    p.add_argument("-o", "--out", required=True, metavar="OUT", help="folder to write to")
-    p.add_argument("--style", default="portable", help="portable (default)")
+    p.add_argument("--name", help="prefix of all names of the package")
+    p.add_argument("-o", "--out", metavar="OUT", help="folder to write to")
+    p.add_argument(
+        "--style",
+        default="portable",
+        help="portable (default), or typed: enums and packed structs, which Icarus 11 does not read",
+    )
     p.add_argument("--check", action="store_true", help="write nothing; exit 1 where OUT is not up to date")
+    p.add_argument("--cores", action="store_true", help="write the reference cores of the chip's units as well")
+    loop = p.add_argument_group("RTL in the loop")
+    loop.add_argument(
+        "--simulate",
+        metavar="OP",
+        nargs="+",
+        help="run an operator (`linear t=64 k=100 n=70`) as mapped onto the chip of --on on a reference core, with "
+        "random integers, in Verilator; compare with numpy and with the unit's formula",
+    )
+    loop.add_argument("--unit", metavar="U", help="on this unit (default: the fastest)")
+    _dtype(loop)
+    loop.add_argument("--seed", type=whole, default=0, metavar="K", help="of the random integers (default 0)")
+    loop.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def write_outputs(compiled: Compiled, out: Path, name: str) -> list[Path]:
         "graph.dfir": show_graph(compiled.graph),
         "trace.json": json_text(trace_json(compiled, name), indent=None),
     }
-    registers = rtl.render(rtl_package(compiled.chip, compiled.report, package_name(compiled.chip.name)))
+    registers = rtl.render(
+        rtl_package(compiled.chip, compiled.report, package_name(compiled.chip.name), compiled.graph)
+    )
     if out.exists() and not out.is_dir():
         raise Diag("bad-output", f"`{out}` is a file, not a folder", hint="choose another folder with -o")
     try:

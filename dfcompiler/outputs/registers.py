@@ -7,19 +7,23 @@ from collections.abc import Iterator
 
 from dfcompiler import rtl
 from dfcompiler.diagnostics import Diag
+from dfcompiler.graph import Graph
 from dfcompiler.hardware.axes import Axis, Names
 from dfcompiler.hardware.chip import Chip, Part
+from dfcompiler.outputs.descriptors import tables
 from dfcompiler.report import LayerReport, OpReport, Report
 from dfcompiler.rtl.names import LONGEST, check_package_name, snake
 
 
-def rtl_package(chip: Chip, report: Report | None, name: str) -> rtl.Package:
-    """The package `name`: every axis of every part, and with a report the table of its ops.
+def rtl_package(chip: Chip, report: Report | None, name: str, graph: Graph | None = None) -> rtl.Package:
+    """The package `name`: every axis of every part, with a report the table of its ops, and with the mapped graph those
+    of their loops, buffers and descriptors.
 
     Raises what `rtl.package` raises; `rtl-name` for a name that cannot be a prefix.
     """
     ops = () if report is None else tuple(_rows(chip, report, room=LONGEST - len(f"{name}_op_")))
-    return rtl.package(name, [_part(p) for p in chip.parts.values()], ops, round(chip.clock_hz))
+    more = tables(graph, chip) if graph is not None and ops else ()
+    return rtl.package(name, [_part(p) for p in chip.parts.values()], ops, round(chip.clock_hz), more)
 
 
 def package_name(chip: str) -> str:

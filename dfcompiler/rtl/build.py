@@ -14,7 +14,7 @@ import json
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.rtl.names import snake
-from dfcompiler.rtl.params import Enum, Group, Omitted, Package, Parameter, Relation, clog2, validate
+from dfcompiler.rtl.params import Enum, Group, Omitted, Package, Parameter, Region, Relation, Table, clog2, validate
 from dfcompiler.rtl.schedule import OpRow, schedule
 
 Value: TypeAlias = int | float | str
@@ -62,8 +62,11 @@ _SCALES = (("milli", "1/1000", 3), ("micro", "1/1000000", 6), ("nano", "1/100000
 _WIDE = (*BYTES, "B/s", "Hz", "FLOP", "FLOP/s")
 
 
-def package(name: str, parts: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int) -> Package:
-    """The package `name` of a chip with these parts, running at `clock_hz`, and of its schedule `ops` (may be empty).
+def package(
+    name: str, parts: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int, more: Sequence[Table] = ()
+) -> Package:
+    """The package `name` of a chip with these parts, running at `clock_hz`, of its schedule `ops` (may be empty) and of
+    `more` tables.
 
     Raises `rtl-unit` for a value with no exact integer unit, and as `params.validate` does.
     """
@@ -75,16 +78,18 @@ def package(name: str, parts: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz
     for spec in specs:
         _add_part(draft, spec)
     _derive_cycles(draft, clock_hz)
+    regions = _regions(draft)
     enums, tables = schedule(ops, [snake(p.name) for p in specs])
     made = Package(
         name=snake(name),
         parameters=tuple(sorted(draft.parameters, key=lambda p: draft.order(p.group))),
         enums=(*draft.enums, *enums),
-        tables=tables,
-        source_hash=_hash(name, specs, ops, clock_hz),
+        tables=(*tables, *more),
+        source_hash=_hash(name, specs, ops, clock_hz, more),
         groups=tuple(draft.groups),
         relations=tuple(draft.relations),
         omitted=tuple(draft.omitted),
+        regions=regions,
     )
     return validate(made)
 
@@ -209,6 +214,25 @@ def _derive_memory(draft: _Draft, part: str, own: Mapping[str, Parameter]) -> No
     draft.derive(made, Relation("product", left, (made.name, *factors)))
 
 
+def _regions(draft: _Draft) -> tuple[Region, ...]:
+    """The address map: memories with a capacity in bytes, the largest first, each instance at a multiple of a power of
+    two that it fits into."""
+    values = {p.name: p for p in draft.parameters}
+    found: list[tuple[str, int, int]] = []
+    for group in draft.groups:
+        sized = (values.get(f"{group.name}_{name}") for name in sorted(CAPACITY))
+        whole = next((p.value for p in sized if p and p.unit in BYTES and isinstance(p.value, int) and p.value), None)
+        many = values[f"{group.name}_instances"].value
+        if whole is not None and isinstance(many, int) and many:
+            found.append((group.name, whole, many))
+    regions, at = [], 0
+    for name, capacity, many in sorted(found, key=lambda x: -(1 << clog2(x[1]))):
+        stride = 1 << clog2(capacity)
+        regions.append(Region(name, at, stride, many, capacity))
+        at += stride * many
+    return tuple(regions)
+
+
 def _derive_widths(draft: _Draft, name: str, part: str) -> None:
     counted = next((p for p in draft.parameters if p.name == name), None)
     if counted is None or not isinstance(counted.value, int) or not counted.value:
@@ -243,7 +267,8 @@ def _derive_cycles(draft: _Draft, clock_hz: int) -> None:
             draft.derive(made, Relation("product", (name, "clock_hz"), (p.name,)))
 
 
-def _hash(name: str, specs: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int) -> str:
+def _hash(name: str, specs: Sequence[PartSpec], ops: Sequence[OpRow], clock_hz: int, more: Sequence[Table]) -> str:
     inputs = [name, specs, [(*op[:6], dict(op.tile), op.order, op.period) for op in ops], clock_hz]
+    inputs += [asdict(t) for t in more]
     text = json.dumps(inputs, sort_keys=True, default=lambda v: v.item())
     return hashlib.sha256(text.encode()).hexdigest()

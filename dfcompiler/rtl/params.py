@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -102,6 +102,17 @@ class Omitted:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A memory in the address map, in bytes: instance i begins at `base + i * stride`."""
+
+    name: str
+    base: int
+    stride: int
+    instances: int
+    capacity: int
+
+
+@dataclass(frozen=True)
 class Package:
     """Everything that is rendered. `source_hash` is the SHA-256 of the inputs, in hexadecimal."""
 
@@ -113,6 +124,7 @@ class Package:
     groups: tuple[Group, ...] = ()
     relations: tuple[Relation, ...] = ()
     omitted: tuple[Omitted, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
 def to_json(package: Package) -> str:
@@ -152,6 +164,15 @@ def number(package: Package, parameter: Parameter) -> int:
         return parameter.value
     enum, member = enum_value(package, parameter.value)
     return enum.members.index(member)
+
+
+def packed(table: Table, row: Sequence[int]) -> int:
+    """A row as one number: the first column in the lowest bits."""
+    whole = at = 0
+    for column, value in zip(table.columns, row, strict=True):
+        whole |= value << at
+        at += column.bits
+    return whole
 
 
 def clog2(n: int) -> int:
@@ -198,6 +219,7 @@ def validate(package: Package) -> Package:
         _check_enum(enum)
     for table in package.tables:
         _check_table(table)
+    _check_regions(package.regions)
     values = {p.name: number(package, p) for p in package.parameters}
     for relation in package.relations:
         _check_relation(relation, values)
@@ -266,6 +288,18 @@ def _check_table(table: Table) -> None:
     if bits > WIDEST_TABLE:
         hint = f"Verilog promises vectors of {WIDEST_TABLE} bits: split the table"
         raise Diag("rtl-table", f"{what} is {bits} bits, too wide for one vector", hint=hint)
+
+
+def _check_regions(regions: Sequence[Region]) -> None:
+    """No two memories have an address in common, and none needs more than 64 bits."""
+    end, last = 0, ""
+    for r in sorted(regions, key=lambda r: r.base):
+        check_name(r.name, f"the memory `{r.name}`")
+        if r.capacity < 1 or r.instances < 1 or r.stride < r.capacity or r.base < end:
+            raise Diag("rtl-map", f"the memory `{r.name}` overlaps `{last or r.name}` in the address map")
+        end, last = r.base + r.stride * (r.instances - 1) + r.capacity, r.name
+        if end >> WIDEST:
+            raise Diag("rtl-map", f"the memory `{r.name}` ends beyond {WIDEST} bits of address")
 
 
 def _check_relation(relation: Relation, values: Mapping[str, int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import traceback
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +15,22 @@ from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.rtl.params import Package, to_json, validate
 from dfcompiler.rtl.view import view
 
+COMMON = (
+    ("{}_params.vh", "params.vh.j2"),
+    ("{}_params.h", "params.h.j2"),
+    ("{}_check.sv", "check.sv.j2"),
+    ("{}.f", "files.f.j2"),
+    ("{}.md", "datasheet.md.j2"),
+    ("{}.xml", "component.xml.j2"),
+)
 # Style -> (file name, template); `{}` is the name of the package.
 STYLES = {
-    "portable": (
-        ("{}_pkg.sv", "package.sv.j2"),
-        ("{}_params.vh", "params.vh.j2"),
-        ("{}_params.h", "params.h.j2"),
-        ("{}_check.sv", "check.sv.j2"),
-        ("{}.f", "files.f.j2"),
-    ),
+    "portable": (("{}_pkg.sv", "package.sv.j2"), *COMMON),
+    "typed": (("{}_pkg.sv", "package_typed.sv.j2"), *COMMON),
 }
+TABLE = ("{}_{}.memh", "table.memh.j2")  # and one of these per table
+# How IP-XACT calls files of these endings; what it has no name for is `user`.
+TYPES = {".sv": "systemVerilogSource", ".vh": "verilogSource", ".h": "cSource"}
 
 
 def render(package: Package, style: str = "portable") -> dict[str, str]:
@@ -34,10 +42,20 @@ def render(package: Package, style: str = "portable") -> dict[str, str]:
     if style not in STYLES:
         raise unknown("style", style, STYLES)
     variables = view(validate(package))
-    environment = _environment()
     names = {shape.format(package.name): template for shape, template in STYLES[style]}
-    rendered = {name: _render(environment, template, variables | {"file": name}) for name, template in names.items()}
+    images = {TABLE[0].format(package.name, t["name"]): t for t in variables["tables"]}
+    more = {"listed": [_listed(name) for name in (*names, *images)]}
+    rendered = {name: filled(template, variables | more | {"file": name}) for name, template in names.items()}
+    rendered |= {name: filled(TABLE[1], variables | {"table": t, "file": name}) for name, t in images.items()}
     return rendered | {"params.json": to_json(package)}
+
+
+def _listed(name: str) -> dict[str, str]:
+    """A file as IP-XACT lists it."""
+    ending = Path(name).suffix
+    if ending in TYPES:
+        return {"name": name, "type": TYPES[ending], "user": ""}
+    return {"name": name, "type": "user", "user": f' user="{ending[1:]}"'}
 
 
 def _environment() -> jinja2.Environment:
@@ -50,14 +68,16 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["md"] = lambda text: html.escape(str(text), quote=False).replace("|", "\\|")
     environment.filters["pad"] = lambda text, width: str(text).ljust(width)
     return environment
 
 
-def _render(environment: jinja2.Environment, template: str, variables: dict[str, object]) -> str:
+def filled(template: str, variables: Mapping[str, object]) -> str:
+    """A template of `templates/rtl` with these variables; raises `rtl-template`, with its line where it fails."""
     fault = partial(_fault, template)
     try:
-        text = environment.get_template(template).render(variables)
+        text = _environment().get_template(template).render(variables)
     except jinja2.TemplateSyntaxError as error:
         raise fault(error, error.filename, error.lineno) from error
     except jinja2.TemplateNotFound as error:

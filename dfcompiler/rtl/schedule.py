@@ -57,16 +57,22 @@ def schedule(ops: Sequence[OpRow], parts: Sequence[str]) -> tuple[tuple[Enum, ..
         *(Column(f"loop_{i}", CODE_BITS, "dim", _loop_doc(i)) for i in range(depth)),
     )
     rows = tuple(_row(op, unit, kind, dim, depth) for op in ops)
-    return (unit, kind, dim), tuple(_tables(columns, rows, tuple(op.name for op in ops)))
+    doc = "the schedule, in the order of the program"
+    return (unit, kind, dim), tuple(split("ops", doc, columns, rows, tuple(op.name for op in ops)))
 
 
-def _tables(columns: tuple[Column, ...], rows: tuple[tuple[int, ...], ...], labels: tuple[str, ...]) -> Iterator[Table]:
-    """The rows in tables that are no wider than a vector may be."""
+def split(
+    name: str,
+    doc: str,
+    columns: tuple[Column, ...],
+    rows: tuple[tuple[int, ...], ...],
+    labels: Sequence[str] = (),
+) -> Iterator[Table]:
+    """The rows in tables that are no wider than a vector may be: `NAME`, `NAME_1`, ..."""
     most = max(1, WIDEST_TABLE // sum(c.bits for c in columns))
     for i, at in enumerate(range(0, len(rows), most)):
-        name, end = f"ops_{i}" if i else "ops", at + most
-        doc = "the schedule, in the order of the program" if not i else "the schedule, continued"
-        yield Table(name, doc, columns, rows[at:end], labels[at:end])
+        called, said = (f"{name}_{i}", f"{doc}; continued") if i else (name, doc)
+        yield Table(called, said, columns, rows[at : at + most], tuple(labels[at : at + most]))
 
 
 def _loop_doc(i: int) -> str:

@@ -18,15 +18,19 @@ from dfcompiler.rtl.params import (
     Factor,
     Package,
     Parameter,
+    Region,
     Relation,
     Table,
     clog2,
     enum_value,
+    number,
+    packed,
     to_json,
 )
 
 View: TypeAlias = dict[str, Any]
 
+C_BITS = (8, 16, 32, 64)
 _PLAIN = str.maketrans({"\\": "/", "`": "'", '"': "'"})
 
 
@@ -41,6 +45,7 @@ def view(package: Package) -> View:
         "enums": [_enum(package, e) for e in package.enums],
         "tables": [_table(package, t) for t in package.tables],
         "checks": [*_checks(package)],
+        "regions": [_region(package, r) for r in package.regions],
         "omitted": [{"name": symbol(package.name, o.name), "reason": comment(o.reason)} for o in package.omitted],
         "params": json.loads(to_json(package)),
     }
@@ -68,7 +73,7 @@ def _c(value: int, bits: int) -> str:
 
 
 def _c_bits(bits: int) -> int:
-    return next(n for n in (8, 16, 32, 64) if bits <= n)
+    return next(n for n in C_BITS if bits <= n)
 
 
 def _type(bits: int) -> str:
@@ -95,7 +100,16 @@ def _groups(package: Package) -> Iterable[View]:
 def _parameter(package: Package, p: Parameter) -> View:
     doc = f"derived: {p.doc}" if p.origin == "derived" else p.doc
     sv, vh, c = _literals(package, p)
+    typed = _type(p.bits) if isinstance(p.value, int) else f"{package.name}_{enum_value(package, p.value)[0].name}_t"
+    shown = p.value if isinstance(p.value, int) else enum_value(package, p.value)[1]
     return {
+        "typed": typed if sv.isidentifier() else _type(p.bits),
+        "top": p.bits - 1,
+        "number": _sized(number(package, p), p.bits),
+        "shown": shown,
+        "unit": comment(p.unit),
+        "doc": comment(p.doc),
+        "origin": p.origin,
         "symbol": symbol(package.name, p.name),
         "type": _type(p.bits),
         "sv": sv,
@@ -130,7 +144,14 @@ def _enum(package: Package, e: Enum) -> View:
         for n, i, b in [*codes, ("count", len(codes), 32)]
     )
     title = comment(f"{e.name}: {e.doc}")
-    return {"name": e.name, "title": title, "members": members, "count": count, "width": _widths([*members, count])}
+    kind = {"type": _type(bits), "type_name": f"{package.name}_{e.name}_t"}
+    return kind | {
+        "name": e.name,
+        "title": title,
+        "members": members,
+        "count": count,
+        "width": _widths([*members, count]),
+    }
 
 
 def _table(package: Package, t: Table) -> View:
@@ -147,6 +168,7 @@ def _table(package: Package, t: Table) -> View:
         {
             "index": i,
             "label": comment(label),
+            "hex": f"{packed(t, values):0{-(-row_bits // 4)}x}",
             "sv": ", ".join(cell.rjust(w) for cell, w in zip(reversed(row), reversed(wide), strict=True)),
             "c": ", ".join(_c(v, max(c.bits, 32)) for c, v in zip(t.columns, values, strict=True)),
         }
@@ -164,6 +186,12 @@ def _table(package: Package, t: Table) -> View:
         "row_count": {"symbol": symbol(pre, t.name, "rows"), "sv": _sized(len(t.rows), 32), "c": _c(len(t.rows), 32)},
         "row_w": {"symbol": symbol(pre, t.name, "row_w"), "sv": _sized(row_bits, 32), "c": _c(row_bits, 32)},
         "c_type": f"{pre}_{t.name}_row_t",
+        "bits": row_bits,
+        "count": len(t.rows),
+        "last": len(t.rows) - 1,
+        "index": f"[{max(1, clog2(len(t.rows))) - 1}:0]",
+        "exact": exact_in_c(t),
+        "file": f"{pre}_{t.name}.memh",
     }
 
 
@@ -181,6 +209,35 @@ def _column(package: Package, t: Table, c: Column, lsb: int, row_bits: int) -> V
         "w": _sized(c.bits, 32),
         "c_type": f"uint{_c_bits(c.bits)}_t",
         "comment": _described(c.unit, c.doc),
+        "at": lsb,
+        "span": f"{lsb + c.bits - 1}:{lsb}" if c.bits > 1 else str(lsb),
+        "unit": comment(c.unit),
+        "doc": comment(c.doc),
+    }
+
+
+def exact_in_c(t: Table) -> bool:
+    """Whether a C struct of the columns has no padding, so that it holds the same bits as a packed row."""
+    at = 0
+    for c in t.columns:
+        if c.bits not in C_BITS or at % c.bits:
+            return False
+        at += c.bits
+    return at % max(c.bits for c in t.columns) == 0
+
+
+def _region(package: Package, r: Region) -> View:
+    size = r.stride * (r.instances - 1) + r.capacity
+    return {
+        "name": r.name,
+        "title": comment(f"{r.instances} x {r.capacity} bytes, one every {r.stride}"),
+        "base": f"64'h{r.base:x}",
+        "size": f"64'h{size:x}",
+        "first": f"0x{r.base:x}",
+        "last": f"0x{r.base + size - 1:x}",
+        "stride": r.stride,
+        "instances": r.instances,
+        "capacity": r.capacity,
     }
 
 

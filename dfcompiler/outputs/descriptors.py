@@ -1,0 +1,179 @@
+"""What a sequencer needs of a mapping, as tables: loops over tiles, where operands lie, and descriptors of products.
+
+Rows say the number of their op in the table `ops`. `next` pointers are row numbers of the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from dfcompiler.columns import Column as Mapped
+from dfcompiler.diagnostics import Infeasible
+from dfcompiler.graph import Graph
+from dfcompiler.grouping import form_of
+from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.moves import INNER, kept
+from dfcompiler.nest import Nest
+from dfcompiler.problem import NestOperand, Problem
+from dfcompiler.rtl.cores import product_core_of
+from dfcompiler.rtl.descriptors import END, Descriptor, table
+from dfcompiler.rtl.names import snake
+from dfcompiler.rtl.nests import nest
+from dfcompiler.rtl.params import Column, Table
+from dfcompiler.rtl.products import product_of
+from dfcompiler.rtl.schedule import split
+from dfcompiler.schedule import columns_of, mapping_of
+from dfcompiler.tiles import tiles_of
+
+KINDS = ("read", "write", "local")
+LINE_BYTES = 64  # buffers begin at multiples of it: a DRAM's access of two bursts of 32 bytes (our estimate)
+OUTSIDE = 0xFF  # position of an operand that is kept across no loop
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An operand of an op: `count` buffers of `tile_bytes` from `base` on, `room_bytes` in all; `strides` are the
+    bytes of the whole operand that each loop moves on by, tiles lying one after another in the order of the loops."""
+
+    operand: str
+    kind: str
+    base: int
+    room_bytes: int
+    tile_bytes: int
+    since: int
+    strides: tuple[int, ...]
+
+
+def placed(problem: Problem, unit: Unit, helper: Unit | None, column: Mapped) -> tuple[Placed, ...]:
+    """Where the operands of a mapped op lie in the memory of an instance of its unit: one after another."""
+    t = column.tiling
+    size = {x.name: np.array([float(t.tile[x.name])]) for x in problem.loops}
+    ways = {x.name: np.array([float(t.ways.get(x.name, 1))]) for x in problem.loops}
+    priced = Nest(problem, unit, tiles_of(problem, unit, helper, size, ways), t.order)
+    found, at = [], 0
+    for o in problem.operands:
+        keep = kept(o, t.keeps)
+        room = ceil(float(np.asarray(priced.part(o, keep).room).item()))
+        tile = ceil(float(priced.tiles.elements[o.name][0]) * o.bits / 8)
+        since = keep.since if keep and keep.where == INNER else OUTSIDE
+        trips = {n: int(priced.tiles.trips[n][0]) for n in t.order}
+        found.append(Placed(o.name, o.kind, at, room, tile, since, _strides(o, tile, t.order, trips)))
+        at += -(-room // LINE_BYTES) * LINE_BYTES
+    return tuple(found)
+
+
+def _strides(o: NestOperand, tile: int, order: tuple[str, ...], trips: Mapping[str, int]) -> tuple[int, ...]:
+    found, block = [], tile
+    for name in reversed(order):
+        found.append(block if name in o.loops else 0)
+        block *= trips[name] if name in o.loops else 1
+    return tuple(reversed(found))
+
+
+def tables(graph: Graph, chip: Chip) -> tuple[Table, ...]:
+    """The tables `loops`, `buffers` and `desc` of a mapped graph; those without rows are left out.
+
+    `desc` has a row for every op that is one product on a unit with a reference core; its addresses are lines of whole
+    operands, as `dfc rtl --simulate` lays them out.
+    """
+    parts = [snake(name) for name in chip.parts]
+    mapped = [task.column for _, layer in mapping_of(graph).starts() for task in layer.solution.tasks]
+    tiled = [(i, c, _form(graph, c)) for i, c in enumerate(mapped)]
+    known = [(i, c, p) for i, c, p in tiled if p is not None]
+    depth = max((len(c.tiling.order) for _, c, _ in known), default=0)
+    loops = [row for i, c, p in known for row in _loops(i, c, p)]
+    spots = [(i, c, p, placed(p, chip.units[c.unit], _helper(chip, c), c)) for i, c, p in known]
+    buffers = [row for i, c, _, some in spots for row in _buffers(i, c, some, chip, parts, depth)]
+    labels = [f"{c.nodes[-1]}: {o.operand}" for _, c, _, some in spots for o in some]
+    found = [*split("loops", "loops over tiles, of each op from the outermost in", LOOPS, _linked(loops))]
+    found += split(
+        "buffers", "where operands lie in the memory of their unit", _columns(depth), _linked(buffers), labels
+    )
+    made = [d for i, c, p in known if (d := _descriptor(i, c, p, chip, parts))]
+    if made:
+        whole = table(made)
+        found += split(whole.name, whole.doc, whole.columns, whole.rows, whole.labels)
+    return tuple(found)
+
+
+LOOPS = (
+    Column("op", 16, "row", "the op in the table `ops`"),
+    Column("following", 16, "row", f"the next loop inside of this one; {END}: none"),
+    Column("position", 8, "", "0 is the outermost"),
+    Column("sums", 8, "", "1 where turns build up sums, so that they run one after another"),
+    Column("ways", 16, "", "over how many instances the whole loop is split"),
+    Column("trips", 32, "", "turns of one instance"),
+    Column("tile", 32, "", "points per turn"),
+    Column("last", 32, "", "points of the last turn of an instance that has a whole share"),
+)
+
+
+def _columns(depth: int) -> tuple[Column, ...]:
+    strides = (
+        Column(f"stride_{i}", 64, "B", f"by which a turn of loop {i} moves in the operand") for i in range(depth)
+    )
+    return (
+        Column("op", 16, "row", "the op in the table `ops`"),
+        Column("following", 16, "row", f"the next operand of the op; {END}: none"),
+        Column("memory", 8, "unit", "the part that holds it"),
+        Column("kind", 8, "", f"{', '.join(f'{i} {k}' for i, k in enumerate(KINDS))}"),
+        Column("since", 8, "", f"the loop from which inwards it stays where it is; {OUTSIDE}: none"),
+        Column("reserved", 8, "", "0"),
+        Column("base", 64, "B", "first byte in the share of the unit"),
+        Column("room", 64, "B", "bytes from there on, all buffers together"),
+        Column("tile", 64, "B", "bytes of a whole tile"),
+        *strides,
+    )
+
+
+def _form(graph: Graph, c: Mapped) -> Problem | None:
+    """The loop nest that a column tiles; None for exchanges, and for whole kernels, which have no tiles."""
+    p = columns_of(graph).problems.get(c.nodes)
+    form = form_of(p, c.tiling.tile) if p else None
+    return form if form and {x.name for x in form.loops} == set(c.tiling.tile) else None
+
+
+def _helper(chip: Chip, c: Mapped) -> Unit | None:
+    return chip.units.get(chip.units[c.unit].vector or "")
+
+
+def _loops(op: int, c: Mapped, p: Problem) -> Iterator[tuple[int, ...]]:
+    by_name = {x.name: x for x in p.loops}
+    for at, name in enumerate(c.tiling.order):
+        loop, tile, ways = by_name[name], c.tiling.tile[name], c.tiling.ways.get(name, 1)
+        share = ceil(loop.size / ways)
+        trips = ceil(share / tile)
+        yield (op, END, at, int(loop.reduced), ways, trips, tile, share - (trips - 1) * tile)
+
+
+def _buffers(
+    op: int, c: Mapped, some: tuple[Placed, ...], chip: Chip, parts: list[str], depth: int
+) -> Iterator[tuple[int, ...]]:
+    memory = parts.index(snake(chip.units[c.unit].levels[-1].part))
+    for o in some:
+        strides = (*o.strides, *[0] * (depth - len(o.strides)))
+        yield (op, END, memory, KINDS.index(o.kind), o.since, 0, o.base, o.room_bytes, o.tile_bytes, *strides)
+
+
+def _linked(rows: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Rows whose second column, the pointer, names the next row of the same op, which is the first column."""
+    after = [i + 1 if i + 1 < len(rows) and rows[i + 1][0] == row[0] else END for i, row in enumerate(rows)]
+    return tuple((row[0], pointer, *row[2:]) for row, pointer in zip(rows, after, strict=True))
+
+
+def _descriptor(op: int, c: Mapped, p: Problem, chip: Chip, parts: list[str]) -> Descriptor | None:
+    """The descriptor of a product on a reference core; None for what is not one."""
+    unit = chip.units[c.unit]
+    try:
+        core = product_core_of(unit.template)
+        one = product_of(p, c.tiling.tile, c.tiling.ways, c.tiling.order)
+        walked = nest(core, one.extents, one.tile, one.order)
+    except Infeasible:
+        return None
+    memory = parts.index(snake(unit.levels[-1].part))
+    label = f"op {op}: {c.nodes[-1]}"
+    return Descriptor(label, walked, unit=parts.index(snake(unit.name)), buffers=(memory, memory, memory))
