@@ -1,0 +1,1 @@
+"""What users of a serving system feel: step latencies, requests, engines, answers."""
