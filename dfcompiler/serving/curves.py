@@ -49,6 +49,7 @@ class Effort:
     tolerance: float
     points: int
     plane_points: int
+    base: int = 2  # knots over tokens and sequences begin as powers of it
     rows: int | None = None  # tiles of which prices may rise by steps that are looked for
 
 
@@ -163,8 +164,8 @@ class Curves:
         return Refiner(partial(self._price, curve), scale, self.effort.tolerance, most)
 
     def _knots(self, name: str) -> list[int]:
-        """Where a curve begins: powers of two for tokens and sequences, powers of four elsewhere."""
-        most, base = self.reach.most(name), 2 if name in ("tokens", "batch") else 4
+        """Where a curve begins."""
+        most, base = self.reach.most(name), self.effort.base if name in ("tokens", "batch") else 4
         least, low = (1, 0) if name in ("tokens", "prefill", "batch") else (0, 64)
         return sorted({least, *(x for i in range(40) if low < (x := base**i) < most), most})
 

@@ -1,119 +1,182 @@
-"""StepLatency: the compiled model as a table over what a step works on.
-
-A step is priced as `dfc compile` prices it, with a mapper that needs no solver; but for the nodes behind the last
-layer, which work on sampled tokens only (one per sequence), as serving engines do. A few steps are mapped in full;
-their schedules are re-timed at all others with every op's own price there, and the shortest one counts.
-"""
+"""StepLatency: the compiled model as a table over what a step works on, kept between runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, reduce
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.hardware.template import KernelCompute
-from dfcompiler.schedule import Layer, mapping_of
-from dfcompiler.serving.curves import Curves, Effort, Reach
-from dfcompiler.serving.outlines import Outline, Setting, Sizes, outline
-from dfcompiler.serving.pieces import Piece, Pricer
-from dfcompiler.serving.retiming import Timing, timing
+from dfcompiler import content
+from dfcompiler.cache import kept
+from dfcompiler.diagnostics import Diag
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.models import Model
+from dfcompiler.parallelism import Parallel
+from dfcompiler.serving.curves import Reach
+from dfcompiler.serving.outlines import Setting, Sizes
+from dfcompiler.serving.schedules import StepModel, direct_s, step_model
+from dfcompiler.serving.table import StepTable
 
 Floats = npt.NDArray[np.float64]
-KERNELS = Effort(0.0008, 320, 200, rows=128)  # prices are formulas, and libraries have tiles of so many rows
-SEARCHED = Effort(0.003, 16, 16)  # prices are searches
+Axes: TypeAlias = tuple[tuple[npt.NDArray[np.int64], ...], Floats]
+PIPELINE = "list"  # a step is mapped without a solver
+LINE = 0.004  # of a step's time: how far a table may be from what it tabulates along each axis
+NONE = (0.0, 0.0)  # sequences that decode, and their context
+FIRST = 2048  # prefill tokens, context: of a step that is mapped in full, at most
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far a table is from steps compiled by themselves: parts of their time, over so many random steps."""
+
+    steps: int
+    mean: float
+    p95: float
+    worst: float
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule:
-    """Timings of the parts of a step: of an outline's body, or of its tail."""
+class StepLatency:
+    """The table of a model on a chip, up to `reach`; `error` where it was measured."""
 
-    outline: Outline
-    timings: tuple[Timing, ...]
+    setting: Setting
+    reach: Reach
+    tokens: int
+    axes: tuple[npt.NDArray[np.int64], ...]
+    values: Floats
+    error: Error | None = None
 
-    def cycles(self, curves: Curves, sizes: Sequence[Floats]) -> Floats:
-        """Cycles at sizes whose coordinates broadcast."""
-        made = {c: Piece.of(self.outline, c) for t in self.timings for c in t.columns}
-        found = [t.cycles(lambda c: curves.cycles(made[c], sizes)) for t in self.timings]
-        return np.asarray(reduce(np.add, found, np.zeros(())))
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """Schedules that are known, by make, and the curves of their pieces."""
-
-    clock_hz: float
-    bodies: dict[str, list[Schedule]]
-    tails: list[Schedule]
-    curves: Curves
-
-    def seconds(self, sizes: Sequence[Floats]) -> Floats:
-        """Seconds of steps `(prefill, past, batch, context of each)`, arrays that broadcast; 0 for an empty step."""
-        prefill, _, batch, _ = sizes
-        found: Floats = np.zeros(np.broadcast_shapes(*(x.shape for x in sizes)))
-        rows = batch + (prefill > 0)
-        for make, here in (
-            ("mixed", (prefill > 0) & (batch > 0)),
-            ("prefill", (prefill > 0) & (batch == 0)),
-            ("decode", (prefill == 0) & (batch > 0)),
-        ):
-            body = reduce(np.minimum, [s.cycles(self.curves, sizes) for s in self.bodies[make]])
-            found = np.where(here, body, found)
-        behind = [s.cycles(self.curves, (prefill * 0, prefill * 0, rows, rows * 0)) for s in self.tails]
-        found = found + np.where(rows > 0, reduce(np.minimum, behind), 0.0)
-        return found / self.clock_hz
+    def table(self, host_s: float, tokens_capacity: int) -> StepTable:
+        """What engines look steps up in."""
+        return StepTable(*self.axes, self.values, host_s=host_s, tokens_capacity=tokens_capacity)
 
 
-def model_of(setting: Setting, reach: Reach, samples: Sequence[Sizes]) -> Model:
-    """Map steps like the samples, one of each make, and draw the curves of what their schedules use."""
-    searched = not all(isinstance(u.template, KernelCompute) for u in setting.chip.units.values())
-    pricer = Pricer(setting.chip, setting.context(samples[0]).need("dtypes"))
-    curves = Curves(pricer, reach, SEARCHED if searched else KERNELS)
-    bodies: dict[str, list[Schedule]] = {"decode": [], "prefill": [], "mixed": []}
-    tails = []
-    for s in samples:
-        for make, sizes in (("decode", Sizes(0, 0, *s[2:])), ("prefill", Sizes(*s[:2], 0, 0)), ("mixed", s)):
-            drawn = outline(setting, sizes)
-            body, tail = (Schedule(drawn, tuple(timing(drawn.mapped, x) for x in some)) for some in layers(drawn))
-            bodies[make].append(body)
-            kept = [body, tail] if make == "decode" else [body]
-            tails += kept[1:]
-            for schedule in kept:
-                for piece, repeat in pieces(schedule):
-                    curves.add(piece, repeat)
-    curves.draw()
-    return Model(setting.chip.clock_hz, bodies, tails, curves)
+def step_latency(
+    model: Model,
+    chip: Chip,
+    reach: Reach,
+    tokens: int,
+    *,
+    parallel: Parallel = Parallel(),
+    dtype: str | None = None,
+    pipeline: str = PIPELINE,
+    check: int = 0,
+) -> StepLatency:
+    """Tabulate the steps of a model on a chip: `tokens` are what the caches of all that decode hold at most. With
+    `check` so many random steps are compiled by themselves as well, which takes about a second each.
+
+    Raises Diag `bad-option` for stages of devices, and what compiling a step raises.
+    """
+    if parallel.pp > 1:
+        raise Diag("bad-option", f"--pp {parallel.pp}: serving has no stages yet", hint="split with --tp")
+    setting = Setting(model, chip, parallel, dtype, pipeline)
+    plain = kept(_content(setting, reach, tokens, check), lambda: _made(setting, reach, tokens, check))
+    axes = tuple(np.array(a, dtype=np.int64) for a in plain["axes"])
+    values = np.frombuffer(plain["values"]).reshape([len(a) for a in axes])
+    error = Error(**plain["error"]) if plain["error"] else None
+    return StepLatency(setting, reach, tokens, axes, values, error)
 
 
-def layers(drawn: Outline) -> tuple[list[Layer], list[Layer]]:
-    """The layers of a mapped sample up to the last one, and those behind."""
-    tail = drawn.tail
-    every = mapping_of(drawn.mapped).layers
-    return [x for x in every if not set(x.segment.nodes) <= tail], [x for x in every if set(x.segment.nodes) <= tail]
+def _content(setting: Setting, reach: Reach, tokens: int, check: int) -> list[bytes]:
+    """All that a table follows from."""
+    m = setting.model
+    said = (m.name, sorted(m.params.items()), m.quantization, setting.parallel, setting.dtype, setting.pipeline)
+    asked = repr((said, reach, tokens, check)).encode()
+    return [b"steps", setting.chip.fingerprint().encode(), asked, *content.state()]
 
 
-def pieces(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
-    """Every piece with how often it runs."""
-    for t in schedule.timings:
-        for c in t.columns:
-            yield Piece.of(schedule.outline, c), t.repeat
+def _made(setting: Setting, reach: Reach, tokens: int, check: int) -> dict[str, Any]:
+    known = step_model(setting, reach, [sample(reach)])
+    axes, values = tabulate(known, reach, tokens)
+    made = StepLatency(setting, reach, tokens, axes, values)
+    error = asdict(measured(made, check, seed=0)) if check else None
+    return {"axes": [a.tolist() for a in axes], "values": values.tobytes(), "error": error}
 
 
-# ---- without tables ----------------------------------------------------------------------------
+def sample(reach: Reach) -> Sizes:
+    """The step that is mapped in full: amid of what is asked for."""
+    chunk = max(1, min(FIRST, reach.prefill) // 4)
+    return Sizes(chunk, min(chunk, reach.context), max(1, reach.batch // 16), max(1, min(FIRST, reach.context) // 2))
 
 
-def direct_s(setting: Setting, sizes: Sizes) -> float:
-    """Seconds of one step, compiled by itself: what the table is held to."""
-    rows = sizes.batch + (sizes.prefill > 0)
-    drawn = outline(setting, sizes)
-    body = sum(x.cycles for x in layers(drawn)[0])
-    return (body + _tail_cycles(setting, rows)) / setting.chip.clock_hz
+# ---- error -------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
-def _tail_cycles(setting: Setting, rows: int) -> int:
-    return sum(x.cycles for x in layers(outline(setting, Sizes(0, 0, rows, 1)))[1])
+def random_sizes(reach: Reach, tokens: int, count: int, seed: int) -> list[Sizes]:
+    """Steps within reach, a third of each make: prefill, decode, both. Tokens and sequences are log-uniform, context is
+    uniform; half of the mixed steps are filled up to the most tokens, as a budget does."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(count):
+        prefill = int(math.exp(rng.uniform(0, math.log(reach.prefill)))) if i % 3 != 1 else 0
+        batch = int(math.exp(rng.uniform(0, math.log(reach.batch)))) if i % 3 != 0 else 0
+        if prefill and batch and i % 2:
+            prefill = max(1, reach.prefill - batch)
+        past = int(rng.integers(0, reach.context // 2 + 1)) if prefill and rng.random() < 0.5 else 0
+        context = int(rng.integers(1, max(2, min(reach.context, tokens // batch)))) if batch else 0
+        found.append(Sizes(prefill, past, batch, context))
+    return found
 
 
+def measured(made: StepLatency, count: int, seed: int) -> Error:
+    """The error of a table at random steps, each of them compiled by itself."""
+    table = made.table(0.0, made.tokens)
+    found = []
+    for s in random_sizes(made.reach, made.tokens, count, seed):
+        direct = direct_s(made.setting, s)
+        found.append(abs(table.step_s(s.prefill, s.past, s.batch, s.batch * s.context) / direct - 1))
+    return Error(count, float(np.mean(found)), float(np.quantile(found, 0.95)), float(np.max(found)))
+
+
+# ---- knots -------------------------------------------------------------------------------------
+
+
+
+def tabulate(known: StepModel, reach: Reach, tokens: int) -> Axes:
+    """Knots and seconds of a table up to `reach`, and to so many tokens in the caches of all that decode.
+
+    Knots lie as far apart as straight lines between them stay within `LINE` of cuts through the model.
+    """
+    prefill = np.arange(reach.prefill + 1.0)
+    past = np.unique(np.geomspace(1, reach.context, 400).astype(np.int64)).astype(np.float64)
+    batch = np.arange(1, reach.batch + 1.0)
+    context = np.unique(np.geomspace(1, max(tokens, 2), 800).astype(np.int64)).astype(np.float64)
+    few = [float(x) for x in np.unique(np.geomspace(1, reach.batch, 5).astype(np.int64))]
+    some = [float(x) for x in np.unique(np.geomspace(16, reach.prefill, 4).astype(np.int64))]
+    held = [float(x) for x in np.geomspace(reach.batch, tokens, 4)]
+    beside = [(b, held[2]) for b in few[1:4]]  # what decodes beside a chunk
+    axes = (
+        _knots(prefill[1:], [known.at(prefill[1:], p, *d) for p in (0.0, reach.context / 4) for d in (NONE, *beside)]),
+        _knots(past, [known.at(p, past, *d) for p in some for d in (NONE, *beside[1:2])]),
+        _knots(batch, [known.at(p, 0.0, batch, c) for c in held for p in (0.0, *some[:3:2])]),
+        _knots(context, [known.at(p, 0.0, b, context) for b in few for p in (0.0, *some[:3:2])]),
+    )
+    axes = tuple(np.array([0, *a]) for a in axes)
+    return axes, known.at(*(a.reshape([-1 if i == k else 1 for i in range(4)]) * 1.0 for k, a in enumerate(axes)))
+
+
+def _knots(x: Floats, cuts: Sequence[Floats]) -> list[int]:
+    """Of these coordinates few between which straight lines stay close to all cuts: each as far from the last as can be
+    found by doubling and halving."""
+    values = np.stack(cuts)
+    found, last = [0], len(x) - 1
+    while found[-1] < last:
+        low, high = found[-1] + 1, found[-1] + 2
+        while high <= last and _straight(x, values, found[-1], high):
+            low, high = high, found[-1] + 2 * (high - found[-1])
+        high = min(high, last + 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _straight(x, values, found[-1], middle) else (low, middle)
+        found.append(low)
+    return [int(x[i]) for i in found]
+
+
+def _straight(x: Floats, values: Floats, a: int, b: int) -> bool:
+    part = (x[a : b + 1] - x[a]) / (x[b] - x[a])
+    line = values[:, a, None] + (values[:, b] - values[:, a])[:, None] * part
+    return bool(np.all(np.abs(line - values[:, a : b + 1]) <= LINE * values[:, a : b + 1]))

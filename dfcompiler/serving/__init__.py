@@ -1,1 +1,0 @@
-"""What users of a serving system feel: step latencies, requests, engines, answers."""
