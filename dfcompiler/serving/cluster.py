@@ -6,12 +6,18 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dfcompiler.diagnostics import Diag
 from dfcompiler.serving.policy import Policy, Router, policy, router
+from dfcompiler.serving.requests import Ints, Requests
 from dfcompiler.serving.settings import SEMANTICS, Settings
 from dfcompiler.serving.table import StepTable
 
 Role = Literal["both", "prefill", "decode"]
+
+UNLIMITED = 1 << 40  # tokens in a step
 
 # What a replica does, as bits: it takes requests from outside, takes caches from others, hands caches on.
 ARRIVALS, CACHES, HANDS_ON = 1, 2, 4
@@ -37,9 +43,19 @@ class Pool:
         return self.table.tokens_capacity // self.settings.block_tokens
 
     @property
-    def usable_blocks(self) -> int:
-        """Blocks that one request may have when it is alone."""
-        return self.blocks - math.ceil(self.settings.rules.watermark * self.blocks)
+    def budget(self) -> int:
+        """Tokens that a step may have."""
+        return self.settings.max_batched_tokens if self.settings.rules.budgeted else UNLIMITED
+
+    @property
+    def watermark(self) -> int:
+        """Blocks that an admission must leave free."""
+        return math.ceil(self.settings.rules.watermark * self.blocks)
+
+    def holds(self, tokens: Ints) -> NDArray[np.bool_]:
+        """Whether a request that is alone can have so many tokens in the cache, computed anew if need be."""
+        fits: NDArray[np.bool_] = -(-tokens // self.settings.block_tokens) <= self.blocks - self.watermark
+        return fits if self.settings.rules.chunked else fits & (tokens <= self.budget)
 
 
 @dataclass(frozen=True)
@@ -108,3 +124,11 @@ class Cluster:
             fit = ", ".join(name for name, rules in SEMANTICS.items() if not rules.mixed)
             message = f"the policy `{self.policy.name}` decides when prompts stop decoding, which mixed steps never do"
             raise Diag("bad-cluster", message, hint=f"semantics without mixed steps are {fit}")
+
+    def fitting(self, requests: Requests) -> NDArray[np.bool_]:
+        """Which pool can take which request, shape `[pools, n]`; a pool of prefills needs one that decodes it."""
+        prompt, final = requests.prompt_tokens, requests.prompt_tokens + requests.output_tokens - 1
+        decoded = np.zeros(len(requests), dtype=np.bool_)
+        for pool in self.pools:
+            decoded |= pool.holds(final) & (pool.role == "decode")
+        return np.array([p.holds(prompt) & decoded if p.role == "prefill" else p.holds(final) for p in self.pools])

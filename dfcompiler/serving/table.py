@@ -60,11 +60,12 @@ class StepTable:
 
     def step_s(self, prefill: int, past: float, batch: int, context: int) -> float:
         """Seconds of one step, without the host's."""
-        grid, shape, values = self._flat
+        grid, shape, values = self.flat
         return interpolation.step_s(grid, shape, values, 0, prefill, past, batch, context)
 
     @functools.cached_property
-    def _flat(self) -> tuple[list[int], list[int], list[float]]:
+    def flat(self) -> tuple[list[int], list[int], list[float]]:
+        """The table alone, as `interpolation` reads it."""
         grid, shape, values = flattened((self,))
         return grid.tolist(), shape.tolist(), values.tolist()
 
