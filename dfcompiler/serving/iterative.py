@@ -265,7 +265,7 @@ class Replica:
 
     def finish(self, start: float, batch: list[Job], chunks: list[tuple[Job, int]]) -> None:
         """What holds at the end of the step."""
-        for job in batch:
+        for job in sorted(batch, key=lambda j: j.request):
             job.computed += 1
             self.generate(job)
         for job, new in chunks:
@@ -282,10 +282,12 @@ class Replica:
         job.decoding = True
         if done:
             self.leave(job)
-        elif job.hands_on and job.generated == 1 and not self.keeps(job):
+        elif job.hands_on and not self.keeps(job):
             self.leave(job)
             job.landed = True
             self.handed_on.append(job)
+        else:
+            job.hands_on = False
 
     def keeps(self, job: Job) -> bool:
         """Whether a request that should be handed on stays; replaced where pools spill."""

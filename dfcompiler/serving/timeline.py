@@ -122,7 +122,11 @@ class Timeline:
         """Whether a cache stays because every replica that could take it is too full."""
         spill = self.cluster.spill
         here = self.replicas[self.ledger.replica[job.request]]
-        if spill is None or here.rules.reserve == "all" or not here.pool.holds(np.array([job.prompt + job.output - 1]))[0]:
+        if (
+            spill is None
+            or here.rules.reserve == "all"
+            or not here.pool.holds(np.array([job.prompt + job.output - 1]))[0]
+        ):
             return False
         others = [r for r in self.replicas if takes(r, CACHES) and self.fits[self.pool_of[r.number], job.request]]
         return all(r.cache_load > spill.cache for r in others)
