@@ -1,0 +1,54 @@
+"""Functions of the lazy engine, compiled by numba where it is installed: the same source runs without it.
+
+What numba compiled is kept in the folder of `cache`, under the state of the engine's files: numba itself would not
+notice that a function in another file has changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+from dfcompiler import cache
+from dfcompiler.serving import admission, driving, gaps, interpolation, memory, queues, stepping
+
+MODULES = (gaps, interpolation, queues, memory, admission, stepping, driving)
+
+
+def available() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@functools.cache
+def functions(compile_them: bool) -> Any:
+    """The functions of all these modules by name, as they stand or compiled."""
+    found = {name: f for module in MODULES for name, f in _of(module)}
+    return SimpleNamespace(**(_compiled(found) if compile_them else found))
+
+
+def _of(module: ModuleType) -> list[tuple[str, FunctionType]]:
+    """The functions that a module defines."""
+    return [(n, f) for n, f in vars(module).items() if isinstance(f, FunctionType) and f.__module__ == module.__name__]
+
+
+def _compiled(found: dict[str, FunctionType]) -> dict[str, Any]:
+    """Copies of the functions that call each other's copies, compiled when first called."""
+    from numba import config, njit
+
+    home = cache.folder()
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(home / cache.engine() / "numba") if home is not None else before
+    try:
+        jit: Callable[[Any], Any] = njit(cache=home is not None, error_model="numpy")
+        made: dict[str, Any] = {}
+        for name, f in found.items():
+            made[name] = jit(FunctionType(f.__code__, {**f.__globals__}, name, f.__defaults__))
+        for dispatcher in made.values():
+            dispatcher.py_func.__globals__.update(made)
+        return made
+    finally:
+        config.CACHE_DIR = before
