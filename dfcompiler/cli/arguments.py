@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dfcompiler import __version__
+from dfcompiler.cli.serve_arguments import configure
 from dfcompiler.diagnostics import Diag, unknown
 
 KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
@@ -117,6 +118,18 @@ def _dtype(p: Parser, default: str | None = "w16a16kv16") -> None:
     )
 
 
+def _devices(p: Parser) -> None:
+    many = p.add_argument_group("several devices", "chips of this kind, joined by their links")
+    many.add_argument("--devices", type=whole, metavar="N", help="how many in all; alone it is --tp N")
+    for name, what in (
+        ("tp", "weights, heads and caches"),
+        ("ep", "experts, and the tokens of all else"),
+        ("dp", "sequences"),
+        ("pp", "layers, in stages"),
+    ):
+        many.add_argument(f"--{name}", type=whole, default=1, metavar="N", help=f"split {what}")
+
+
 def _watch(p: Parser) -> None:
     p.add_argument(
         "--verify",
@@ -168,15 +181,7 @@ def _compile(p: Parser) -> None:
         "--context", type=whole, metavar="C", help="tokens already cached (default 0 for prefill, else 2048)"
     )
     _dtype(p, None)
-    many = p.add_argument_group("several devices", "chips of this kind, joined by their links")
-    many.add_argument("--devices", type=whole, metavar="N", help="how many in all; alone it is --tp N")
-    for name, what in (
-        ("tp", "weights, heads and caches"),
-        ("ep", "experts, and the tokens of all else"),
-        ("dp", "sequences"),
-        ("pp", "layers, in stages"),
-    ):
-        many.add_argument(f"--{name}", type=whole, default=1, metavar="N", help=f"split {what}")
+    _devices(p)
     how = p.add_argument_group("how to map")
     how.add_argument(
         "--pipeline",
@@ -191,6 +196,16 @@ def _compile(p: Parser) -> None:
     p.add_argument(
         "-o", "--out", metavar="DIR", help="write mapping.json, the final graph, a trace and the RTL package here"
     )
+    _json(p)
+
+
+def _serve(p: Parser) -> None:
+    p.add_argument("model", metavar="MODEL", help="as `dfc compile` takes it")
+    _chip(p)
+    _dtype(p, None)
+    _devices(p)
+    configure(p, whole, real)
+    p.add_argument("-o", "--out", metavar="DIR", help="write the answers, a row per request and what replicas did here")
     _json(p)
 
 
@@ -274,6 +289,12 @@ COMMANDS = {
         "compile",
         _compile,
         "dfc compile llama3-8b --on ador --phase decode --batch 16 -o out",
+    ),
+    "serve": Command(
+        "what users feel of a model on a chip: times to tokens, throughput, the highest rate",
+        "serve",
+        _serve,
+        "dfc serve llama3-8b --on h100_sxm --poisson 5 --slo ttft=1,tbt=0.1 --find-rate",
     ),
     "price": Command(
         "the best tiling of one operator, no graph",

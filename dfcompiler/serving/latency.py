@@ -74,14 +74,14 @@ def step_latency(
     if parallel.pp > 1:
         raise Diag("bad-option", f"--pp {parallel.pp}: serving has no stages yet", hint="split with --tp")
     setting = Setting(model, chip, parallel, dtype, pipeline)
-    plain = kept(_content(setting, reach, tokens, check), lambda: _made(setting, reach, tokens, check))
+    plain = kept(content_of(setting, reach, tokens, check), lambda: _made(setting, reach, tokens, check))
     axes = tuple(np.array(a, dtype=np.int64) for a in plain["axes"])
     values = np.frombuffer(plain["values"]).reshape([len(a) for a in axes])
     error = Error(**plain["error"]) if plain["error"] else None
     return StepLatency(setting, reach, tokens, axes, values, error)
 
 
-def _content(setting: Setting, reach: Reach, tokens: int, check: int) -> list[bytes]:
+def content_of(setting: Setting, reach: Reach, tokens: int, check: int) -> list[bytes]:
     """All that a table follows from."""
     m = setting.model
     said = (m.name, sorted(m.params.items()), m.quantization, setting.parallel, setting.dtype, setting.pipeline)
