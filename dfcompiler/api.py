@@ -92,7 +92,9 @@ def compile_model(
         chip,
         step=step.describe(),
         tokens=step.tokens,
-        dtype=f"as stored ({model.quantization.method})" if ctx.stored and model.quantization else dtype or "w16a16kv16",
+        dtype=f"as stored ({model.quantization.method})"
+        if ctx.stored and model.quantization
+        else dtype or "w16a16kv16",
         capacity=check_capacity(graph, chip),
         limit=limit,
         seconds=seconds,

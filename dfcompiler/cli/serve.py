@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dfcompiler.cli.arguments import named, real
 from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of, overrides, parallel_of, seed_of
 from dfcompiler.cli.serve_arguments import ARRIVALS
 from dfcompiler.diagnostics import Diag
 from dfcompiler.exchanges import links_of
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.layers import layer_count
 from dfcompiler.models import load_model
 from dfcompiler.serving.answers import Answers, Objectives, answers, objectives
 from dfcompiler.serving.arrivals import Arrivals
 from dfcompiler.serving.capacity import UTILIZATION
-from dfcompiler.serving.cluster import Cluster, Link, Pool, Role
+from dfcompiler.serving.cluster import Cluster, Link, Role
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import policy, router
 from dfcompiler.serving.rates import Rate, at_rate, find_rate, rate_of
@@ -141,7 +144,7 @@ def _of_trace(args: argparse.Namespace, count: int | None) -> tuple[Requests, st
     if not trace.timed:
         hint = f"draw from it: --poisson RATE --lengths {args.trace}"
         raise Diag("bad-trace", f"`{args.trace}` has lengths only: it does not say when requests come", hint=hint)
-    found = trace.requests if count is None else trace.requests.take(slice(count))
+    found = trace.requests if count is None else trace.requests.take(np.arange(min(count, len(trace.requests))))
     if args.rate is not None:
         with named("--rate"):
             found = at_rate(found, args.rate)
@@ -151,9 +154,7 @@ def _of_trace(args: argparse.Namespace, count: int | None) -> tuple[Requests, st
 def pools_of(args: argparse.Namespace, requests: Requests) -> tuple[Replicas, ...]:
     """The pools of `--replicas` or `--pools`. Raises Diag."""
     model, parallel = load_model(args.model), parallel_of(args)
-    settings = Settings(
-        args.semantics, args.max_tokens, args.max_sequences, args.block_tokens, args.prefix_caching
-    )
+    settings = Settings(args.semantics, args.max_tokens, args.max_sequences, args.block_tokens, args.prefix_caching)
     if not 0 <= args.host_us < math.inf:
         raise Diag("bad-option", f"--host-us must not be negative, got {args.host_us:g}")
     utilization = UTILIZATION if args.memory_utilization is None else args.memory_utilization
@@ -183,18 +184,16 @@ def _pool_specs(args: argparse.Namespace) -> list[tuple[Role, str | None, int]]:
             raise Diag("bad-cluster", f"`{item}` is no pool", hint=hint)
         if int(count) < 1:
             raise Diag("bad-cluster", f"the pool `{item}` has no devices", hint="every pool has at least one replica")
-        found.append((role, chip if colon else None, int(count)))  # type: ignore[arg-type]
+        found.append((role, chip if colon else None, int(count)))
     return found
 
 
 def _link(pools: tuple[Replicas, ...]) -> Link:
-    """The way of caches: the slowest link of the pools, the layers of a cache one after the other."""
-    fabrics = [links_of(x.steps.setting.chip).fabric for x in pools]
-    slowest = min(fabrics, key=lambda f: f.bytes_per_s)
+    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer."""
+    slowest = min((links_of(x.steps.setting.chip).fabric for x in pools), key=lambda f: f.bytes_per_s)
     first = pools[0]
-    devices = first.steps.setting.parallel.count
-    layers = int(first.steps.setting.model.params.get("L", 1))  # type: ignore[arg-type]
-    return Link(slowest.bytes_per_s, first.room.token_bytes * devices / devices, slowest.latency_s, max(1, layers))
+    layers = layer_count(first.steps.setting.model)
+    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers))
 
 
 def _window(text: str | None, out: Path | None) -> tuple[float, float] | None:
@@ -246,5 +245,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-

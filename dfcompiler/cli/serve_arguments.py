@@ -19,7 +19,9 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
         ("bursty", "in bursts of --spread requests on average"),
     ):
         load.add_argument(f"--{name}", type=real, metavar="RATE", help=f"requests per second, {what}")
-    load.add_argument("--spread", type=real, metavar="X", help="coefficient of variation (default 2), or a burst's size")
+    load.add_argument(
+        "--spread", type=real, metavar="X", help="coefficient of variation (default 2), or a burst's size"
+    )
     load.add_argument(
         "--lengths",
         metavar="SPEC",
@@ -32,8 +34,12 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
     engine.add_argument("--semantics", default="vllm-v1", metavar="NAME", help="whose rules: vllm-v1 (default), ...")
     engine.add_argument("--policy", default="fcfs", metavar="NAME", help="who is served first (default fcfs)")
     engine.add_argument("--max-tokens", type=whole, default=2048, metavar="N", help="tokens of a step (default 2048)")
-    engine.add_argument("--max-sequences", type=whole, default=256, metavar="N", help="sequences of a step (default 256)")
-    engine.add_argument("--block-tokens", type=whole, default=16, metavar="N", help="tokens of a cache block (default 16)")
+    engine.add_argument(
+        "--max-sequences", type=whole, default=256, metavar="N", help="sequences of a step (default 256)"
+    )
+    engine.add_argument(
+        "--block-tokens", type=whole, default=16, metavar="N", help="tokens of a cache block (default 16)"
+    )
     engine.add_argument("--prefix-caching", action="store_true", help="what requests share is computed once")
     engine.add_argument("--host-us", type=real, default=0.0, metavar="T", help="the host's part of a step (default 0)")
     engine.add_argument(
@@ -44,7 +50,9 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
     many.add_argument("--replicas", type=whole, default=1, metavar="N", help="of --tp devices each (default 1)")
     many.add_argument("--router", default="round-robin", metavar="NAME", help="which replica (default round-robin)")
     many.add_argument(
-        "--pools", metavar="SPEC", help="prefill=N,decode=N: replicas apart, caches moving between them; CHIP:N for others"
+        "--pools",
+        metavar="SPEC",
+        help="prefill=N,decode=N: replicas apart, caches moving between them; CHIP:N for others",
     )
     asked = p.add_argument_group("the answers")
     asked.add_argument("--slo", metavar="SPEC", help="objectives in seconds: ttft=2,tbt=0.1 (also tpot, e2e)")

@@ -33,7 +33,9 @@ def print_run(run: Run, wanted: Objectives, part: float, written: Sequence[Path]
     if run.spending:
         s = run.spending
         usd = f", {s.usd:.3g} USD" if s.usd is not None else ""
-        lines.append(("a million", f"tokens: {display.joules(s.joules)}{usd}; {display.digits(s.average_w)} W on average"))
+        lines.append(
+            ("a million", f"tokens: {display.joules(s.joules)}{usd}; {display.digits(s.average_w)} W on average")
+        )
     lines.append(("simulated", f"in {display.seconds(run.sim_cpu_s)} of CPU time"))
     display.facts([*lines, *(("written", str(p)) for p in written)])
     display.plain()
@@ -48,11 +50,14 @@ def _pool(x: Replicas) -> str:
     error = ""
     if x.steps.error:
         e = x.steps.error
-        error = f"; steps within {display.percent(e.mean)} of compiled ones on average, at worst {display.percent(e.worst)}"
+        error = (
+            f"; steps within {display.percent(e.mean)} of compiled ones on average, at worst {display.percent(e.worst)}"
+        )
     return (
         f"{x.pool.replicas} x {setting.chip.name}{devices}, {x.pool.role}: {room.tokens:,} tokens of cache in "
-        f"{display.large(room.tokens * room.token_bytes, 'B')} of each device, beside weights "
-        f"{display.large(room.weights_bytes, 'B')} and {display.large(room.reserve_bytes, 'B')} for a step's values{error}"
+        f"{display.large(room.tokens * room.token_bytes, 'B')} of each device, beside "
+        f"weights {display.large(room.weights_bytes, 'B')} and {display.large(room.reserve_bytes, 'B')} for the values "
+        f"of a step{error}"
     )
 
 

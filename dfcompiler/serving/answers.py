@@ -1,7 +1,7 @@
 """Answers: what became of requests, in the numbers by which serving is judged.
 
-TTFT is from arrival to the first token. TBT is every single gap between two tokens of a request. TPOT is the mean gap of
-a request, (finish - first token) / (tokens - 1), of those with two tokens or more. Throughput counts from the first
+TTFT is from arrival to the first token. TBT is every single gap between two tokens of a request. TPOT is the mean gap
+of a request, (finish - first token) / (tokens - 1), of those with two tokens or more. Throughput counts from the first
 arrival to the last token. Goodput counts the requests that met their objectives.
 """
 
@@ -112,9 +112,7 @@ def times(requests: Requests, served: Served) -> Times:
     gaps = requests.output_tokens - 1
     tpot = np.full(len(requests), math.nan)
     np.divide(served.done_s - served.first_token_s, gaps, out=tpot, where=gaps > 0)
-    return Times(
-        served.first_token_s - requests.arrival_s, served.max_gap_s, tpot, served.done_s - requests.arrival_s
-    )
+    return Times(served.first_token_s - requests.arrival_s, served.max_gap_s, tpot, served.done_s - requests.arrival_s)
 
 
 def met(requests: Requests, served: Served, wanted: Objectives) -> Flags:

@@ -103,7 +103,11 @@ class Curves:
         if self.spine is None:
             self.spine = piece.outline
         there = piece.inside(self.spine) if curve.on == ("tokens",) else None
-        others = [Curve(there, frozenset({"batch"}), repeat)] if there and there != piece else list(dict.fromkeys(self.same.values()))
+        others = (
+            [Curve(there, frozenset({"batch"}), repeat)]
+            if there and there != piece
+            else list(dict.fromkeys(self.same.values()))
+        )
         self.same[piece] = next((c for c in others if self._alike(c, curve)), curve)
 
     def draw(self) -> None:

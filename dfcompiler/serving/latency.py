@@ -52,7 +52,8 @@ class StepLatency:
 
     def table(self, host_s: float, tokens_capacity: int) -> StepTable:
         """What engines look steps up in."""
-        return StepTable(*self.axes, self.values, host_s=host_s, tokens_capacity=tokens_capacity)
+        prefill, past, batch, context = self.axes
+        return StepTable(prefill, past, batch, context, self.values, host_s, tokens_capacity)
 
 
 def step_latency(
@@ -135,7 +136,6 @@ def measured(made: StepLatency, count: int, seed: int) -> Error:
 # ---- knots -------------------------------------------------------------------------------------
 
 
-
 def tabulate(known: StepModel, reach: Reach, tokens: int) -> Axes:
     """Knots and seconds of a table up to `reach`, and to so many tokens in the caches of all that decode.
 
@@ -149,14 +149,15 @@ def tabulate(known: StepModel, reach: Reach, tokens: int) -> Axes:
     some = [float(x) for x in np.unique(np.geomspace(16, reach.prefill, 4).astype(np.int64))]
     held = [float(x) for x in np.geomspace(reach.batch, tokens, 4)]
     beside = [(b, held[2]) for b in few[1:4]]  # what decodes beside a chunk
-    axes = (
+    found = (
         _knots(prefill[1:], [known.at(prefill[1:], p, *d) for p in (0.0, reach.context / 4) for d in (NONE, *beside)]),
         _knots(past, [known.at(p, past, *d) for p in some for d in (NONE, *beside[1:2])]),
         _knots(batch, [known.at(p, 0.0, batch, c) for c in held for p in (0.0, *some[:3:2])]),
         _knots(context, [known.at(p, 0.0, b, context) for b in few for p in (0.0, *some[:3:2])]),
     )
-    axes = tuple(np.array([0, *a]) for a in axes)
-    return axes, known.at(*(a.reshape([-1 if i == k else 1 for i in range(4)]) * 1.0 for k, a in enumerate(axes)))
+    axes = tuple(np.array([0, *a], dtype=np.int64) for a in found)
+    p, c, b, t = (a.astype(np.float64) for a in axes)
+    return axes, known.at(p[:, None, None, None], c[:, None, None], b[:, None], t)
 
 
 def _knots(x: Floats, cuts: Sequence[Floats]) -> list[int]:

@@ -44,9 +44,7 @@ def at_rate(requests: Requests, rate_per_s: float) -> Requests:
     return replace(requests, arrival_s=(requests.arrival_s - requests.arrival_s[0]) * (now / rate_per_s))
 
 
-def find_rate(
-    requests: Requests, serve: Serve, wanted: Objectives, part: float, tolerance: float = TOLERANCE
-) -> Rate:
+def find_rate(requests: Requests, serve: Serve, wanted: Objectives, part: float, tolerance: float = TOLERANCE) -> Rate:
     """The highest rate at which at least `part` of the requests keep to the objectives, within `tolerance` of it.
 
     The attainment is taken to fall with the rate. Raises Diag `bad-slo` where there is no objective, Infeasible

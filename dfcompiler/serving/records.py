@@ -52,8 +52,8 @@ def write_columns(columns: Columns, path: Path) -> None:
     """A CSV, or a Parquet file where the name ends so. Raises Diag `no-pyarrow` where that is not installed."""
     if path.suffix == PARQUET:
         try:
-            import pyarrow
-            import pyarrow.parquet
+            import pyarrow  # type: ignore[import-untyped, unused-ignore]
+            import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
         except ImportError as error:
             hint = "pip install pyarrow, or name a .csv file"
             raise Diag("no-pyarrow", f"`{path}` wants pyarrow, which is not installed", hint=hint) from error
@@ -117,7 +117,16 @@ def _request(i: int, requests: Requests, served: Served) -> Iterator[Event]:
     arrival, first, done = (float(x[i]) for x in (requests.arrival_s, served.first_token_s, served.done_s))
     args = {"prompt_tokens": int(requests.prompt_tokens[i]), "output_tokens": int(requests.output_tokens[i])}
     for title, a, b in (("to first token", arrival, first), ("tokens", first, done)):
-        yield {"ph": "X", "name": title, "cat": title, "pid": 2, "tid": i, "ts": _us(a), "dur": _us(b - a), "args": args}
+        yield {
+            "ph": "X",
+            "name": title,
+            "cat": title,
+            "pid": 2,
+            "tid": i,
+            "ts": _us(a),
+            "dur": _us(b - a),
+            "args": args,
+        }
 
 
 def _us(seconds: float) -> float:

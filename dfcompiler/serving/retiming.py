@@ -74,5 +74,3 @@ def timing(graph: Graph, layer: Layer) -> Timing:
     waits = tuple(tuple(sorted(few.predecessors(i))) for i in range(len(tasks)))
     last = tuple(tuple(i for i, (_, c, _) in enumerate(tasks) if c == n) for n in range(copies))
     return Timing(tuple(t.column for t, _, _ in tasks), waits, last, layer.segment.repeat)
-
-

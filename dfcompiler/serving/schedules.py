@@ -120,5 +120,3 @@ def direct_s(setting: Setting, sizes: Sizes) -> float:
 @lru_cache(maxsize=1024)
 def _tail_cycles(setting: Setting, rows: int) -> int:
     return sum(x.cycles for x in layers(outline(setting, Sizes(0, 0, rows, 1)))[1])
-
-

@@ -76,7 +76,7 @@ class Rule:
         moved = tuple(a - b for a, b in zip(sizes, self.base, strict=True))
         for key, slope in self.slopes.items():
             grown = sum(s * d for s, d in zip(slope, moved, strict=True))
-            leaves[key] = round(leaves[key] + grown)  # type: ignore[call-overload, operator]
+            leaves[key] = round(leaves[key] + grown)  # type: ignore[operator]
         return self.form.with_leaves(leaves)
 
 

@@ -46,7 +46,9 @@ FORMATS = (
     Format("azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens"),
     Format("vidur", "arrived_at", "num_prefill_tokens", "num_decode_tokens"),  # github.com/microsoft/vidur
     Format("splitwise", "arrival_timestamp", "prompt_size", "token_size"),  # github.com/Mutinifni/splitwise-sim
-    Format("llmservingsim", "arrival_time_ns", "input_toks", "output_toks", 1e9),  # github.com/casys-kaist/LLMServingSim
+    Format(
+        "llmservingsim", "arrival_time_ns", "input_toks", "output_toks", 1e9
+    ),  # github.com/casys-kaist/LLMServingSim
     Format("llmservingsim-bench", "arrival_time", "input_toks", "output_toks"),  # what its benchmark of vLLM writes
     Format("lengths", None, "prompt_tokens", "output_tokens"),
     Format("vidur-lengths", None, "num_prefill_tokens", "num_decode_tokens"),
@@ -117,12 +119,11 @@ def _records(source: Source) -> Iterator[tuple[int, Row]]:
             if len(set(header)) != len(header):
                 twice = next(c for c in header if header.count(c) > 1)
                 raise _wrong(source, reader.line_num, f"there are two columns `{twice}`")
+            _format(source, reader.line_num, dict.fromkeys(header))
             continue
         if len(cells) != len(header):
             raise _wrong(source, reader.line_num, f"{len(cells)} values for {len(header)} columns")
         yield reader.line_num, dict(zip(header, cells, strict=True))
-    if header is not None:
-        _format(source, 1, dict.fromkeys(header))
 
 
 def _objects(source: Source) -> Iterator[tuple[int, Row]]:
@@ -195,8 +196,10 @@ def _time(raw: str) -> float | None:
     return whole.timestamp() + (float(f"0.{digits}") if digits else 0.0)
 
 
-def _wrong(source: Source, number: int, message: str, *, at: int = 1, hint: str = "", notes: list[Note] | None = None) -> Diag:
+def _wrong(
+    source: Source, number: int, message: str, *, at: int = 1, hint: str = "", notes: list[Note] | None = None
+) -> Diag:
     line = source.text.splitlines()[number - 1] if source.text else ""
-    return Diag("bad-trace", message, Span(source, number, at, max(at + 1, len(line) + 1)), notes=notes or [], hint=hint or None)
-
-
+    return Diag(
+        "bad-trace", message, Span(source, number, at, max(at + 1, len(line) + 1)), notes=notes or [], hint=hint or None
+    )

@@ -81,7 +81,9 @@ def named(name: str) -> Quantiles:
     rising = all(list(x) == sorted(x) for x in (at, prompt, output))
     if not (rising and len(at) == len(prompt) == len(output) >= 2 and at[0] == 0 and at[-1] == 1 and prompt[0] >= 1):
         hint = "`quantiles` rise from 0 to 1, and `prompt_tokens` and `output_tokens` with them, from 1 on"
-        raise Diag("bad-workload", f"`{name}` has quantiles that do not rise together", Span(source, 1, 1, 1), hint=hint)
+        raise Diag(
+            "bad-workload", f"`{name}` has quantiles that do not rise together", Span(source, 1, 1, 1), hint=hint
+        )
     return Quantiles(str(data.get("source", "")), at, prompt, output)
 
 
