@@ -14,6 +14,7 @@ from typing import Any
 
 from dfcompiler import cache
 from dfcompiler.serving import admission, driving, gaps, interpolation, memory, queues, stepping
+from dfcompiler.serving.layout import State
 
 MODULES = (gaps, interpolation, queues, memory, admission, stepping, driving)
 
@@ -26,8 +27,20 @@ def available() -> bool:
 @functools.cache
 def functions(compile_them: bool) -> Any:
     """The functions of all these modules by name, as they stand or compiled."""
-    found = {name: f for module in MODULES for name, f in _of(module)}
+    found: dict[str, FunctionType] = {}
+    for module in MODULES:
+        for name, f in _of(module):
+            assert found.setdefault(name, f) is f, f"two functions are called {name}"
     return SimpleNamespace(**(_compiled(found) if compile_them else found))
+
+
+def handle(state: State, compile_them: bool) -> Any:
+    """What the functions take for a state: one of lists as it is, one of arrays in a box that shares them."""
+    if not compile_them:
+        return state
+    from dfcompiler.serving.boxed import box
+
+    return box(state)
 
 
 def _of(module: ModuleType) -> list[tuple[str, FunctionType]]:

@@ -59,7 +59,8 @@ FOREVER = float("inf")
 
 def drive(s: State) -> int:
     """Let everything happen until all is done, or until somebody else has to act: one of `layout`'s reasons."""
-    linked = s.now[LINKED] != 0
+    now = s.now
+    linked = now[LINKED] != 0
     while True:
         i, start = first(s)
         event = next_event(s)
@@ -74,7 +75,7 @@ def drive(s: State) -> int:
         while True:
             if not step(s, i, horizon):
                 return STUCK
-            if s.now[MOST_ROWS] > 0 and s.now[ROWS] == s.now[MOST_ROWS]:
+            if now[MOST_ROWS] > 0 and now[ROWS] == now[MOST_ROWS]:
                 return FULL
             if linked or not works(s, i) or horizon <= s.floats[i * FLOATS + CLOCK] + TICK:
                 break
@@ -82,16 +83,18 @@ def drive(s: State) -> int:
 
 def works(s: State, i: int) -> bool:
     """Whether a replica has a step to make."""
+    ints = s.ints
     b = i * INTS
-    return s.ints[b + BATCH] > 0 or s.ints[b + WAITERS] > 0 or s.ints[b + PARTIAL] != NONE
+    return ints[b + BATCH] > 0 or ints[b + WAITERS] > 0 or ints[b + PARTIAL] != NONE
 
 
 def first(s: State) -> tuple[int, float]:
     """The replica whose step is next, and when that starts; NONE where there is none."""
+    floats = s.floats
     chosen, start = NONE, FOREVER
     for i in range(s.now[REPLICAS]):
-        if works(s, i) and s.floats[i * FLOATS + CLOCK] < start - TICK:
-            chosen, start = i, s.floats[i * FLOATS + CLOCK]
+        if works(s, i) and floats[i * FLOATS + CLOCK] < start - TICK:
+            chosen, start = i, floats[i * FLOATS + CLOCK]
     return chosen, start
 
 
@@ -106,12 +109,14 @@ def next_start(s: State, chosen: int) -> float:
 
 def next_arrival(s: State) -> float:
     """When the next request comes."""
-    return s.arrival[s.now[NEXT]] if s.now[NEXT] < s.now[REQUESTS] else FOREVER
+    now = s.now
+    return s.arrival[now[NEXT]] if now[NEXT] < now[REQUESTS] else FOREVER
 
 
 def next_cache(s: State) -> float:
     """When the next cache arrives."""
-    return s.due[s.now[MOVING_ROOT]] if s.now[MOVING_ROOT] != NONE else FOREVER
+    now = s.now
+    return s.due[now[MOVING_ROOT]] if now[MOVING_ROOT] != NONE else FOREVER
 
 
 def next_event(s: State) -> float:
@@ -121,20 +126,21 @@ def next_event(s: State) -> float:
 
 def happen(s: State) -> int:
     """Let the next thing happen that comes from outside; a reason to return, or ALL_DONE to go on."""
+    now = s.now
     refresh, cache = s.times[REFRESH], next_cache(s)
     if next_arrival(s) <= min(cache, refresh) + TICK:
-        r, way = s.now[NEXT], ARRIVALS
-        s.now[NEXT] = r + 1
+        r, way = now[NEXT], ARRIVALS
+        now[NEXT] = r + 1
         if not any_able(s, r, ARRIVALS):
             s.status[r] = REJECTED
             return ALL_DONE
     elif cache <= refresh + TICK:
-        r, way = s.now[MOVING_ROOT], CACHES
-        s.now[MOVING_ROOT] = pop(r, s.due, s.child, s.sibling)
+        r, way = now[MOVING_ROOT], CACHES
+        now[MOVING_ROOT] = pop(r, s.due, s.child, s.sibling)
     else:
         return NEW_KEYS
-    if s.now[LINEAR] == 0:
-        s.now[PENDING], s.now[WAY] = r, way
+    if now[LINEAR] == 0:
+        now[PENDING], now[WAY] = r, way
         return ROUTE
     i = route(s, r, way)
     if spills(s, r, i):
@@ -153,22 +159,25 @@ def any_able(s: State, r: int, way: int) -> bool:
 
 def able(s: State, i: int, r: int, way: int) -> bool:
     """Whether this replica can take a request that comes this way."""
+    sizes = s.sizes
     z = i * SIZES
-    return s.sizes[z + ROLE] & way != 0 and s.fits[s.sizes[z + POOL] * s.now[REQUESTS] + r] != 0
+    return sizes[z + ROLE] & way != 0 and s.fits[sizes[z + POOL] * s.now[REQUESTS] + r] != 0
 
 
 def tokens(s: State, i: int) -> int:
     """Tokens of all requests of a replica."""
+    ints = s.ints
     b = i * INTS
-    r = s.ints[b + PARTIAL]
+    r = ints[b + PARTIAL]
     partial = s.prompt[r] + s.generated[r] if r != NONE else 0
-    return s.ints[b + WAIT_TOKENS] + s.ints[b + CONTEXT] + partial
+    return ints[b + WAIT_TOKENS] + ints[b + CONTEXT] + partial
 
 
 def outstanding(s: State, i: int) -> int:
     """Requests of a replica."""
+    ints = s.ints
     b = i * INTS
-    return s.ints[b + WAITERS] + s.ints[b + BATCH] + (1 if s.ints[b + PARTIAL] != NONE else 0)
+    return ints[b + WAITERS] + ints[b + BATCH] + (1 if ints[b + PARTIAL] != NONE else 0)
 
 
 def route(s: State, r: int, way: int) -> int:
@@ -194,36 +203,40 @@ def spills(s: State, r: int, i: int) -> bool:
 
 def spilled(s: State, i: int, other: int) -> int:
     """Of two replicas the one with less before it, the first where they are equal."""
-    return other if s.ints[other * INTS + WAIT_TOKENS] < s.ints[i * INTS + WAIT_TOKENS] else i
+    ints = s.ints
+    return other if ints[other * INTS + WAIT_TOKENS] < ints[i * INTS + WAIT_TOKENS] else i
 
 
 def land(s: State, r: int, i: int) -> None:
     """A request, or its cache, comes to a replica."""
-    now = s.due[r] if s.marks[r] & LANDED else s.arrival[r]
+    marks, floats, times = s.marks, s.floats, s.times
+    now = s.due[r] if marks[r] & LANDED else s.arrival[r]
     if not works(s, i):
-        s.floats[i * FLOATS + CLOCK] = max(s.floats[i * FLOATS + CLOCK], now)
+        floats[i * FLOATS + CLOCK] = max(floats[i * FLOATS + CLOCK], now)
     s.ints[i * INTS + ASSIGNED] += 1
     if s.sizes[i * SIZES + ROLE] & HANDS_ON:
-        s.marks[r] |= HANDS
+        marks[r] |= HANDS
     s.replica[r] = i
     wait(s, i, r)
-    if s.times[REFRESH] == FOREVER and s.marks[r] & LANDED == 0:
-        s.times[REFRESH] = now + s.times[PERIOD]
+    if times[REFRESH] == FOREVER and marks[r] & LANDED == 0:
+        times[REFRESH] = now + times[PERIOD]
 
 
 def tokens_generated(s: State, r: int) -> int:
     """Tokens that a request has, also while it decodes."""
+    ints = s.ints
     b = s.replica[r] * INTS
-    if s.status[r] != RUNNING or s.ints[b + PARTIAL] == r:
+    if s.status[r] != RUNNING or ints[b + PARTIAL] == r:
         return s.generated[r]
-    return s.output[r] - (s.finish[r] - s.ints[b + DSTEP])
+    return s.output[r] - (s.finish[r] - ints[b + DSTEP])
 
 
 def queue_again(s: State, low: int, high: int) -> None:
     """Put those of the requests `low` to `high` that wait, or whose caches move, in order of new keys."""
+    ints = s.ints
     for i in range(s.now[REPLICAS]):
-        s.ints[i * INTS + ROOT] = NONE
+        ints[i * INTS + ROOT] = NONE
     for r in range(low, high):
         if s.status[r] == WAITING:
             at = s.replica[r] * INTS + ROOT
-            s.ints[at] = push(s.ints[at], r, s.key, s.child, s.sibling)
+            ints[at] = push(ints[at], r, s.key, s.child, s.sibling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from math import frexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ LOWEST, HIGHEST = -20, 20  # a microsecond, twelve days
 BINS = 1 << 13  # of each octave: a bin is at most 1.22e-4 of its values wide
 SMALLEST = 2.0**LOWEST
 ALL_BINS = (HIGHEST - LOWEST) * BINS + 1
+TWICE = 2.0 * BINS
+OFFSET = LOWEST + 2  # as `frexp` gives fractions from 0.5
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ def bin_of(gap: float) -> int:
     """The bin that a gap is counted in."""
     if gap < SMALLEST:
         return 0
-    fraction, exponent = math.frexp(gap)
+    fraction, exponent = frexp(gap)
     if exponent > HIGHEST:
         return ALL_BINS - 1
-    return 1 + (exponent - 1 - LOWEST) * BINS + int((2.0 * fraction - 1.0) * BINS)
+    return 1 + (exponent - OFFSET) * BINS + int(fraction * TWICE)
 
 
 def count_run(counts: NDArray[np.int64] | list[int], first: float, growth: float, steps: int, times: int) -> None:

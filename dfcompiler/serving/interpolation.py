@@ -12,24 +12,22 @@ from math import sqrt
 SHAPE = 9  # entries of `shape` per table
 
 
-def cell(grid: Sequence[int], first: int, length: int, x: float) -> int:
-    """The cell of a grid in which `x` lies: the last point at or below it with one above it; 0 where there is none."""
-    low, high = 0, length - 1
+def place_of(grid: Sequence[int], first: int, length: int, x: float) -> tuple[int, float]:
+    """The cell of a grid that `x` is in, or nearest to, and how far in it: 0 at its first point, 1 at its second.
+
+    A grid of one point has one cell, of which all is at its start.
+    """
+    if length == 1:
+        return 0, 0.0
+    low, high = first, first + length - 1
     while low + 1 < high:
         middle = (low + high) >> 1
-        if grid[first + middle] <= x:
+        if grid[middle] <= x:
             low = middle
         else:
             high = middle
-    return low
-
-
-def share(grid: Sequence[int], first: int, length: int, at: int, x: float) -> float:
-    """How far `x` is from point `at` to the next one: 0 at the first, 1 at the second; 0 on a grid of one point."""
-    if length == 1:
-        return 0.0
-    low = grid[first + at]
-    return (x - low) / (grid[first + at + 1] - low)
+    start = grid[low]
+    return low - first, (x - start) / (grid[low + 1] - start)
 
 
 def step_s(
@@ -44,24 +42,12 @@ def step_s(
 ) -> float:
     """Seconds of one step by the numbers of `table.StepTable`."""
     t = SHAPE * table
-    f0, n0, f1, n1, f2, n2, f3, n3 = (
-        shape[t],
-        shape[t + 1],
-        shape[t + 2],
-        shape[t + 3],
-        shape[t + 4],
-        shape[t + 5],
-        shape[t + 6],
-        shape[t + 7],
-    )
-    c0 = cell(grid, f0, n0, prefill)
-    c1 = cell(grid, f1, n1, past)
-    c2 = cell(grid, f2, n2, batch)
-    c3 = cell(grid, f3, n3, context)
-    w0 = share(grid, f0, n0, c0, prefill)
-    w1 = share(grid, f1, n1, c1, past)
-    w2 = share(grid, f2, n2, c2, batch)
-    w3 = share(grid, f3, n3, c3, context)
+    f0, n0, f1, n1 = shape[t], shape[t + 1], shape[t + 2], shape[t + 3]
+    f2, n2, f3, n3 = shape[t + 4], shape[t + 5], shape[t + 6], shape[t + 7]
+    c0, w0 = place_of(grid, f0, n0, prefill)
+    c1, w1 = place_of(grid, f1, n1, past)
+    c2, w2 = place_of(grid, f2, n2, batch)
+    c3, w3 = place_of(grid, f3, n3, context)
     up1 = n2 * n3 if n1 > 1 else 0
     low = shape[t + 8] + ((c0 * n1 + c1) * n2 + c2) * n3 + c3
     high = low + (n1 * n2 * n3 if n0 > 1 else 0)
@@ -98,9 +84,8 @@ def decode_line(
     """
     t = SHAPE * table
     f2, n2, f3, n3 = shape[t + 4], shape[t + 5], shape[t + 6], shape[t + 7]
-    c2 = cell(grid, f2, n2, batch)
-    c3 = cell(grid, f3, n3, context)
-    w2 = share(grid, f2, n2, c2, batch)
+    c2, w2 = place_of(grid, f2, n2, batch)
+    c3, w3 = place_of(grid, f3, n3, context)
     at = shape[t + 8] + c2 * n3 + c3
     up2 = n3 if n2 > 1 else 0
     low = values[at] + w2 * (values[at + up2] - values[at])
@@ -108,8 +93,7 @@ def decode_line(
         return low, 0.0, -1
     high = values[at + 1] + w2 * (values[at + up2 + 1] - values[at + 1])
     start, end = grid[f3 + c3], grid[f3 + c3 + 1]
-    slope = (high - low) / (end - start)
-    return low + slope * (context - start), slope, (end if c3 + 2 < n3 else -1)
+    return low + w3 * (high - low), (high - low) / (end - start), (end if c3 + 2 < n3 else -1)
 
 
 def run_s(first: float, growth: float, steps: int) -> float:

@@ -29,16 +29,17 @@ def play(requests: Requests, cluster: Cluster, *, series: bool, fast: bool) -> S
     state = initial(requests, cluster, series)
     if not fast:
         state = State(*(a.tolist() for a in state))
+    handle = compiled.handle(state, fast)
     rows: list[Floats] = []
     low = 0
-    while (reason := engine.drive(state)) != at.ALL_DONE:
+    while (reason := engine.drive(handle)) != at.ALL_DONE:
         if reason == at.FULL:
             rows.append(np.array(state.rows))
             state.now[at.ROWS] = 0
         elif reason == at.ROUTE:
-            ask_router(engine, state, requests, cluster)
+            ask_router(engine, state, handle, requests, cluster)
         elif reason == at.NEW_KEYS:
-            low = new_keys(engine, state, requests, cluster, low)
+            low = new_keys(engine, state, handle, requests, cluster, low)
         else:
             raise AssertionError("a replica with requests must always have something to do")
     rows.append(np.array(state.rows[: state.now[at.ROWS] * len(COLUMNS)]))
@@ -148,45 +149,45 @@ def _now(
     return now
 
 
-def ask_router(engine: Any, s: State, requests: Requests, cluster: Cluster) -> None:
+def ask_router(engine: Any, s: State, handle: Any, requests: Requests, cluster: Cluster) -> None:
     """Let a router that is more than weights place the request that is pending."""
     r = s.now[at.PENDING]
-    chosen = choose(engine, s, requests, cluster, s.now[at.WAY])
-    if engine.spills(s, r, chosen):
-        chosen = engine.spilled(s, chosen, choose(engine, s, requests, cluster, at.CACHES))
-    engine.land(s, r, chosen)
+    chosen = choose(engine, s, handle, requests, cluster, s.now[at.WAY])
+    if engine.spills(handle, r, chosen):
+        chosen = engine.spilled(handle, chosen, choose(engine, s, handle, requests, cluster, at.CACHES))
+    engine.land(handle, r, chosen)
 
 
-def choose(engine: Any, s: State, requests: Requests, cluster: Cluster, way: int) -> int:
+def choose(engine: Any, s: State, handle: Any, requests: Requests, cluster: Cluster, way: int) -> int:
     """Which replica the router chooses for the pending request."""
     r = s.now[at.PENDING]
-    able = [i for i in range(s.now[at.REPLICAS]) if engine.able(s, i, r, way)]
+    able = [i for i in range(s.now[at.REPLICAS]) if engine.able(handle, i, r, way)]
     loads = [
         Load(
             i,
             int(s.ints[i * at.INTS + at.ASSIGNED]),
-            int(engine.outstanding(s, i)),
-            int(engine.tokens(s, i)),
-            float(engine.load(s, i)),
-            int(engine.found(s, i, r) * s.sizes[i * at.SIZES + at.BLOCK]),
+            int(engine.outstanding(handle, i)),
+            int(engine.tokens(handle, i)),
+            float(engine.load(handle, i)),
+            int(engine.found(handle, i, r) * s.sizes[i * at.SIZES + at.BLOCK]),
         )
         for i in able
     ]
     return able[cluster.router.choose(requests, int(r), loads)]
 
 
-def new_keys(engine: Any, s: State, requests: Requests, cluster: Cluster, low: int) -> int:
+def new_keys(engine: Any, s: State, handle: Any, requests: Requests, cluster: Cluster, low: int) -> int:
     """Give the requests that are not done new keys; those before the returned one are done."""
     high, now = int(s.now[at.NEXT]), s.times[at.REFRESH]
     while low < high and s.status[low] >= at.DONE:
         low += 1
     which = np.flatnonzero(np.asarray(s.status[low:high]) < at.DONE) + low
     s.times[at.REFRESH] = now + cluster.policy.period_s if len(which) else math.inf
-    generated = np.array([engine.tokens_generated(s, r) for r in which.tolist()], dtype=np.int64)
+    generated = np.array([engine.tokens_generated(handle, r) for r in which.tolist()], dtype=np.int64)
     keys = keys_of(cluster.policy, requests.take(which), np.full(len(which), now), generated)
     for r, key in zip(which.tolist(), keys.tolist(), strict=True):
         s.key[r] = key
-    engine.queue_again(s, low, high)
+    engine.queue_again(handle, low, high)
     return low
 
 
