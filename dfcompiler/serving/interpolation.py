@@ -1,7 +1,8 @@
 """Looking up the seconds of a step: linear in each of four numbers, and in closed form over a run of steps.
 
 Functions here run as they stand, on lists, or compiled by numba, on arrays; see `compiled`. Tables lie one after the
-other: `shape` has for each table four times the place and length of a grid, then the place of its values.
+other: `shape` has for each table four times the place and length of a grid, then the place of its values, then place
+and length of what its tokens add.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-SHAPE = 9  # entries of `shape` per table
+SHAPE = 11  # entries of `shape` per table
 
 
 def place_of(grid: Sequence[int], first: int, length: int, x: float) -> tuple[int, float]:
@@ -61,7 +62,13 @@ def step_s(
         if w1 != 0.0:
             b += w1 * (plane(values, high + up1, up2, up3, w2, w3) - b)
         a += w0 * (b - a)
+    a += tokens_s(shape, values, t, prefill + batch)
     return a if a > 0.0 else 0.0
+
+
+def tokens_s(shape: Sequence[int], values: Sequence[float], t: int, tokens: int) -> float:
+    """What a step takes for its number of tokens alone; past the last one, as much as for that."""
+    return values[shape[t + 9] + min(tokens, shape[t + 10] - 1)]
 
 
 def plane(values: Sequence[float], at: int, up2: int, up3: int, w2: float, w3: float) -> float:
@@ -88,12 +95,13 @@ def decode_line(
     c3, w3 = place_of(grid, f3, n3, context)
     at = shape[t + 8] + c2 * n3 + c3
     up2 = n3 if n2 > 1 else 0
+    alone = tokens_s(shape, values, t, batch)
     low = values[at] + w2 * (values[at + up2] - values[at])
     if n3 == 1:
-        return low, 0.0, -1
+        return alone + low, 0.0, -1
     high = values[at + 1] + w2 * (values[at + up2 + 1] - values[at + 1])
     start, end = grid[f3 + c3], grid[f3 + c3 + 1]
-    return low + w3 * (high - low), (high - low) / (end - start), (end if c3 + 2 < n3 else -1)
+    return alone + low + w3 * (high - low), (high - low) / (end - start), (end if c3 + 2 < n3 else -1)
 
 
 def run_s(first: float, growth: float, steps: int) -> float:

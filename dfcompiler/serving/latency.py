@@ -22,7 +22,8 @@ from dfcompiler.serving.schedules import StepModel, direct_s, step_model
 from dfcompiler.serving.table import StepTable
 
 Floats = npt.NDArray[np.float64]
-Axes: TypeAlias = tuple[tuple[npt.NDArray[np.int64], ...], Floats]
+Axes: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+Table: TypeAlias = tuple[Axes, Floats, Floats]
 PIPELINE = "list"  # a step is mapped without a solver
 LINE = 0.004  # of a step's time: how far a table may be from what it tabulates along each axis
 NONE = (0.0, 0.0)  # sequences that decode, and their context
@@ -46,14 +47,15 @@ class StepLatency:
     setting: Setting
     reach: Reach
     tokens: int
-    axes: tuple[npt.NDArray[np.int64], ...]
+    axes: Axes
     values: Floats
+    by_tokens: Floats
     error: Error | None = None
 
     def table(self, host_s: float, tokens_capacity: int) -> StepTable:
         """What engines look steps up in."""
         prefill, past, batch, context = self.axes
-        return StepTable(prefill, past, batch, context, self.values, host_s, tokens_capacity)
+        return StepTable(prefill, past, batch, context, self.values, host_s, tokens_capacity, self.by_tokens)
 
 
 def step_latency(
@@ -76,10 +78,11 @@ def step_latency(
         raise Diag("bad-option", f"--pp {parallel.pp}: serving has no stages yet", hint="split with --tp")
     setting = Setting(model, chip, parallel, dtype, pipeline)
     plain = kept(content_of(setting, reach, tokens, check), lambda: _made(setting, reach, tokens, check))
-    axes = tuple(np.array(a, dtype=np.int64) for a in plain["axes"])
+    a, b, c, d = (np.array(a, dtype=np.int64) for a in plain["axes"])
+    axes = a, b, c, d
     values = np.frombuffer(plain["values"]).reshape([len(a) for a in axes])
     error = Error(**plain["error"]) if plain["error"] else None
-    return StepLatency(setting, reach, tokens, axes, values, error)
+    return StepLatency(setting, reach, tokens, axes, values, np.frombuffer(plain["by_tokens"]), error)
 
 
 def content_of(setting: Setting, reach: Reach, tokens: int, check: int) -> list[bytes]:
@@ -92,10 +95,11 @@ def content_of(setting: Setting, reach: Reach, tokens: int, check: int) -> list[
 
 def _made(setting: Setting, reach: Reach, tokens: int, check: int) -> dict[str, Any]:
     known = step_model(setting, reach, [sample(reach)])
-    axes, values = tabulate(known, reach, tokens)
-    made = StepLatency(setting, reach, tokens, axes, values)
+    grid, values, by_tokens = tabulate(known, reach, tokens)
+    made = StepLatency(setting, reach, tokens, grid, values, by_tokens)
     error = asdict(measured(made, check, seed=0)) if check else None
-    return {"axes": [a.tolist() for a in axes], "values": values.tobytes(), "error": error}
+    plain = {"values": values.tobytes(), "by_tokens": by_tokens.tobytes(), "error": error}
+    return plain | {"axes": [a.tolist() for a in grid]}
 
 
 def sample(reach: Reach) -> Sizes:
@@ -136,11 +140,36 @@ def measured(made: StepLatency, count: int, seed: int) -> Error:
 # ---- knots -------------------------------------------------------------------------------------
 
 
-def tabulate(known: StepModel, reach: Reach, tokens: int) -> Axes:
-    """Knots and seconds of a table up to `reach`, and to so many tokens in the caches of all that decode.
+def tabulate(known: StepModel, reach: Reach, tokens: int) -> Table:
+    """Knots, seconds, and seconds by tokens of a table up to `reach`, and to so many tokens in the caches of all that
+    decode.
 
-    Knots lie as far apart as straight lines between them stay within `LINE` of cuts through the model.
+    What works on all tokens of a step is taken out first, and told for every number of them, where the rest is then
+    closer to straight lines: on chips that run one op after the other.
     """
+    every = np.arange(4 * (reach.prefill + reach.batch) + 1.0)
+    found = [_tabulated(known, reach, tokens, by) for by in (known.on_tokens(every), np.zeros(1))]
+    return min(found, key=lambda t: _blur(known, t, reach, tokens))
+
+
+def _blur(known: StepModel, table: Table, reach: Reach, tokens: int) -> float:
+    """The mean part by which a table is off what it tabulates, at steps as they come."""
+    made = StepTable(*table[0], table[1], tokens=table[2])
+    some = random_sizes(reach, tokens, 300, seed=1)
+    seen = [made.step_s(s.prefill, s.past, s.batch, s.batch * s.context) for s in some]
+    p, c, b, each = np.array(some, dtype=np.float64).T
+    true = known.at(p, c, b, b * each)
+    return float(np.mean(np.abs(seen / true - 1)))
+
+
+def _tabulated(known: StepModel, reach: Reach, tokens: int, by_tokens: Floats) -> Table:
+    """A table of what is left without what tokens add. Knots lie as far apart as straight lines between them stay within
+    `LINE` of cuts through it."""
+
+    def rest(p: Floats | float, c: Floats | float, b: Floats | float, t: Floats | float) -> Floats:
+        at = np.minimum(np.asarray(p) + np.asarray(b), len(by_tokens) - 1).astype(np.int64)
+        return np.asarray(np.maximum(known.at(p, c, b, t) - by_tokens[at], 0.0))
+
     prefill = np.arange(reach.prefill + 1.0)
     past = np.unique(np.geomspace(1, reach.context, 400).astype(np.int64)).astype(np.float64)
     batch = np.arange(1, reach.batch + 1.0)
@@ -150,14 +179,15 @@ def tabulate(known: StepModel, reach: Reach, tokens: int) -> Axes:
     held = [float(x) for x in np.geomspace(reach.batch, tokens, 4)]
     beside = [(b, held[2]) for b in few[1:4]]  # what decodes beside a chunk
     found = (
-        _knots(prefill[1:], [known.at(prefill[1:], p, *d) for p in (0.0, reach.context / 4) for d in (NONE, *beside)]),
-        _knots(past, [known.at(p, past, *d) for p in some for d in (NONE, *beside[1:2])]),
-        _knots(batch, [known.at(p, 0.0, batch, c) for c in held for p in (0.0, *some[:3:2])]),
-        _knots(context, [known.at(p, 0.0, b, context) for b in few for p in (0.0, *some[:3:2])]),
+        _knots(prefill[1:], [rest(prefill[1:], p, *d) for p in (0.0, reach.context / 4) for d in (NONE, *beside)]),
+        _knots(past, [rest(p, past, *d) for p in some for d in (NONE, *beside[1:2])]),
+        _knots(batch, [rest(p, 0.0, batch, c) for c in held for p in (0.0, *some[:3:2])]),
+        _knots(context, [rest(p, 0.0, b, context) for b in few for p in (0.0, *some[:3:2])]),
     )
-    axes = tuple(np.array([0, *a], dtype=np.int64) for a in found)
+    first, second, third, fourth = (np.array([0, *a], dtype=np.int64) for a in found)
+    axes = first, second, third, fourth
     p, c, b, t = (a.astype(np.float64) for a in axes)
-    return axes, known.at(p[:, None, None, None], c[:, None, None], b[:, None], t)
+    return axes, rest(p[:, None, None, None], c[:, None, None], b[:, None], t), by_tokens
 
 
 def _knots(x: Floats, cuts: Sequence[Floats]) -> list[int]:

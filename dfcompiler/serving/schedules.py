@@ -65,6 +65,14 @@ class StepModel:
         found = found + np.where(rows > 0, reduce(np.minimum, behind), 0.0)
         return found / self.clock_hz
 
+    def on_tokens(self, tokens: Floats) -> Floats:
+        """Seconds of what works on the tokens of both parts of a mixed step at once."""
+        total = np.zeros(tokens.shape)
+        for piece, repeat in pieces(self.bodies["mixed"][0]):
+            if self.curves.on_tokens(piece):
+                total = total + repeat * self.curves.grids[self.curves.same[piece]].at([tokens])
+        return np.asarray(np.where(tokens > 0, total, 0.0) / self.clock_hz)
+
     def at(self, prefill: Floats | float, past: Floats | float, batch: Floats | float, total: Floats | float) -> Floats:
         """Seconds by the total context of what decodes, as tables have it."""
         p, c, b, t = (np.asarray(x, dtype=np.float64) for x in (prefill, past, batch, total))

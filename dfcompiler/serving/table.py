@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +28,9 @@ class StepTable:
     a token and one that it attends to: `past = sum(new * past) / n - (n * n - sum(new * new)) / (2 * n)`, where `n`
     is `sum(new)`. For one chunk that is its past; for many short prompts it is negative.
 
+    `tokens[prefill + batch]` is added to what is interpolated, and beyond its end its last value: what rises with every
+    tile of rows would blur between two grids.
+
     `host_s` is what the host adds to every step, `tokens_capacity` the number of tokens whose keys and values fit.
     Raises Diag `bad-step-table`.
     """
@@ -39,6 +42,7 @@ class StepTable:
     values: Floats
     host_s: float = 0.0
     tokens_capacity: int = 1 << 40
+    tokens: Floats = field(default_factory=lambda: np.zeros(1))
 
     def __post_init__(self) -> None:
         for name in AXES:
@@ -50,13 +54,17 @@ class StepTable:
         wanted = tuple(len(getattr(self, name)) for name in AXES)
         if values.shape != wanted:
             raise Diag("bad-step-table", f"there are values of shape {values.shape}; the grids want {wanted}")
-        if not np.all(np.isfinite(values) & (values >= 0)):
+        tokens = np.ascontiguousarray(self.tokens, dtype=np.float64)
+        if tokens.ndim != 1 or not len(tokens):
+            raise Diag("bad-step-table", f"what tokens add must be one number for each, not of shape {tokens.shape}")
+        if not all(np.all(np.isfinite(x) & (x >= 0)) for x in (values, tokens)):
             raise Diag("bad-step-table", "the latency of a step must be finite and not negative")
         if not (np.isfinite(self.host_s) and self.host_s >= 0):
             raise Diag("bad-step-table", f"the host cannot add {self.host_s} s to a step")
         if self.tokens_capacity < 1:
             raise Diag("bad-step-table", f"the cache must hold at least one token, not {self.tokens_capacity}")
         object.__setattr__(self, "values", values)
+        object.__setattr__(self, "tokens", tokens)
 
     def step_s(self, prefill: int, past: float, batch: int, context: int) -> float:
         """Seconds of one step, without the host's."""
@@ -81,7 +89,7 @@ def flattened(tables: tuple[StepTable, ...]) -> tuple[Ints, Ints, Floats]:
             grids.append(grid)
             shape += [at, len(grid)]
             at += len(grid)
-        shape.append(first)
-        first += table.values.size
-    values = np.concatenate([t.values.reshape(-1) for t in tables])
+        shape += [first, first + table.values.size, len(table.tokens)]
+        first += table.values.size + len(table.tokens)
+    values = np.concatenate([x for t in tables for x in (t.values.reshape(-1), t.tokens)])
     return np.concatenate(grids), np.array(shape, dtype=np.int64), values
