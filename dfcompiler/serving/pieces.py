@@ -41,6 +41,12 @@ class Piece:
         mine = set(names)
         return Piece(other, tuple(n for n in other.offered.nodes if n in mine), self.unit, self.share)
 
+    def alone(self) -> tuple[Piece, ...]:
+        """Its nodes one by one, where it is a group on the only unit of a chip; else nothing."""
+        if len(self.nodes) == 1 or len(self.outline.setting.chip.units) > 1:
+            return ()
+        return tuple(replace(self, nodes=(n,)) for n in self.nodes)
+
     @property
     def is_exchange(self) -> bool:
         """Whether it runs on links."""

@@ -14,6 +14,7 @@ from functools import lru_cache, reduce
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.columns import Column
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.schedule import Layer, mapping_of
 from dfcompiler.serving.curves import Curves, Effort, Reach
@@ -35,8 +36,14 @@ class Schedule:
 
     def cycles(self, curves: Curves, sizes: Sequence[Floats]) -> Floats:
         """Cycles at sizes whose coordinates broadcast."""
-        made = {c: Piece.of(self.outline, c) for t in self.timings for c in t.columns}
-        found = [t.cycles(lambda c: curves.cycles(made[c], sizes)) for t in self.timings]
+
+        def duration(column: Column) -> Floats:
+            """A group that is not worth it at some sizes is run as its nodes in turn there."""
+            piece = Piece.of(self.outline, column)
+            whole, alone = curves.cycles(piece, sizes), [curves.cycles(x, sizes) for x in piece.alone()]
+            return np.minimum(whole, reduce(np.add, alone)) if alone else whole
+
+        found = [t.cycles(duration) for t in self.timings]
         return np.asarray(reduce(np.add, found, np.zeros(())))
 
 
@@ -94,7 +101,7 @@ def step_model(setting: Setting, reach: Reach, samples: Sequence[Sizes]) -> Step
             kept = [body, tail] if make == "decode" else [body]
             tails += kept[1:]
             for schedule in kept:
-                for piece, repeat in pieces(schedule):
+                for piece, repeat in priced(schedule):
                     curves.add(piece, repeat)
     curves.draw()
     return StepModel(setting.chip.clock_hz, bodies, tails, curves)
@@ -112,6 +119,12 @@ def pieces(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
     for t in schedule.timings:
         for c in t.columns:
             yield Piece.of(schedule.outline, c), t.repeat
+
+
+def priced(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
+    """Every piece, and its nodes one by one where they may stand for it."""
+    for piece, repeat in pieces(schedule):
+        yield from ((x, repeat) for x in (piece, *piece.alone()))
 
 
 # ---- without tables ----------------------------------------------------------------------------
