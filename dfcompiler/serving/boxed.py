@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from numba import types
+from numba import boolean, float64, int8, int32, int64, types
 from numba.experimental import structref
 
 from dfcompiler.serving.layout import State
@@ -24,6 +25,21 @@ class Box(structref.StructRefProxy):  # type: ignore[misc]
 
 
 structref.define_proxy(Box, BoxType, list(State._fields))
+
+
+ARRAYS = {"Bits": int8[::1], "Small": int32[::1], "Large": int64[::1], "Reals": float64[::1]}
+KINDS = {
+    "State": BoxType([(name, ARRAYS[kind.__forward_arg__]) for name, kind in State.__annotations__.items()]),
+    "int": int64,
+    "float": float64,
+    "bool": boolean,
+}
+
+
+def signature(function: Callable[..., Any]) -> tuple[Any, ...] | None:
+    """The types of a function's parameters by its annotations; None where they hold for arrays of several types."""
+    names = [kind for name, kind in function.__annotations__.items() if name != "return"]
+    return tuple(KINDS[name] for name in names) if all(name in KINDS for name in names) else None
 
 
 def box(state: State) -> Any:
