@@ -38,12 +38,12 @@ def functions(compile_them: bool) -> Any:
 
 
 def handle(state: State, compile_them: bool) -> Any:
-    """What the functions take for a state: one of lists as it is, one of arrays in a box that shares them."""
+    """What the functions take for a state: one of lists as it is, one of arrays as their addresses."""
     if not compile_them:
         return state
-    from dfcompiler.serving.boxed import box
+    from dfcompiler.serving.pointers import Pointers
 
-    return box(state)
+    return Pointers(state)
 
 
 def _of(module: ModuleType) -> list[tuple[str, FunctionType]]:
@@ -55,7 +55,7 @@ def _compiled(found: dict[str, FunctionType]) -> dict[str, Any]:
     """Copies of the functions that call each other's copies, compiled for the types that annotations say."""
     from numba import config, njit
 
-    from dfcompiler.serving.boxed import signature
+    from dfcompiler.serving.pointers import signature
 
     home = cache.folder()
     before = config.CACHE_DIR
