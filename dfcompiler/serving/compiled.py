@@ -18,8 +18,7 @@ from dfcompiler.serving.layout import State
 MODULES = (gaps, interpolation, queues, memory, admission, stepping, driving)
 
 # Those that are called from Python.
-CALLED = ("drive", "land", "able", "spills", "spilled", "outstanding", "tokens", "load", "found", "tokens_generated")
-CALLED += ("queue_again",)
+CALLED = frozenset("drive land able spills spilled outstanding tokens load found tokens_generated queue_again".split())
 
 
 def available() -> bool:

@@ -30,7 +30,8 @@ class Pointers:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.addresses = np.array([a.ctypes.data for a in state], dtype=np.uintp)  # type: ignore[attr-defined]
+        arrays: Any = state
+        self.addresses = np.array([a.ctypes.data for a in arrays], dtype=np.uintp)
         self.address = int(self.addresses.ctypes.data)
 
 
