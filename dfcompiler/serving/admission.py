@@ -168,9 +168,11 @@ def preempt(s: State, i: int, more: int) -> int:
 
 def settle(s: State, i: int) -> None:
     """Get every decoding request the block that its next token needs, at the cost of those with the largest keys."""
-    ints, residue = s.ints, s.residue
-    b, block = i * INTS, s.sizes[i * SIZES + BLOCK]
-    at = i * s.now[MOST_BLOCK] + ints[b + DSTEP] % block
+    ints, residue, b = s.ints, s.residue, i * INTS
+    at = i * s.now[MOST_BLOCK] + ints[b + DSTEP] % s.sizes[i * SIZES + BLOCK]
+    if residue[at] <= ints[b + FREE]:
+        ints[b + FREE] -= residue[at]
+        return
     while residue[at] > ints[b + FREE] + ints[b + IDLE]:
         if ints[b + IDLE] > 0:
             forget_idle(s, i)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,9 @@ from dfcompiler.serving import admission, driving, gaps, interpolation, memory, 
 from dfcompiler.serving.layout import State
 
 MODULES = (gaps, interpolation, queues, memory, admission, stepping, driving)
+
+# Those that are called from Python.
+CALLED = frozenset("drive land able spills spilled outstanding tokens load found tokens_generated queue_again".split())
 
 
 def available() -> bool:
@@ -35,12 +37,12 @@ def functions(compile_them: bool) -> Any:
 
 
 def handle(state: State, compile_them: bool) -> Any:
-    """What the functions take for a state: one of lists as it is, one of arrays in a box that shares them."""
+    """What the functions take for a state: one of lists as it is, one of arrays as their addresses."""
     if not compile_them:
         return state
-    from dfcompiler.serving.boxed import box
+    from dfcompiler.serving.pointers import Pointers
 
-    return box(state)
+    return Pointers(state)
 
 
 def _of(module: ModuleType) -> list[tuple[str, FunctionType]]:
@@ -49,19 +51,26 @@ def _of(module: ModuleType) -> list[tuple[str, FunctionType]]:
 
 
 def _compiled(found: dict[str, FunctionType]) -> dict[str, Any]:
-    """Copies of the functions that call each other's copies, compiled when first called."""
+    """Copies of the functions that call each other's copies, compiled for the types that annotations say."""
     from numba import config, njit
+
+    from dfcompiler.serving.pointers import signature
 
     home = cache.folder()
     before = config.CACHE_DIR
     config.CACHE_DIR = str(home / cache.engine() / "numba") if home is not None else before
     try:
-        jit: Callable[[Any], Any] = njit(cache=home is not None, error_model="numpy")
         made: dict[str, Any] = {}
+        scope = {name: value for f in found.values() for name, value in f.__globals__.items()}
         for name, f in found.items():
-            made[name] = jit(FunctionType(f.__code__, {**f.__globals__}, name, f.__defaults__))
-        for dispatcher in made.values():
-            dispatcher.py_func.__globals__.update(made)
+            copy = FunctionType(f.__code__, scope, name, f.__defaults__)
+            inside = name not in CALLED
+            jit = njit(cache=home is not None, error_model="numpy", no_cpython_wrapper=inside, no_cfunc_wrapper=True)
+            made[name] = scope[name] = jit(copy)
+        for name, f in found.items():
+            kinds = signature(f)
+            if kinds is not None:
+                made[name].compile(kinds)
         return made
     finally:
         config.CACHE_DIR = before

@@ -90,11 +90,12 @@ def works(s: State, i: int) -> bool:
 
 def first(s: State) -> tuple[int, float]:
     """The replica whose step is next, and when that starts; NONE where there is none."""
-    floats = s.floats
+    ints, floats = s.ints, s.floats
     chosen, start = NONE, FOREVER
     for i in range(s.now[REPLICAS]):
-        if works(s, i) and floats[i * FLOATS + CLOCK] < start - TICK:
-            chosen, start = i, floats[i * FLOATS + CLOCK]
+        b, clock = i * INTS, floats[i * FLOATS + CLOCK]
+        if clock < start - TICK and (ints[b + BATCH] > 0 or ints[b + WAITERS] > 0 or ints[b + PARTIAL] != NONE):
+            chosen, start = i, clock
     return chosen, start
 
 
@@ -107,33 +108,26 @@ def next_start(s: State, chosen: int) -> float:
     return start
 
 
-def next_arrival(s: State) -> float:
-    """When the next request comes."""
-    now = s.now
-    return s.arrival[now[NEXT]] if now[NEXT] < now[REQUESTS] else FOREVER
-
-
-def next_cache(s: State) -> float:
-    """When the next cache arrives."""
-    now = s.now
-    return s.due[now[MOVING_ROOT]] if now[MOVING_ROOT] != NONE else FOREVER
-
-
 def next_event(s: State) -> float:
     """When something comes from outside of the replicas."""
-    return min(next_arrival(s), next_cache(s), s.times[REFRESH])
+    now = s.now
+    event = s.times[REFRESH]
+    if now[NEXT] < now[REQUESTS] and s.arrival[now[NEXT]] < event:
+        event = s.arrival[now[NEXT]]
+    if now[MOVING_ROOT] != NONE and s.due[now[MOVING_ROOT]] < event:
+        event = s.due[now[MOVING_ROOT]]
+    return event
 
 
 def happen(s: State) -> int:
     """Let the next thing happen that comes from outside; a reason to return, or ALL_DONE to go on."""
     now = s.now
-    refresh, cache = s.times[REFRESH], next_cache(s)
-    if next_arrival(s) <= min(cache, refresh) + TICK:
+    arrival = s.arrival[now[NEXT]] if now[NEXT] < now[REQUESTS] else FOREVER
+    cache = s.due[now[MOVING_ROOT]] if now[MOVING_ROOT] != NONE else FOREVER
+    refresh = s.times[REFRESH]
+    if arrival <= cache + TICK and arrival <= refresh + TICK:
         r, way = now[NEXT], ARRIVALS
         now[NEXT] = r + 1
-        if not any_able(s, r, ARRIVALS):
-            s.status[r] = REJECTED
-            return ALL_DONE
     elif cache <= refresh + TICK:
         r, way = now[MOVING_ROOT], CACHES
         now[MOVING_ROOT] = pop(r, s.due, s.child, s.sibling)
@@ -143,18 +137,13 @@ def happen(s: State) -> int:
         now[PENDING], now[WAY] = r, way
         return ROUTE
     i = route(s, r, way)
+    if i == NONE:
+        s.status[r] = REJECTED
+        return ALL_DONE
     if spills(s, r, i):
         i = spilled(s, i, route(s, r, CACHES))
     land(s, r, i)
     return ALL_DONE
-
-
-def any_able(s: State, r: int, way: int) -> bool:
-    """Whether a replica can take a request that comes this way."""
-    for i in range(s.now[REPLICAS]):  # noqa: SIM110, as numba does not know generators
-        if able(s, i, r, way):
-            return True
-    return False
 
 
 def able(s: State, i: int, r: int, way: int) -> bool:
@@ -181,7 +170,7 @@ def outstanding(s: State, i: int) -> int:
 
 
 def route(s: State, r: int, way: int) -> int:
-    """The replica that a router of weights chooses for a request."""
+    """The replica that a router of weights chooses for a request; NONE where none can take it."""
     chosen, least = NONE, FOREVER
     w = s.weights
     for i in range(s.now[REPLICAS]):

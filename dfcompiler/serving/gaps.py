@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import MutableSequence
 from dataclasses import dataclass
 from math import frexp
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dfcompiler.serving.requests import Ints
 
@@ -64,13 +64,14 @@ def bin_of(gap: float) -> int:
     return 1 + (exponent - OFFSET) * BINS + int(fraction * TWICE)
 
 
-def count_run(counts: NDArray[np.int64] | list[int], first: float, growth: float, steps: int, times: int) -> None:
+def count_run(counts: MutableSequence[int], first: float, growth: float, steps: int, times: int) -> None:
     """Count the gaps of a run of steps, of which each takes `growth` more than the one before, `times` each."""
     if steps <= 0:
         return
-    low = bin_of(first)
-    if low == bin_of(first + growth * (steps - 1)):
-        counts[low] += steps * times
+    last = bin_of(first + growth * (steps - 1))
+    if last == bin_of(first):
+        counts[last] += steps * times
         return
-    for i in range(steps):
+    counts[last] += times
+    for i in range(steps - 1):
         counts[bin_of(first + growth * i)] += times

@@ -10,6 +10,9 @@ from collections.abc import MutableSequence
 from typing import NamedTuple, TypeAlias
 
 Wholes: TypeAlias = MutableSequence[int]
+Bits: TypeAlias = Wholes  # in arrays of 8 bits,
+Small: TypeAlias = Wholes  # of 32 bits,
+Large: TypeAlias = Wholes  # of 64 bits
 Reals: TypeAlias = MutableSequence[float]
 
 TICK = 1e-9  # `settings.TICK_S`; what is compiled reads plain constants of this module
@@ -25,52 +28,52 @@ class State(NamedTuple):
 
     # Per request.
     arrival: Reals
-    prompt: Wholes
-    output: Wholes
-    shared: Wholes
-    prefix: Wholes
+    prompt: Small
+    output: Small
+    shared: Small
+    prefix: Small
     key: Reals
     first: Reals  # first_token_s
     last: Reals  # when its latest token came; while it decodes, only known of its first step (see `fresh`)
     worst: Reals  # max_gap_s as far as it is not in `groups`
     due: Reals  # when its cache arrives where it is sent; one entry where none is
-    generated: Wholes  # while it decodes, as it was before: see `finish`
-    finish: Wholes  # decode step of its replica after which it has all its tokens
-    joined: Wholes  # decode step after which its gaps are in `groups`; NONE while it is fresh
-    place: Wholes  # where it is in `seats`; while its prompt is computed, tokens of it in this step
-    child: Wholes  # pairing heap of those that wait, or whose caches move
-    sibling: Wholes
-    link: Wholes  # next of those that are fresh, or that end their prompts in this step
-    lent: Wholes  # blocks of it that belong to its prefix
-    replica: Wholes
-    preemptions: Wholes
-    status: Wholes
-    marks: Wholes  # bits: LANDED, HANDS, USES
+    generated: Small  # while it decodes, as it was before: see `finish`
+    finish: Small  # decode step of its replica after which it has all its tokens
+    joined: Small  # decode step after which its gaps are in `groups`; NONE while it is fresh
+    place: Small  # where it is in `seats`; while its prompt is computed, tokens of it in this step
+    child: Small  # pairing heap of those that wait, or whose caches move
+    sibling: Small
+    link: Small  # next of those that are fresh, or that end their prompts in this step
+    lent: Small  # blocks of it that belong to its prefix
+    replica: Small
+    preemptions: Small
+    status: Bits
+    marks: Bits  # bits: LANDED, HANDS, USES
     # Per replica.
-    ints: Wholes
+    ints: Large
     floats: Reals
-    residue: Wholes  # by remainder: decoding requests that need a block in a step with this remainder
-    seats: Wholes  # heap of decoding requests by `finish`
-    group_from: Wholes  # stack of groups by age: the step from which on its requests have been in it
+    residue: Large  # by remainder: decoding requests that need a block in a step with this remainder
+    seats: Small  # heap of decoding requests by `finish`
+    group_from: Large  # stack of groups by age: the step from which on its requests have been in it
     group_worst: Reals  # and the longest gap since then, falling from group to group
-    group_kept: Wholes  # scratch
-    cached: Wholes  # per prefix: blocks that can be found, ...
-    used: Wholes  # ... those of them that requests use, ...
-    users: Wholes  # ... how many requests do
-    older: Wholes  # list of prefixes of which blocks can be had, longest untouched first; OUT for others
-    newer: Wholes
+    group_kept: Small  # scratch
+    cached: Small  # per prefix: blocks that can be found, ...
+    used: Small  # ... those of them that requests use, ...
+    users: Small  # ... how many requests do
+    older: Small  # list of prefixes of which blocks can be had, longest untouched first; OUT for others
+    newer: Small
     # Of the cluster, never written.
-    sizes: Wholes  # per replica: MAX_TOKENS and so on
+    sizes: Large  # per replica: MAX_TOKENS and so on
     rates: Reals  # per replica: HOST_S and so on
-    fits: Wholes  # per pool and request
+    fits: Bits  # per pool and request
     weights: Reals  # of the router, then of link and spill
-    grid: Wholes
-    shape: Wholes
+    grid: Large
+    shape: Large
     values: Reals
     # Of all replicas.
-    now: Wholes
+    now: Large
     times: Reals
-    gaps: Wholes
+    gaps: Large
     rows: Reals
 
 

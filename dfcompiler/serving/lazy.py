@@ -28,7 +28,8 @@ def play(requests: Requests, cluster: Cluster, *, series: bool, fast: bool) -> S
     engine = compiled.functions(fast)
     state = initial(requests, cluster, series)
     if not fast:
-        state = State(*(a.tolist() for a in state))
+        arrays: Any = state
+        state = State(*(a.tolist() for a in arrays))
     handle = compiled.handle(state, fast)
     rows: list[Floats] = []
     low = 0
@@ -56,9 +57,8 @@ def initial(requests: Requests, cluster: Cluster, series: bool) -> State:
     caching = any(p.settings.prefix_caching for p in cluster.pools)
     prefixes = int(requests.prefix_id.max()) + 1 if caching and n else 0
     grid, shape, values = flattened(tuple(p.table for p in cluster.pools))
-    small = lambda length, value=0: np.full(length, value, dtype=np.int32)  # noqa: E731
-    large = lambda length, value=0: np.full(length, value, dtype=np.int64)  # noqa: E731
-    return State(
+    made: Any = State  # of arrays, which are sequences to all but type checkers
+    state: State = made(
         arrival=np.ascontiguousarray(requests.arrival_s),
         prompt=requests.prompt_tokens.astype(np.int32),
         output=requests.output_tokens.astype(np.int32),
@@ -105,6 +105,17 @@ def initial(requests: Requests, cluster: Cluster, series: bool) -> State:
         gaps=large(ALL_BINS),
         rows=np.zeros(ROWS * len(COLUMNS) if series else 0),
     )
+    return state
+
+
+def small(length: int, value: int = 0) -> NDArray[np.int32]:
+    """An array of 32-bit integers."""
+    return np.full(length, value, dtype=np.int32)
+
+
+def large(length: int, value: int = 0) -> NDArray[np.int64]:
+    """An array of 64-bit integers."""
+    return np.full(length, value, dtype=np.int64)
 
 
 def _ints(pools: list[Pool]) -> NDArray[np.int64]:
@@ -152,6 +163,9 @@ def _now(
 def ask_router(engine: Any, s: State, handle: Any, requests: Requests, cluster: Cluster) -> None:
     """Let a router that is more than weights place the request that is pending."""
     r = s.now[at.PENDING]
+    if not any(engine.able(handle, i, r, s.now[at.WAY]) for i in range(s.now[at.REPLICAS])):
+        s.status[r] = at.REJECTED
+        return
     chosen = choose(engine, s, handle, requests, cluster, s.now[at.WAY])
     if engine.spills(handle, r, chosen):
         chosen = engine.spilled(handle, chosen, choose(engine, s, handle, requests, cluster, at.CACHES))

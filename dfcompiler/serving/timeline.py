@@ -32,7 +32,7 @@ def keys_of(policy: Policy, requests: Requests, now_s: Floats, generated: Ints) 
         raise Diag("bad-policy", f"{message}: {error}") from error
     if np.isnan(keys).any():
         raise Diag("bad-policy", f"the policy `{policy.name}` gives keys that are not numbers")
-    return np.ascontiguousarray(keys)
+    return np.array(keys)
 
 
 class Timeline:
