@@ -23,7 +23,7 @@ from dfcompiler.layers import layer_count
 from dfcompiler.models import load_model
 from dfcompiler.serving.answers import Answers, Objectives, answers, objectives
 from dfcompiler.serving.arrivals import Arrivals
-from dfcompiler.serving.capacity import UTILIZATION
+from dfcompiler.serving.capacity import HOST_S, UTILIZATION
 from dfcompiler.serving.cluster import Cluster, Link, Role
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import policy, router
@@ -155,7 +155,8 @@ def pools_of(args: argparse.Namespace, requests: Requests) -> tuple[Replicas, ..
     """The pools of `--replicas` or `--pools`. Raises Diag."""
     model, parallel = load_model(args.model), parallel_of(args)
     settings = Settings(args.semantics, args.max_tokens, args.max_sequences, args.block_tokens, args.prefix_caching)
-    if not 0 <= args.host_us < math.inf:
+    host_s = HOST_S if args.host_us is None else args.host_us * 1e-6
+    if not 0 <= host_s < math.inf:
         raise Diag("bad-option", f"--host-us must not be negative, got {args.host_us:g}")
     utilization = UTILIZATION if args.memory_utilization is None else args.memory_utilization
     found = []
@@ -164,7 +165,7 @@ def pools_of(args: argparse.Namespace, requests: Requests) -> tuple[Replicas, ..
         found.append(
             replicas(
                 model, loaded, requests, settings, parallel=parallel, dtype=args.dtype, count=count, role=role,
-                host_s=args.host_us * 1e-6, utilization=utilization, check=args.check,
+                host_s=host_s, utilization=utilization, check=args.check,
             )
         )  # fmt: skip
     return tuple(found)

@@ -41,7 +41,7 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
         "--block-tokens", type=whole, default=16, metavar="N", help="tokens of a cache block (default 16)"
     )
     engine.add_argument("--prefix-caching", action="store_true", help="what requests share is computed once")
-    engine.add_argument("--host-us", type=real, default=0.0, metavar="T", help="the host's part of a step (default 0)")
+    engine.add_argument("--host-us", type=real, metavar="T", help="the host's part of a step (default 1000)")
     engine.add_argument(
         "--memory-utilization", type=real, metavar="X", help="part of the memory that the engine takes (default 0.9)"
     )
