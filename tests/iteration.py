@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 Step = Callable[[Sequence[tuple[int, int]], Sequence[int]], float]  # chunks (new, past), contexts -> seconds
 
@@ -43,4 +44,4 @@ def serve(
         for i in [*decode, *(i for i, _, _ in chunks if done_prompt[i] == requests[i][1])]:
             tokens[i].append(now)
         running = [i for i in running if len(tokens[i]) < requests[i][2]]
-    return [(t[0], t[-1], max((b - a for a, b in zip(t, t[1:], strict=False)), default=0.0)) for t in tokens]
+    return [(t[0], t[-1], max((b - a for a, b in pairwise(t)), default=0.0)) for t in tokens]

@@ -65,7 +65,7 @@ def test_files_are_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     out = tmp_path / "made"
     code, said, err = run(capsys, *SMALL, *LOAD, "-o", str(out), "--window", "0,5")
     assert code == 0, err
-    assert sorted(p.name for p in out.iterdir()) == ["requests.csv", "serve.json", "series.csv", "trace.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["requests.csv", "series.csv", "serve.json", "trace.json"]
     assert len((out / "requests.csv").read_text(encoding="utf-8").splitlines()) == 41
     assert json.loads((out / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     assert json.loads((out / "serve.json").read_text(encoding="utf-8"))["requests"] == 40

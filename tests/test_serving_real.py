@@ -55,7 +55,7 @@ def test_means_are_those_of_the_real_server() -> None:
 
 def test_a_server_written_apart_says_the_same() -> None:
     b = benchmark()
-    requests, real = b.measured()
+    requests, _ = b.measured()
     steps = served().pool.table
 
     def step_s(chunks: list[tuple[int, int]], contexts: list[int]) -> float:

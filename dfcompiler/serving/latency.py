@@ -163,8 +163,8 @@ def _blur(known: StepModel, table: Table, reach: Reach, tokens: int) -> float:
 
 
 def _tabulated(known: StepModel, reach: Reach, tokens: int, by_tokens: Floats) -> Table:
-    """A table of what is left without what tokens add. Knots lie as far apart as straight lines between them stay within
-    `LINE` of cuts through it."""
+    """A table of what is left without what tokens add. Knots lie as far apart as straight lines between them stay
+    within `LINE` of cuts through it."""
 
     def rest(p: Floats | float, c: Floats | float, b: Floats | float, t: Floats | float) -> Floats:
         at = np.minimum(np.asarray(p) + np.asarray(b), len(by_tokens) - 1).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ Point = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """`values[knot of axis 0, ...]` of a function at whole-number knots, multilinear between them; past the last knot of
-    an axis it goes on as straight as it came."""
+    """`values[knot of axis 0, ...]` of a function at whole-number knots, multilinear between them; past the last knot
+    of an axis it goes on as straight as it came."""
 
     axes: tuple[npt.NDArray[np.int64], ...]
     values: Floats
@@ -74,7 +74,7 @@ class Refiner:
         """Error at the middle of each interval of each axis, worst over the knots of the others."""
         found = []
         for axis, mine in enumerate(knots):
-            for low, high in zip(mine, mine[1:], strict=False):
+            for low, high in pairwise(mine):
                 middle = (low + high) // 2
                 if middle == low:
                     continue

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +192,7 @@ def _time(raw: str) -> float | None:
         day = datetime.fromisoformat(head + rest[len(digits) :])
     except ValueError:
         return None
-    whole = day if day.tzinfo else day.replace(tzinfo=timezone.utc)
+    whole = day if day.tzinfo else day.replace(tzinfo=UTC)
     return whole.timestamp() + (float(f"0.{digits}") if digits else 0.0)
 
 
