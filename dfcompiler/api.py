@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 
 from dfcompiler.audit import audit, chosen
@@ -66,15 +66,14 @@ def compile_model(
 
     Raises Diag for bad input, and Infeasible where the model does not fit or no unit can run an op.
     """
-    stored = model.quantization if dtype is None else None
-    dtypes = DtypeMap(kv=stored.kv or "bf16") if stored else parse_dtypes(dtype or "w16a16kv16")
     if objective not in OBJECTIVES:
         raise unknown("objective", objective, OBJECTIVES)
     if power_w is not None and not 0 < power_w < inf:
         raise Diag("bad-option", f"the power must be positive, got {power_w} W")
     if not 0 < time_limit_s < inf:
         raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
-    ctx = Context(model, step, dtypes, chip, objective, power_w, seed, time_limit_s, on_note, stored is not None)
+    known = replace(context(model, chip, step, dtype), objective=objective, power_w=power_w)
+    ctx = replace(known, seed=seed, time_limit_s=time_limit_s, on_note=on_note)
     passes = parse_pipeline(Source("--pipeline", parallel.inserted(pipeline)))
     if not any(p.maps for p in passes):
         hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
@@ -96,19 +95,29 @@ def compile_model(
 
     graph, seconds = run_pipeline(passes, previous, ctx, after=watch)
     check_resident(graph, chip)
-    limit = roofline(graph, chip, dtypes)
+    limit = roofline(graph, chip, ctx.need("dtypes"))
     found = report(
         graph,
         chip,
         step=step.describe(),
         tokens=step.tokens,
-        dtype=f"as stored ({stored.method})" if stored else dtype or "w16a16kv16",
+        dtype=f"as stored ({model.quantization.method})"
+        if ctx.stored and model.quantization
+        else dtype or "w16a16kv16",
         capacity=check_capacity(graph, chip),
         limit=limit,
         seconds=seconds,
         layer_count=layer_count(model),
     )
     return Compiled(graph, chip, found)
+
+
+def context(model: Model, chip: Chip, step: Step, dtype: str | None = None) -> Context:
+    """What passes may know of one step of a model on a chip. Without a `dtype` numbers are as the checkpoint stores
+    them, bf16 where it says nothing."""
+    stored = model.quantization if dtype is None else None
+    dtypes = DtypeMap(kv=stored.kv or "bf16") if stored else parse_dtypes(dtype or "w16a16kv16")
+    return Context(model, step, dtypes, chip, stored=stored is not None)
 
 
 def check_pass(name: str, before: Graph, after: Graph, ctx: Context | None = None, whole: Graph | None = None) -> None:

@@ -199,7 +199,7 @@ class _Pricer:
         """Columns of one segment: best guesses first, then every unit on which a group's longest chain could fit
         into the serial schedule of those."""
         units = self.chip.units.values()
-        numbers = {k: self.contents.setdefault(_content(p), len(self.contents)) for k, p in problems.items()}
+        numbers = {k: self.contents.setdefault(content_key(p), len(self.contents)) for k, p in problems.items()}
         floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in units}
         first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
         alone = {k: self._found(numbers[k], problems[k], u) for k, u in first.items() if len(k) == 1}
@@ -235,7 +235,7 @@ class _Pricer:
         known = next((x for x in earlier if x.answers(limits)), None)
         if known is None:
             names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
-            asked = _content(p), names, unit.name, self.shares, sorted(limits.items())
+            asked = content_key(p), names, unit.name, self.shares, sorted(limits.items())
             run = partial(search, p, unit, self._helper(unit), self.shares, limits)
             known = _Known(p, limits, found_before(self.chip, asked, run))
             self.candidates += known.found.candidates
@@ -281,7 +281,7 @@ def _in_turn(nodes: tuple[str, ...], unit: str, share: float, columns: Sequence[
     return min((total - sum(alone[v] for v in g) + time for g, (_, time) in times.items()), default=inf)
 
 
-def _content(p: Problem) -> Key:
+def content_key(p: Problem) -> Key:
     """What a search depends on besides the unit; no name is in it."""
     g = p.group
     return (

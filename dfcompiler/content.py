@@ -1,4 +1,4 @@
-"""Where content lives: our `ir/`, `templates/` and `passes/`, and the same three folders of plug-ins.
+"""Where content lives: our `ir/`, `templates/`, `passes/` and `policies/`, and the same folders of plug-ins.
 
 This module has a `__path__`, so a Python file of ours is `dfcompiler.content.passes.x` both in a
 checkout and in a wheel. A file of a plug-in folder is `dfcompiler.content.plugin_<hash>.passes.x`,
@@ -24,23 +24,23 @@ from dfcompiler.diagnostics import Diag, Note, Source, Span
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-KINDS = ("ir", "templates", "passes")
+KINDS = ("ir", "templates", "passes", "policies")
 ENTRY_POINTS = "dfcompiler.plugins"
 VARIABLE = "DFCOMPILER_PLUGINS"
 
 
 @functools.cache
 def root() -> Path:
-    """The folder that holds our `ir/`, `templates/` and `passes/`: `_content` in a wheel, else the checkout."""
+    """The folder that holds our `ir/`, `templates/`, `passes/`, `policies/`: `_content` in a wheel, or the checkout."""
     here = Path(__file__).resolve().parent
     packed = here / "_content"
     return packed if packed.is_dir() else here.parent
 
 
 def use(dirs: Sequence[Path]) -> None:
-    """Add plug-in folders, each with some of the three sub-folders; a folder in use already is left as it is.
+    """Add plug-in folders, each with some of the four sub-folders; a folder in use already is left as it is.
 
-    Raises `no-such-plugin` where a folder is missing or has none of the three.
+    Raises `no-such-plugin` where a folder is missing or has none of the four.
     """
     kept = _used()
     added = dict.fromkeys(_checked(Path(d), "the plug-in folder") for d in dirs)

@@ -33,6 +33,7 @@ _OFFERS = "lower-model,rewrite-same,quantize,fuse-elementwise{max-chain=1},fuse-
 PIPELINES: dict[str, str] = {
     "default": f"{_OFFERS},map-ilp,schedule",
     "greedy": f"{_OFFERS},map-greedy,schedule",
+    "list": f"{_OFFERS},map-list,schedule",
 }
 
 

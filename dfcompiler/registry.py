@@ -13,7 +13,7 @@ from pathlib import Path
 from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
 
-KINDS = {"template": "templates", "pass": "passes"}
+KINDS = {"template": "templates", "pass": "passes", "policy": "policies", "router": "policies"}
 
 _classes: dict[tuple[str, str], type] = {}
 
@@ -61,8 +61,8 @@ def load(*kinds: str) -> None:
     Raises `bad-plugin`, with the place, where a plug-in's file cannot be imported. A fault in a file of
     ours is a bug and is raised as it is.
     """
-    for kind in kinds or KINDS:
-        for path in content.files(KINDS[kind], ".py"):
+    for folder in dict.fromkeys(KINDS[kind] for kind in kinds or KINDS):
+        for path in content.files(folder, ".py"):
             _import(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dfcompiler.devices import layouts, run_devices
@@ -36,11 +36,24 @@ def shrink_alike(before: Graph, after: Graph) -> tuple[Graph, Graph]:
     lay = {name: axes for name, axes in layouts(after).items() if name in known}
     multiples = {(name, k): after.ways(axes) for name, spread in lay.items() for k, axes in enumerate(spread)}
     small = shrink(before, multiples, [few(r) for r in regions(after.body)])
-    shapes = {
-        name: tuple(n // after.ways(axes) for n, axes in zip(small.type_of(name).shape, spread, strict=True))
-        for name, spread in lay.items()
+    return small, _Resizing(before, small, after, _slices(small, after), few).graph()
+
+
+def resized(before: Graph, other: Graph, after: Graph) -> Graph:
+    """What passes made of `before`, with the sizes of `other`: the same program at other sizes, equally many layers.
+
+    What the passes decided, and offered, stays as it was decided for the sizes of `before`.
+    """
+    return _Resizing(before, other, after, _slices(other, after), lambda r: r.runs or (r.count,)).graph()
+
+
+def _slices(whole: Graph, after: Graph) -> dict[str, tuple[int, ...]]:
+    """Shapes that the tensors of `whole` have on one device, where they lie as in `after`."""
+    return {
+        name: tuple(n // after.ways(axes) for n, axes in zip(whole.type_of(name).shape, spread, strict=True))
+        for name, spread in layouts(after).items()
+        if name in whole.tensors
     }
-    return small, _Resizing(before, small, after, shapes).graph()
 
 
 @dataclass
@@ -51,6 +64,7 @@ class _Resizing:
     small: Graph
     source: Graph
     shapes: Mapping[str, tuple[int, ...]]
+    layers: Callable[[Region], tuple[int, ...]]
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def graph(self) -> Graph:
@@ -72,7 +86,7 @@ class _Resizing:
                 body = self.body(item.body)
                 between = tuple(map(self.node, item.between))
                 done = tuple(replace(c, result=self.like(c.result, c.yielded)) for c in carries)
-                runs = few(item)
+                runs = self.layers(item)
                 return replace(
                     item,
                     count=sum(runs),

@@ -14,6 +14,8 @@ class MapDp(Pass, name="map-dp"):
     """Groups one after another on their fastest units, the best sequence by dynamic programming, moved forward where
     units are idle: shortest where every op needs the one before."""
 
+    maps = True
+
     def run(self, graph: Graph, ctx: Context) -> Graph:
         columns = columns_of(graph)
         for segment in columns.segments:

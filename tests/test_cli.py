@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dfcompiler import __version__, api, registry
-from dfcompiler.cli import arguments, main
+from dfcompiler.cli import arguments, main, options
 from dfcompiler.cli.catalog import names
 from dfcompiler.cli.display import capacity, digits, percent, quantity, seconds
 from dfcompiler.diagnostics import Source
@@ -181,7 +181,7 @@ def test_defaults_of_the_phases() -> None:
 
 def test_list_and_show_know_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(run(capsys, "list", "--json"))
-    assert list(listed) == list(arguments.KINDS)
+    assert list(listed) == list(options.KINDS)
     whole = run(capsys, "list")
     for kind, known in names().items():
         assert [entry["name"] for entry in listed[kind]] == known and known

@@ -80,7 +80,9 @@ def codes_told(test: FileTest) -> set[str]:
 def codes() -> dict[str, str]:
     """Every code that the sources raise, with `*` for what is filled in, and where."""
     found: dict[str, str] = {}
-    for path in (p for top in ("dfcompiler", "passes", "templates") for p in sorted((ROOT / top).rglob("*.py"))):
+    for path in (
+        p for top in ("dfcompiler", "passes", "policies", "templates") for p in sorted((ROOT / top).rglob("*.py"))
+    ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for code in raised(node):
                 found.setdefault(code, f"{path.relative_to(ROOT)}:{node.lineno}")  # type: ignore[attr-defined]

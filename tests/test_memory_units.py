@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dfcompiler import content, registry
 from dfcompiler.cli import main
-from dfcompiler.columns import _content
+from dfcompiler.columns import content_key
 from dfcompiler.compose import Group, group
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import parse_dtypes
@@ -243,7 +243,7 @@ def test_a_search_depends_on_the_types_of_what_is_computed_on_the_way() -> None:
     whole, floats = (problem(joined, parse_dtypes(f"w=int8,a={a},kv=int8")) for a in ("int8", "fp8e4m3"))
     assert "does not multiply fp8e4m3" in unable(floats, unit, None)
     assert "does not multiply" not in unable(whole, unit, None)
-    assert _content(whole) != _content(floats)
+    assert content_key(whole) != content_key(floats)
 
 
 RESIDENT = ("--on", "cim_edge", "--dtype", "w8a8kv8", "--set", "cim.resident=yes")

@@ -15,7 +15,7 @@ from segments import active, legal, small
 
 from dfcompiler import ilp
 from dfcompiler.api import Compiled, compile_model
-from dfcompiler.cli.arguments import OBJECTIVES as SAID
+from dfcompiler.cli.options import OBJECTIVES as SAID
 from dfcompiler.columns import Column
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.goals import OBJECTIVES, Goal

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
 
 from dfcompiler import __version__
+from dfcompiler.cli.options import (
+    KINDS,
+    OBJECTIVES,
+    Parser,
+    real,
+    take_chip,
+    take_cold,
+    take_devices,
+    take_dtype,
+    take_json,
+    take_settings,
+    take_watching,
+    whole,
+)
+from dfcompiler.cli.serve_arguments import configure
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.terms import terms
-
-KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
-PHASES = ("prefill", "decode", "mixed")
-STYLES = ("portable", "typed")
-OBJECTIVES = "latency (default), energy, edp, area-delay or latency-then-energy"
-# What a phase works on where nothing is said: sequences, new tokens, tokens that are there.
-DEFAULTS = {"prefill": (1, 2048, 0), "decode": (1, 1, 2048), "mixed": (16, 2048, 2048)}
 
 OVERVIEW = """\
 usage: dfc COMMAND ...
@@ -39,108 +44,12 @@ to begin with:
 exit codes: 0 done, 1 the answer is no (with the reason), 2 bad input (with the place), 3 a bug of dfc"""
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are diagnostics."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise Diag `usage`."""
-        said = message.removeprefix("the following arguments are required: ")
-        what = f"{self.prog} needs {said}" if said != message else message
-        raise Diag("usage", what, hint=f"`{self.prog} --help` shows what it takes")
-
-    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        with named("/".join(action.option_strings) or str(action.metavar)):
-            return super()._get_value(action, arg_string)
-
-
-@contextmanager
-def named(what: str) -> Iterator[None]:
-    """Say of every error which option or argument it is about."""
-    try:
-        yield
-    except Diag as error:
-        raise Diag(error.code, f"{what}: {error.message}", error.span, hint=error.hint) from None
-
-
-def whole(text: str) -> int:
-    """A whole number such as `2048`, `1_000` or `1e6`."""
-    try:
-        return int(text)
-    except ValueError:
-        value = real(text)
-    if not value.is_integer():
-        raise Diag("bad-number", f"`{text}` is no whole number")
-    return int(value)
-
-
-def real(text: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise Diag("bad-number", f"`{text}` is no finite number")
-    return value
-
-
-# ---- options that several commands have --------------------------------------------------------
-
-
-def _json(p: Parser) -> None:
-    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-
-
-def _chip(p: Parser, required: bool = True) -> None:
-    p.add_argument(
-        "--on", metavar="CHIP", required=required, help="a chip that `dfc list chips` names, or a .chip file"
-    )
-    _set(p)
-    p.add_argument("--without", metavar="PART", action="append", default=[], help="leave a compute unit out")
-
-
-def _set(p: Parser) -> None:
-    p.add_argument(
-        "--set",
-        metavar="PART.AXIS=VALUE",
-        action="append",
-        default=[],
-        help="change the chip: `sa.rows=128`, `clock='2 GHz'`; the last of several wins",
-    )
-
-
-def _dtype(p: Parser | argparse._ArgumentGroup, default: str | None = "w16a16kv16") -> None:
-    otherwise = default or "as the checkpoint is stored, else w16a16kv16"
-    p.add_argument(
-        "--dtype",
-        default=default,
-        help="bits of weights, activations and KV cache (w8a8kv8), or types (w=int4-g128,a=bf16); "
-        f"default: {otherwise}",
-    )
-
-
-def _cold(p: Parser) -> None:
-    p.add_argument("--cold", action="store_true", help="nothing is found in L2, as in the layers of a model")
-
-
-def _watch(p: Parser) -> None:
-    p.add_argument(
-        "--verify",
-        action="store_true",
-        help="run the graph on small shapes before and after every pass, and every mapped op tile by tile",
-    )
-    p.add_argument(
-        "--print-after", metavar="PASS", action="append", default=[], help="write the graph to stderr after this pass"
-    )
-    p.add_argument("--print-after-all", action="store_true", help="write the graph to stderr after every pass")
-
-
 # ---- commands ----------------------------------------------------------------------------------
 
 
 def _list(p: Parser) -> None:
     p.add_argument("kind", metavar="KIND", nargs="?", help=f"one of {', '.join(KINDS)} (default: all)")
-    _json(p)
+    take_json(p)
 
 
 def _show(p: Parser) -> None:
@@ -149,7 +58,7 @@ def _show(p: Parser) -> None:
         metavar="THING",
         help="a name that `dfc list` prints, a config.json, .dfm or .chip file, or a folder of `dfc compile -o`",
     )
-    _set(p)
+    take_settings(p)
 
 
 def _compile(p: Parser) -> None:
@@ -158,7 +67,7 @@ def _compile(p: Parser) -> None:
         metavar="MODEL",
         help="a name that `dfc list models` prints, a config.json, a folder with one, or a .dfm file",
     )
-    _chip(p)
+    take_chip(p)
     step = p.add_argument_group(
         "the step", "defaults: prefill of 1 x 2048 new tokens; decode of 1 sequence with 2048 cached"
     )
@@ -173,16 +82,8 @@ def _compile(p: Parser) -> None:
     step.add_argument(
         "--context", type=whole, metavar="C", help="tokens already cached (default 0 for prefill, else 2048)"
     )
-    _dtype(p, None)
-    many = p.add_argument_group("several devices", "chips of this kind, joined by their links")
-    many.add_argument("--devices", type=whole, metavar="N", help="how many in all; alone it is --tp N")
-    for name, what in (
-        ("tp", "weights, heads and caches"),
-        ("ep", "experts, and the tokens of all else"),
-        ("dp", "sequences"),
-        ("pp", "layers, in stages"),
-    ):
-        many.add_argument(f"--{name}", type=whole, default=1, metavar="N", help=f"split {what}")
+    take_dtype(p, None)
+    take_devices(p)
     how = p.add_argument_group("how to map")
     how.add_argument(
         "--pipeline",
@@ -194,52 +95,62 @@ def _compile(p: Parser) -> None:
     how.add_argument("--power", type=real, metavar="W", help="watts that a device may take on average")
     how.add_argument("--time-limit", type=real, default=60.0, metavar="S", help="seconds for the solver (default 60)")
     how.add_argument("--seed", type=whole, default=0, metavar="K", help="of the solver (default 0)")
-    _watch(p)
+    take_watching(p)
     p.add_argument(
         "-o", "--out", metavar="DIR", help="write mapping.json, the final graph, a trace and the RTL package here"
     )
-    _json(p)
+    take_json(p)
 
 
 def _check(p: Parser) -> None:
     p.add_argument("file", metavar="FILE", help="a mapping.json of `dfc compile -o`, or the folder that holds one")
-    _json(p)
+    take_json(p)
+
+
+def _serve(p: Parser) -> None:
+    p.add_argument("model", metavar="MODEL", help="as `dfc compile` takes it")
+    take_chip(p)
+    take_dtype(p, None)
+    take_devices(p)
+    configure(p, whole, real)
+    p.add_argument("-o", "--out", metavar="DIR", help="write the answers, a row per request and what replicas did here")
+    take_json(p)
 
 
 def _price(p: Parser) -> None:
     p.add_argument("op", metavar="OP", help="an operator that `dfc list ops` prints")
     p.add_argument("dims", metavar="DIM=SIZE", nargs="*", help="extents and attributes; a pack takes several: t=1,2048")
-    _chip(p)
+    take_chip(p)
     p.add_argument("--unit", metavar="U", help="on this unit (default: the fastest)")
-    _dtype(p)
-    _json(p)
+    take_dtype(p)
+    take_json(p)
 
 
 def _validate(p: Parser) -> None:
     p.add_argument("file", metavar="FILE.csv", help="a column per size, and one of latency_ms, latency_us or cycles")
     p.add_argument("--op", required=True, metavar="OP", help="gemm, prefill, decode, moe, ... or an operator")
-    _chip(p)
-    _dtype(p)
+    take_chip(p)
+    take_dtype(p)
     p.add_argument("--min-us", type=real, default=0.0, metavar="T", help="leave out rows that take less (default 0)")
-    _cold(p)
+    take_cold(p)
     p.add_argument("--plot", metavar="FILE.svg", help="draw modelled over measured times")
-    _json(p)
+    take_json(p)
 
 
 def _calibrate(p: Parser) -> None:
     p.add_argument("chip", metavar="CHIP", help="a chip that runs whole kernels, by name or as a .chip file")
     p.add_argument("file", metavar="FILE.csv", nargs="?", help="measured rows, as `dfc validate` takes them")
     p.add_argument("--op", default="gemm", metavar="OP", help="what was measured: gemm (default), prefill, decode, ...")
-    _cold(p)
+    take_cold(p)
     p.add_argument("--propose", action="store_true", help="print which sizes to measure, and write nothing")
     p.add_argument("--rows", type=whole, default=20, metavar="N", help="how many to propose (default 20)")
     p.add_argument("-o", "--out", metavar="FILE.chip", help="where to write (default: CHIP_calibrated.chip)")
-    _json(p)
+    take_json(p)
 
 
 def _cost(p: Parser) -> None:
     p.add_argument("thing", metavar="THING", help="a chip by name or file, or a folder that `dfc compile -o` wrote")
-    _set(p)
+    take_settings(p)
     p.add_argument("--devices", type=whole, metavar="N", help="of a chip: how many, with the switches between them")
     p.add_argument("--tokens-per-s", type=real, metavar="R", help="of a chip: what all devices make while they work")
     p.add_argument("--device-usd", type=real, metavar="USD", help="what you pay for a device (default: to make it)")
@@ -247,7 +158,7 @@ def _cost(p: Parser) -> None:
     for name, (value, what, source) in terms().items():
         option = "--" + name.replace("_", "-")
         own.add_argument(option, type=real, metavar="X", help=f"{what} (default {value:g}: {source})")
-    _json(p)
+    take_json(p)
 
 
 def _opt(p: Parser) -> None:
@@ -257,11 +168,11 @@ def _opt(p: Parser) -> None:
     p.add_argument(
         "-p", "--pipeline", required=True, metavar="TEXT", help="passes: fuse-elementwise{max-chain=2},tile,map-ilp"
     )
-    _chip(p, required=False)
-    _dtype(p)
+    take_chip(p, required=False)
+    take_dtype(p)
     p.add_argument("--time-limit", type=real, default=60.0, metavar="S", help="seconds for the solver (default 60)")
     p.add_argument("--seed", type=whole, default=0, metavar="K", help="of the solver (default 0)")
-    _watch(p)
+    take_watching(p)
 
 
 def _test(p: Parser) -> None:
@@ -273,7 +184,7 @@ def _rtl(p: Parser) -> None:
     p.add_argument(
         "dir", metavar="DIR", nargs="?", help="a folder that `dfc compile -o` wrote; or give --on for a chip alone"
     )
-    _chip(p, required=False)
+    take_chip(p, required=False)
     p.add_argument("--name", help="prefix of all names of the package")
     p.add_argument("-o", "--out", metavar="OUT", help="folder to write to")
     p.add_argument(
@@ -292,7 +203,7 @@ def _rtl(p: Parser) -> None:
         "random integers, in Verilator; compare with numpy and with the unit's formula",
     )
     loop.add_argument("--unit", metavar="U", help="on this unit (default: the fastest)")
-    _dtype(loop)
+    take_dtype(loop)
     loop.add_argument("--seed", type=whole, default=0, metavar="K", help="of the random integers (default 0)")
     loop.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -323,6 +234,12 @@ COMMANDS = {
         "check",
         _check,
         "dfc check out/mapping.json",
+    ),
+    "serve": Command(
+        "what users feel of a model on a chip: times to tokens, throughput, the highest rate",
+        "serve",
+        _serve,
+        "dfc serve llama3-8b --on h100_sxm --poisson 5 --slo ttft=1,tbt=0.1 --find-rate",
     ),
     "price": Command(
         "the best tiling of one operator, no graph",

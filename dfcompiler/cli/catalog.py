@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dfcompiler import content, registry
 from dfcompiler.cache import kept
-from dfcompiler.cli.arguments import KINDS
+from dfcompiler.cli.options import KINDS
 from dfcompiler.diagnostics import unknown
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfcompiler.cli.arguments import DEFAULTS, PHASES, named, real
+from dfcompiler.cli.options import DEFAULTS, PHASES, named, real
 from dfcompiler.diagnostics import Diag, Source, nearest, unknown
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dfcompiler import rtl
 from dfcompiler.cli import display, simulate
-from dfcompiler.cli.arguments import STYLES
 from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of
+from dfcompiler.cli.options import STYLES
 from dfcompiler.diagnostics import Diag, Infeasible, unknown
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.outputs import rtl_package

@@ -1,0 +1,127 @@
+"""Looking up the seconds of a step: linear in each of four numbers, and in closed form over a run of steps.
+
+Functions here run as they stand, on lists, or compiled by numba, on arrays; see `compiled`. Tables lie one after the
+other: `shape` has for each table four times the place and length of a grid, then the place of its values, then place
+and length of what its tokens add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+SHAPE = 11  # entries of `shape` per table
+
+
+def place_of(grid: Sequence[int], first: int, length: int, x: float) -> tuple[int, float]:
+    """The cell of a grid that `x` is in, or nearest to, and how far in it: 0 at its first point, 1 at its second.
+
+    A grid of one point has one cell, of which all is at its start.
+    """
+    if length == 1:
+        return 0, 0.0
+    low, high = first, first + length - 1
+    while low + 1 < high:
+        middle = (low + high) >> 1
+        if grid[middle] <= x:
+            low = middle
+        else:
+            high = middle
+    start = grid[low]
+    return low - first, (x - start) / (grid[low + 1] - start)
+
+
+def step_s(
+    grid: Sequence[int],
+    shape: Sequence[int],
+    values: Sequence[float],
+    table: int,
+    prefill: int,
+    past: float,
+    batch: int,
+    context: int,
+) -> float:
+    """Seconds of one step by the numbers of `table.StepTable`."""
+    t = SHAPE * table
+    f0, n0, f1, n1 = shape[t], shape[t + 1], shape[t + 2], shape[t + 3]
+    f2, n2, f3, n3 = shape[t + 4], shape[t + 5], shape[t + 6], shape[t + 7]
+    c0, w0 = place_of(grid, f0, n0, prefill)
+    c1, w1 = place_of(grid, f1, n1, past)
+    c2, w2 = place_of(grid, f2, n2, batch)
+    c3, w3 = place_of(grid, f3, n3, context)
+    up1 = n2 * n3 if n1 > 1 else 0
+    low = shape[t + 8] + ((c0 * n1 + c1) * n2 + c2) * n3 + c3
+    high = low + (n1 * n2 * n3 if n0 > 1 else 0)
+    up2 = n3 if n2 > 1 else 0
+    up3 = 1 if n3 > 1 else 0
+    a = plane(values, low, up2, up3, w2, w3)
+    if w1 != 0.0:
+        a += w1 * (plane(values, low + up1, up2, up3, w2, w3) - a)
+    if w0 != 0.0:
+        b = plane(values, high, up2, up3, w2, w3)
+        if w1 != 0.0:
+            b += w1 * (plane(values, high + up1, up2, up3, w2, w3) - b)
+        a += w0 * (b - a)
+    a += tokens_s(shape, values, t, prefill + batch)
+    return a if a > 0.0 else 0.0
+
+
+def tokens_s(shape: Sequence[int], values: Sequence[float], t: int, tokens: int) -> float:
+    """What a step takes for its number of tokens alone; past the last one, as much as for that."""
+    return values[shape[t + 9] + min(tokens, shape[t + 10] - 1)]
+
+
+def plane(values: Sequence[float], at: int, up2: int, up3: int, w2: float, w3: float) -> float:
+    """Between four values, of which the others lie `up2` and `up3` after the one `at`."""
+    a = values[at]
+    a += w3 * (values[at + up3] - a)
+    if w2 == 0.0:
+        return a
+    b = values[at + up2]
+    b += w3 * (values[at + up2 + up3] - b)
+    return a + w2 * (b - a)
+
+
+def decode_line(
+    grid: Sequence[int], shape: Sequence[int], values: Sequence[float], table: int, batch: int, context: int
+) -> tuple[float, float, int]:
+    """Steps that only decode are linear in their context within a cell: seconds, seconds per token, last context.
+
+    The last context is that up to which the line holds, -1 where there is no end.
+    """
+    t = SHAPE * table
+    f2, n2, f3, n3 = shape[t + 4], shape[t + 5], shape[t + 6], shape[t + 7]
+    c2, w2 = place_of(grid, f2, n2, batch)
+    c3, w3 = place_of(grid, f3, n3, context)
+    at = shape[t + 8] + c2 * n3 + c3
+    up2 = n3 if n2 > 1 else 0
+    alone = tokens_s(shape, values, t, batch)
+    low = values[at] + w2 * (values[at + up2] - values[at])
+    if n3 == 1:
+        return alone + low, 0.0, -1
+    high = values[at + 1] + w2 * (values[at + up2 + 1] - values[at + 1])
+    start, end = grid[f3 + c3], grid[f3 + c3 + 1]
+    return alone + low + w3 * (high - low), (high - low) / (end - start), (end if c3 + 2 < n3 else -1)
+
+
+def run_s(first: float, growth: float, steps: int) -> float:
+    """Seconds of so many steps, of which each takes `growth` more than the one before."""
+    return steps * first + growth * (0.5 * steps * (steps - 1))
+
+
+def steps_until(first: float, growth: float, most: int, seconds: float) -> int:
+    """How many steps of a run start before `seconds` have passed; at least 1 and at most `most`."""
+    if run_s(first, growth, most - 1) < seconds:
+        return most
+    half = first - 0.5 * growth
+    root = half * half + 2.0 * growth * seconds
+    if half <= 0.0:
+        guess = (sqrt(root) - half) / growth
+    else:
+        guess = 2.0 * seconds / (half + sqrt(max(root, 0.0)))
+    steps = min(max(int(guess), 1), most)
+    while steps > 1 and run_s(first, growth, steps - 1) >= seconds:
+        steps -= 1
+    while steps < most and run_s(first, growth, steps) < seconds:
+        steps += 1
+    return steps

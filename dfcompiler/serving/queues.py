@@ -1,0 +1,118 @@
+"""Queues of requests, by number, inside of arrays: who waits, who is done next, and which prefix was used last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dfcompiler.serving.layout import NONE, Reals, Wholes
+
+# ---- a pairing heap: the smallest key first, of equal keys the smallest number; NONE is the empty heap
+
+
+def meld(a: int, b: int, key: Sequence[float], child: Wholes, sibling: Wholes) -> int:
+    """The root of two heaps, whose roots have no siblings, made one."""
+    if a == NONE:
+        return b
+    if b == NONE:
+        return a
+    if key[b] < key[a] or (key[b] == key[a] and b < a):
+        a, b = b, a
+    sibling[b] = child[a]
+    child[a] = b
+    return a
+
+
+def push(root: int, item: int, key: Sequence[float], child: Wholes, sibling: Wholes) -> int:
+    """The root after an item came in."""
+    child[item] = sibling[item] = NONE
+    return meld(root, item, key, child, sibling)
+
+
+def pop(root: int, key: Sequence[float], child: Wholes, sibling: Wholes) -> int:
+    """The root after the first item, which is the root, went out."""
+    pairs, rest = NONE, child[root]
+    while rest != NONE:
+        a, b = rest, sibling[rest]
+        if b == NONE:
+            rest = NONE
+        else:
+            rest = sibling[b]
+            sibling[b] = NONE
+        sibling[a] = NONE
+        pair = meld(a, b, key, child, sibling)
+        sibling[pair] = pairs
+        pairs = pair
+    root = NONE
+    while pairs != NONE:
+        rest = sibling[pairs]
+        sibling[pairs] = NONE
+        root = meld(root, pairs, key, child, sibling)
+        pairs = rest
+    return root
+
+
+# ---- a binary heap of decoding requests, from `base` on, by the step in which they are done and by their number
+
+
+def unseat(seats: Wholes, place: Wholes, finish: Wholes, base: int, count: int, at: int) -> None:
+    """Take the item at a place out of a heap of `count`."""
+    last = count - 1
+    moved = seats[base + last]
+    if at == last:
+        return
+    step = finish[moved]
+    while True:
+        below = 2 * at + 1
+        if below >= last:
+            break
+        item = seats[base + below]
+        if below + 1 < last:
+            other = seats[base + below + 1]
+            if finish[other] < finish[item] or (finish[other] == finish[item] and other < item):
+                below, item = below + 1, other
+        if finish[item] > step or (finish[item] == step and item > moved):
+            break
+        seats[base + at] = item
+        place[item] = at
+        at = below
+    rise(seats, place, finish, base, at, moved)
+
+
+def rise(seats: Wholes, place: Wholes, finish: Wholes, base: int, at: int, item: int) -> None:
+    """Put an item at a place, the end for a new one, or as far above it as it belongs."""
+    step = finish[item]
+    while at > 0:
+        above = (at - 1) >> 1
+        other = seats[base + above]
+        if finish[other] < step or (finish[other] == step and other < item):
+            break
+        seats[base + at] = other
+        place[other] = at
+        at = above
+    seats[base + at] = item
+    place[item] = at
+
+
+# ---- groups of requests that have seen the same gaps: a stack by age, with the longest gap of each
+
+
+def widen(worst: Reals, base: int, depth: int, gap: float) -> int:
+    """The depth of the stack after all its requests have seen a gap: groups whose longest it is become one."""
+    if depth == 0 or worst[base + depth - 1] >= gap:
+        return depth
+    while depth > 1 and worst[base + depth - 2] <= gap:
+        depth -= 1
+    worst[base + depth - 1] = gap
+    return depth
+
+
+def group_of(start: Sequence[int], base: int, depth: int, step: int) -> int:
+    """Which group a request is in that joined after this step."""
+    low, high = 0, depth
+    while low + 1 < high:
+        middle = (low + high) >> 1
+        if start[base + middle] <= step:
+            low = middle
+        else:
+            high = middle
+    return low

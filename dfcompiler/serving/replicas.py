@@ -1,0 +1,62 @@
+"""From a model and a chip to a pool of replicas: steps, and room for caches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.models import Model
+from dfcompiler.parallelism import Parallel
+from dfcompiler.serving.capacity import UTILIZATION, KvRoom, kv_room
+from dfcompiler.serving.cluster import Pool, Role
+from dfcompiler.serving.curves import Reach
+from dfcompiler.serving.latency import PIPELINE, StepLatency, step_latency
+from dfcompiler.serving.outlines import Setting
+from dfcompiler.serving.requests import Requests
+from dfcompiler.serving.settings import Settings
+
+WHOLE_PROMPTS = 8192  # prefill tokens up to which steps are tabulated where prompts are not cut; beyond, straight on
+LEAST = 1024  # tokens of a sequence that a table reaches at the least
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """A pool, with what it was made from."""
+
+    pool: Pool
+    steps: StepLatency
+    room: KvRoom
+
+
+def replicas(
+    model: Model,
+    chip: Chip,
+    requests: Requests,
+    settings: Settings,
+    *,
+    parallel: Parallel = Parallel(),
+    dtype: str | None = None,
+    count: int = 1,
+    role: Role = "both",
+    host_s: float = 0.0,
+    utilization: float = UTILIZATION,
+    check: int = 0,
+) -> Replicas:
+    """Replicas that can serve the longest of these requests, each on the devices of `parallel`.
+
+    Raises what `kv_room` and `step_latency` raise, and Diag `bad-cluster` for a pool without replicas.
+    """
+    longest = int((requests.prompt_tokens + requests.output_tokens).max(initial=1))
+    prompt = int(requests.prompt_tokens.max(initial=1))
+    budget = settings.max_batched_tokens
+    prefill = budget if settings.rules.chunked else min(WHOLE_PROMPTS, _rounded(max(prompt, budget)))
+    room = kv_room(Setting(model, chip, parallel, dtype, PIPELINE), prefill, settings.max_sequences, utilization)
+    reach = Reach(prefill, max(LEAST, _rounded(longest)), settings.max_sequences)
+    tokens = min(room.tokens, reach.batch * reach.context)
+    steps = step_latency(model, chip, reach, tokens, parallel=parallel, dtype=dtype, check=check)
+    return Replicas(Pool(steps.table(host_s, room.tokens), settings, count, role), steps, room)
+
+
+def _rounded(n: int) -> int:
+    """The next power of two: tables of like traces are one."""
+    return 1 << max(0, n - 1).bit_length()

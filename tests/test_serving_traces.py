@@ -1,0 +1,185 @@
+"""Traces of every known format, synthetic workloads, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfcompiler.diagnostics import Diag
+from dfcompiler.serving.arrivals import KINDS, Arrivals
+from dfcompiler.serving.rates import rate_of
+from dfcompiler.serving.traces import FORMATS, read_trace
+from dfcompiler.serving.workloads import lengths, named, synthetic, workload_names
+
+DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+AZURE = {
+    "azure-conversation": DATA / "azure" / "AzureLLMInferenceTrace_conv.csv",
+    "azure-code": DATA / "azure" / "AzureLLMInferenceTrace_code.csv",
+}
+TIMED = [f for f in FORMATS if f.arrival]
+
+
+def written(tmp_path: Path, text: str, name: str = "trace.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(path: Path) -> Diag:
+    with pytest.raises(Diag) as caught:
+        read_trace(path)
+    assert caught.value.code == "bad-trace"
+    return caught.value
+
+
+@pytest.mark.parametrize("f", TIMED, ids=lambda f: f.name)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_every_format_is_known_by_its_columns(tmp_path: Path, f, kind: str) -> None:  # type: ignore[no-untyped-def]
+    rows = [{f.arrival: (3 + t) * f.per_s, f.prompt: 7 * (t + 1), f.output: t + 2, "else": "x"} for t in range(3)]
+    text = "\n".join(map(json.dumps, rows))
+    if kind == "csv":
+        text = "\n".join([",".join(rows[0]), *(",".join(map(str, r.values())) for r in rows)])
+    trace = read_trace(written(tmp_path, text + "\n", f"trace.{kind}"))
+    assert (trace.format, trace.timed) == (f.name, True)
+    np.testing.assert_allclose(trace.requests.arrival_s, [0, 1, 2])
+    np.testing.assert_array_equal(trace.requests.prompt_tokens, [7, 14, 21])
+    np.testing.assert_array_equal(trace.requests.output_tokens, [2, 3, 4])
+
+
+def test_times_of_day_keep_their_ticks(tmp_path: Path) -> None:
+    text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59.9999999,1,1\n2023-11-17 00:00:00.0000001,1,1\n"
+    arrival = read_trace(written(tmp_path, text)).requests.arrival_s
+    assert arrival[1] == pytest.approx(2e-7, abs=2.4e-7)  # a double of today's seconds tells 2.4e-7 s apart
+    zoned = text.replace("9999999", "999999+00:00").replace("0000001", "5+00:00")
+    assert read_trace(written(tmp_path, zoned)).requests.arrival_s[1] == pytest.approx(0.500001, abs=1e-6)
+
+
+def test_our_own_columns_carry_priorities_promises_and_prefixes(tmp_path: Path) -> None:
+    row = {"arrival_s": 1, "prompt_tokens": 40, "output_tokens": 2, "priority": 3, "ttft_slo_s": 0.5,
+           "tbt_slo_s": "inf", "shared_tokens": 32, "prefix_id": 0}  # fmt: skip
+    r = read_trace(written(tmp_path, json.dumps(row) + "\n", "t.jsonl")).requests
+    assert (r.priority[0], r.ttft_slo_s[0], r.tbt_slo_s[0], r.shared_tokens[0]) == (3, 0.5, np.inf, 32)
+
+
+HEAD = "arrival_s,prompt_tokens,output_tokens\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("arrival_s,prompt_tokens\n0,1\n", 1, "lacks `output_tokens`"),
+        ("when,how\n", 1, "no known trace"),
+        (HEAD + "0,10,5\n1,-3,5\n", 3, "`prompt_tokens` is -3"),
+        (HEAD + "0,10,0\n", 2, "`output_tokens` is 0"),
+        (HEAD + "0,99999999999,5\n", 2, "from 1 to 16,777,216"),
+        (HEAD + "0,1.5,5\n", 2, "whole number"),
+        (HEAD + "0,ten,5\n", 2, "'ten', which is not a number"),
+        (HEAD + "nan,1,5\n", 2, "not a time"),
+        (HEAD + "0,,5\n", 2, "there is no `prompt_tokens`"),
+        (HEAD + "0,1\n", 2, "2 values for 3 columns"),
+        (HEAD + "5,1,1\n\n4.5,1,1\n", 4, "0.5 s before the one above"),
+        ("arrival_s,arrival_s\n", 1, "two columns `arrival_s`"),
+        (HEAD, 1, "has no requests"),
+        ("", 1, "has no requests"),
+        ('{"arrival_s": 0,\n', 1, "no JSON"),
+        ('{"arrival_s": 0, "prompt_tokens": true, "output_tokens": 1}\n', 1, "not a number"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    error = refused(written(tmp_path, text))
+    assert said in error.message
+    assert error.span is not None and error.span.line == line
+    assert "trace.csv" in error.render()
+
+
+def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
+    assert "cannot be read" in refused(tmp_path / "none.csv").message
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    assert "not text" in refused(tmp_path / "bytes.csv").message
+
+
+def test_unsorted_times_are_sorted_where_asked_and_equal_ones_stay(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD + "5,1,1\n4,2,1\n4,3,1\n")
+    r = read_trace(path, sort=True).requests
+    np.testing.assert_array_equal(r.arrival_s, [0, 0, 1])
+    np.testing.assert_array_equal(r.prompt_tokens, [2, 3, 1])
+
+
+def test_lengths_alone_are_no_load(tmp_path: Path) -> None:
+    path = written(tmp_path, "prompt_tokens,output_tokens\n7,3\n9,4\n")
+    assert not read_trace(path).timed
+    made = synthetic(Arrivals("poisson", 2.0), lengths(str(path)), 50)
+    assert {(7, 3), (9, 4)} == set(zip(made.prompt_tokens.tolist(), made.output_tokens.tolist(), strict=True))
+
+
+# ---- synthetic ---------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(KINDS), st.floats(0.01, 100), st.floats(1, 20), st.integers(0, 50))
+def test_arrivals_ascend_and_are_drawn_alike_from_a_seed(kind: str, rate: float, spread: float, count: int) -> None:
+    arrivals = Arrivals(kind, rate, spread)
+    one, two = (arrivals.times(count, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert len(one) == count
+    assert np.all(np.diff(one) >= 0) and np.all(one >= 0)
+
+
+@pytest.mark.parametrize(("kind", "spread"), [("poisson", 1.0), ("gamma", 3.0), ("gamma", 0.3), ("bursty", 8.0)])
+def test_arrivals_keep_their_rate_and_spread(kind: str, spread: float) -> None:
+    times = Arrivals(kind, 5.0, spread).times(200_000, np.random.default_rng(0))
+    gaps = np.diff(times)
+    assert len(times) / times[-1] == pytest.approx(5.0, rel=0.03)
+    if kind == "bursty":  # of n requests one in `spread` begins a burst
+        assert (gaps > 0).mean() == pytest.approx(1 / spread, rel=0.03)
+    else:
+        assert gaps.std() / gaps.mean() == pytest.approx(spread, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "spread"),
+    [("poisson", 0.0, 1.0), ("poisson", -1, 1), ("poisson", np.inf, 1), ("poisson", np.nan, 1), ("gamma", 1, 0.0),
+     ("bursty", 1, 0.5), ("even", 1, 1)],
+)  # fmt: skip
+def test_no_rate_is_refused(kind: str, rate: float, spread: float) -> None:
+    with pytest.raises(Diag):
+        Arrivals(kind, rate, spread)
+
+
+@pytest.mark.parametrize("spec", ["512", "512,", "0,5", "a,b", "5,99999999999", "no-such-workload", "none.csv"])
+def test_no_lengths_are_refused(spec: str) -> None:
+    with pytest.raises(Diag):
+        lengths(spec)
+
+
+def test_a_fixed_length_is_that_length() -> None:
+    made = synthetic(Arrivals("poisson", 1.0), lengths("512,128"), 10)
+    assert set(made.prompt_tokens) == {512} and set(made.output_tokens) == {128}
+
+
+@pytest.mark.parametrize("name", sorted(AZURE))
+def test_named_workloads_are_the_published_traces(name: str) -> None:
+    assert name in workload_names()
+    path = AZURE[name]
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in DFC_DATA")
+    known, real = named(name), read_trace(path).requests
+    for said, seen in ((known.prompt_tokens, real.prompt_tokens), (known.output_tokens, real.output_tokens)):
+        np.testing.assert_array_equal(said, np.quantile(seen, known.at, method="inverted_cdf"))
+    prompt, output = known.draw(200_000, np.random.default_rng(0))
+    assert prompt.mean() == pytest.approx(real.prompt_tokens.mean(), rel=0.05)
+    assert output.mean() == pytest.approx(real.output_tokens.mean(), rel=0.05)
+
+
+def test_the_azure_trace_is_read_whole() -> None:
+    path = AZURE["azure-conversation"]
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in DFC_DATA")
+    trace = read_trace(path)
+    assert (trace.format, len(trace.requests)) == ("azure", 19_366)
+    assert rate_of(trace.requests) == pytest.approx(19_365 / 3501.722, rel=1e-6)  # 18:15:46.68059 to 19:14:08.402527
