@@ -29,7 +29,7 @@ def table(seed: int = 0, capacity: int = 4096, *, host_s: float = 1e-4, coarse: 
 
 
 @st.composite
-def requests(draw: st.DrawFn, *, most: int = 24, longest: int = 120) -> Requests:
+def requests(draw: st.DrawFn, *, most: int = 16, longest: int = 90) -> Requests:
     """Bursts, equal arrivals, arrivals at 0, outputs of one token; no request at all."""
     n = draw(st.integers(0, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

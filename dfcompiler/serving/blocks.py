@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CHECKED = 4096  # a cache of no more blocks is checked as a whole after every change
+CHECKED = 600  # a cache of no more blocks is checked as a whole after every change
 
 
 class Blocks:
