@@ -70,6 +70,10 @@ class Blocks:
         self.held[request] += [self.free.pop() for _ in range(count)]
         self.check()
 
+    def size(self, request: int, prefix: int) -> int:
+        """Blocks of a request, with those of its prefix that it uses."""
+        return len(self.held[request]) + self.users.get(prefix, {}).get(request, 0)
+
     def share(self, request: int, prefix: int, shared: int) -> None:
         """The request has computed the first `shared` tokens of its prompt, which are of its prefix."""
         blocks, more = self.prefixes[prefix], shared // self.block_tokens - len(self.prefixes[prefix])

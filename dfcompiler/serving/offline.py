@@ -121,13 +121,12 @@ def plane_s(table: StepTable, steps: int, requests: Requests) -> float:
 def lowest_s(table: StepTable) -> Floats:
     """Seconds that no step takes less than, whatever lies before its prompts; shape `[prefill, batch, context]`.
 
-    Several prompts in a step count as one whose past may be negative, down to minus half of their tokens, which are
-    at most those of the next point of the grid.
+    Several prompts in a step count as one whose past may be negative, down to minus half of their tokens. Where the
+    seconds per token of past do not fall as prompts grow, the least between two points of the grid is at one of them.
     """
-    lowest: Floats = table.values.min(axis=1)
+    lowest = table.values.min(axis=1)
     if len(table.past) > 1:
-        slope = np.maximum(table.values[:, 1] - table.values[:, 0], 0) / table.past[1]
-        most = np.append(table.prefill[1:], table.prefill[-1])[:, None, None]
-        lowest = np.minimum(lowest, table.values[:, 0] - most / 2 * slope)
-    lowest = np.maximum(lowest, 0.0) + table.host_s
-    return lowest
+        per_past = np.maximum(table.values[:, 1] - table.values[:, 0], 0) / table.past[1]
+        rising = np.maximum.accumulate(per_past, axis=0)
+        lowest = np.minimum(lowest, table.values[:, 0] - table.prefill[:, None, None] / 2 * rising)
+    return np.asarray(np.maximum(lowest, 0.0) + table.host_s)
