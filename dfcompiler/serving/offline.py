@@ -108,8 +108,7 @@ def plane_s(table: StepTable, steps: int, requests: Requests) -> float:
     for i, q in enumerate(table.prefill.tolist()):
         for k, n in enumerate(table.batch.tolist()):
             for m, x in enumerate(table.context.tolist()):
-                if q + n > 0:
-                    solver.Add(a + b * q + c * n + d * x <= SCALE * float(lowest[i, k, m]))
+                solver.Add(a + b * q + c * n + d * x <= SCALE * float(lowest[i, k, m]))
     solver.Add(b >= c)
     solver.Add(b >= d)
     solver.Maximize(a * steps + b * prefilled + c * decoded + d * context)
