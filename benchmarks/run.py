@@ -20,6 +20,7 @@ SCRIPTS = (
     "scaling.py",
     "ilp_vs_greedy.py",
     "cells.py",
+    "serving.py",
 )
 
 
