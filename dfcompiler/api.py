@@ -25,6 +25,7 @@ from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
 from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
 from dfcompiler.problem import Problem, problem
+from dfcompiler.remedies import advice, suggestion
 from dfcompiler.report import Report, bound_by, report, utilization
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
@@ -188,7 +189,9 @@ def price_op(
             if best is None or tiling.cycles < best[1].cycles:
                 best = (u, tiling)
     if best is None:
-        raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
+        offered = {u.name: change for u in units if (change := suggestion(p, u, chip))}
+        message = f"no unit can run `{op}`:\n  " + "\n  ".join(reasons)
+        raise Infeasible("no-mapping", message, hint=advice(offered, p))
     u, tiling = best
     chosen = column(p, u, tiling, chip)
     per_s = 1 / chip.clock_hz
