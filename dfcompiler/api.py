@@ -39,11 +39,12 @@ MOST_TILINGS = 200_000_000  # of one op on all units: some ten seconds, our esti
 
 @dataclass(frozen=True)
 class Compiled:
-    """A mapped graph with its report."""
+    """A mapped graph with its report, and what it was mapped for."""
 
     graph: Graph
     chip: Chip
     report: Report
+    context: Context
 
 
 def compile_model(
@@ -109,7 +110,7 @@ def compile_model(
         seconds=seconds,
         layer_count=layer_count(model),
     )
-    return Compiled(graph, chip, found)
+    return Compiled(graph, chip, found, ctx)
 
 
 def check_pass(name: str, before: Graph, after: Graph, ctx: Context | None = None, whole: Graph | None = None) -> None:

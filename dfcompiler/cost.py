@@ -73,7 +73,8 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
         )
         lever = capacity_lever(chip, chip.dram.name)
         enough = smallest(chip, lever, MIB, lambda x: x.dram_capacity_bytes >= c.needed_bytes)
-        too_much = f"{in_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types"
+        more = in_gb(c.needed_bytes - c.available_bytes)
+        too_much = f"{more} too much: fewer sequences, less context, narrower types"
         raise Infeasible("does-not-fit", message, hint=f"{too_much}, or {enough}" if enough else too_much)
     return c
 

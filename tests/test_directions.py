@@ -19,8 +19,8 @@ routing bounds strips masks work scaling stream hazards facts reuse sharding fis
 meshes census calls algorithms fabrics libraries collectives staging elimination partition spreading kin execution
 devices siblings compose rows verify resizing stages steps parameters fields models layers lowering graphtext hardware
 economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest residency
-replay tiles blocks tiling remedies searches exchanges energy paths columns solution goals listing cuts program ilp objectives
-schedule audit cost pipelining report api validation calibration rtl outputs cli __main__
+replay tiles blocks tiling remedies searches exchanges energy paths columns solution goals listing cuts program ilp
+objectives schedule audit cost pipelining report explanation api validation calibration rtl outputs cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

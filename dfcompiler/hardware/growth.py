@@ -86,6 +86,9 @@ def least(chip: Chip, lever: Lever, grain: int, enough: Callable[[Chip], bool]) 
 
     What is enough must stay so with more.
     """
+    most = max(x for x in _axis(chip, lever).legal.values() if not isinstance(x, str)) - lever.now
+    if most <= 0 or not enough(lever.on(chip, most)):
+        return None
     ends = 1
     while legal(chip, lever, ends * grain) and not enough(lever.on(chip, ends * grain)):
         ends *= 2
