@@ -25,6 +25,7 @@ from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
 from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
 from dfcompiler.problem import Problem, problem
+from dfcompiler.remedies import advice, suggestion
 from dfcompiler.report import Report, bound_by, report, utilization
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
@@ -38,11 +39,12 @@ MOST_TILINGS = 200_000_000  # of one op on all units: some ten seconds, our esti
 
 @dataclass(frozen=True)
 class Compiled:
-    """A mapped graph with its report."""
+    """A mapped graph with its report, and what it was mapped for."""
 
     graph: Graph
     chip: Chip
     report: Report
+    context: Context
 
 
 def compile_model(
@@ -109,7 +111,7 @@ def compile_model(
         seconds=seconds,
         layer_count=layer_count(model),
     )
-    return Compiled(graph, chip, found)
+    return Compiled(graph, chip, found, ctx)
 
 
 def context(model: Model, chip: Chip, step: Step, dtype: str | None = None) -> Context:
@@ -236,7 +238,9 @@ def map_op(
             if best is None or tiling.cycles < best[1].cycles:
                 best = (u, tiling)
     if best is None:
-        raise Infeasible("no-mapping", f"no unit can run `{op}`:\n  " + "\n  ".join(reasons))
+        offered = {u.name: change for u in units if (change := suggestion(p, u, chip))}
+        message = f"no unit can run `{op}`:\n  " + "\n  ".join(reasons)
+        raise Infeasible("no-mapping", message, hint=advice(offered, p))
     u, tiling = best
     return MappedOp(node.name, p, u, tiling, candidates)
 

@@ -11,7 +11,7 @@ An exchange between devices has one column, on the links: to a mapper they are o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -30,10 +30,11 @@ from dfcompiler.graph import Graph, Node, Region
 from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.problem import Problem, problem
+from dfcompiler.remedies import suggestion
 from dfcompiler.renaming import canonical, index_names
 from dfcompiler.searches import found_before
 from dfcompiler.staging import staged
-from dfcompiler.tiling import RESOLUTION, Search, Tiling, search, unable
+from dfcompiler.tiling import RESOLUTION, SHARES, Search, Tiling, search, unable
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -55,11 +56,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a unit offers no column for a group."""
+    """Why a unit offers no column for a group. Of a node that no unit can run, what would let this one run it."""
 
     nodes: tuple[str, ...]
     unit: str
     why: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Columns:
     refusals: tuple[Refusal, ...]
     problems: Mapping[tuple[str, ...], Problem]
     candidates: int
+    shares: tuple[float, ...] = SHARES
 
     def of(self, segment: Segment) -> list[Column]:
         """The columns whose nodes lie in the segment."""
@@ -142,25 +145,48 @@ def candidates(graph: Graph) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def price(graph: Graph, chip: Chip, dtypes: DtypeMap, shares: Sequence[float], *, quickest: bool = True) -> Columns:
+def price(
+    graph: Graph,
+    chip: Chip,
+    dtypes: DtypeMap,
+    shares: Sequence[float],
+    *,
+    quickest: bool = True,
+    only: Collection[Segment] | None = None,
+) -> Columns:
     """Search every group on every unit that could be part of an optimal schedule; where not only time counts
-    (`quickest`), on every unit that can run it.
+    (`quickest`), on every unit that can run it. With `only`, the groups of these segments.
 
     Raises Diag `no-link` where devices exchange something over links that the chip does not have.
     """
     parts = segments(graph)
     links = {n.name: _exchange(graph, n, chip) for n in graph.nodes.values() if exchanged(n)}
-    problems = {g.nodes: problem(g, dtypes) for g in candidates(graph)}
+    wanted = {n for s in (parts if only is None else only) for n in s.nodes}
+    problems = {g.nodes: problem(g, dtypes) for g in candidates(graph) if g.nodes[0] in wanted}
     pricer = _Pricer(chip, shares, quickest)
     columns: list[Column] = []
     refusals: list[Refusal] = []
     for segment in parts:
         inside = {k: p for k, p in problems.items() if k[0] in set(segment.nodes)}
         crossing = [links[n] for n in segment.nodes if n in links]
+        if wanted.isdisjoint(segment.nodes):
+            continue
         found, refused = pricer.segment(flow_of(graph, segment), inside, crossing)
         columns += found
-        refusals += refused
-    return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates)
+        refusals += _with_remedies(refused, found, problems, chip)
+    return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates, tuple(shares))
+
+
+def _with_remedies(
+    refused: Sequence[Refusal], found: Sequence[Column], problems: Mapping[tuple[str, ...], Problem], chip: Chip
+) -> list[Refusal]:
+    """The refusals, with what would help where nothing can run a node by itself: of the first such node."""
+    able = {c.nodes for c in found}
+    unable_ = next((r.nodes for r in refused if len(r.nodes) == 1 and r.nodes not in able), None)
+    return [
+        replace(r, remedy=suggestion(problems[r.nodes], chip.units[r.unit], chip)) if r.nodes == unable_ else r
+        for r in refused
+    ]
 
 
 def _exchange(graph: Graph, node: Node, chip: Chip) -> Column:

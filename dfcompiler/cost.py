@@ -14,8 +14,10 @@ from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import least_bytes, links_of
 from dfcompiler.graph import Graph, Item, Node, Region, Tensor
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.growth import MIB, capacity_lever
 from dfcompiler.hardware.template import UNLIMITED, Memory
 from dfcompiler.problem import Problem, problem
+from dfcompiler.remedies import held_by, smallest
 from dfcompiler.schedule import columns_of, mapping_of
 from dfcompiler.staging import Staged, reads, staged
 
@@ -69,17 +71,30 @@ def check_capacity(graph: Graph, chip: Chip) -> Capacity:
         message = (
             f"`{graph.name}` needs {in_gb(c.needed_bytes)} ({parts}); `{chip.name}` has {in_gb(c.available_bytes)}"
         )
-        raise Infeasible(
-            "does-not-fit",
-            message,
-            hint=f"{in_gb(c.needed_bytes - c.available_bytes)} too much: fewer sequences, less context, narrower types",
-        )
+        lever = capacity_lever(chip, chip.dram.name)
+        enough = smallest(chip, lever, MIB, lambda x: x.dram_capacity_bytes >= c.needed_bytes)
+        more = in_gb(c.needed_bytes - c.available_bytes)
+        too_much = f"{more} too much: fewer sequences, less context, narrower types"
+        raise Infeasible("does-not-fit", message, hint=f"{too_much}, or {enough}" if enough else too_much)
     return c
 
 
 def check_resident(graph: Graph, chip: Chip) -> None:
     """Raises Infeasible `not-resident` where a mapping puts more weights on a unit than it holds before a step."""
-    filled: dict[tuple[str, int], dict[str, float]] = {}  # unit, stage -> tensor -> its part of what all instances hold
+    full = filled(graph, chip)
+    name, stage = max(full, key=full.__getitem__, default=("", 0))
+    if full.get((name, stage), 0.0) <= 1:
+        return
+    more = held_by(chip, name, lambda c: filled(graph, c)[name, stage] <= 1)
+    message = f"the mapping puts {full[name, stage]:.3g} times the weights on `{name}` that it holds"
+    hint = "weights that are not resident"
+    raise Infeasible("not-resident", message, hint=f"{more}, or {hint}" if more else hint)
+
+
+def filled(graph: Graph, chip: Chip) -> dict[tuple[str, int], float]:
+    """(unit, stage) -> how often the weights that a mapping puts there fill what the unit holds before a step, of units
+    that hold weights."""
+    parts: dict[tuple[str, int], dict[str, float]] = {}  # tensor -> its part of what all instances hold
     for layer in mapping_of(graph).layers:
         for column in (task.column for task in layer.solution.tasks):
             p = columns_of(graph).problems.get(column.nodes)
@@ -92,11 +107,8 @@ def check_resident(graph: Graph, chip: Chip) -> None:
             for name in (n for c in p.contractions for n in p.group.parts[c.b].tensors):
                 once = graph.type_of(name).elements / held
                 for stage, layers in layer.segment.on.items():
-                    filled.setdefault((column.unit, stage), {})[name] = once * layers
-    for (name, _), parts in filled.items():
-        if (times := sum(parts.values())) > 1:
-            message = f"the mapping puts {times:.3g} times the weights on `{name}` that it holds"
-            raise Infeasible("not-resident", message, hint="more arrays or instances, or weights that are not resident")
+                    parts.setdefault((column.unit, stage), {})[name] = once * layers
+    return {key: sum(each.values()) for key, each in parts.items()}
 
 
 def in_gb(n: float) -> str:

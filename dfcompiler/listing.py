@@ -12,6 +12,7 @@ import networkx as nx
 from dfcompiler.columns import Column, Columns, Segment
 from dfcompiler.diagnostics import Infeasible, first_span
 from dfcompiler.graph import Graph
+from dfcompiler.remedies import advice
 from dfcompiler.solution import Solution, Task, by_group, longest_path
 from dfcompiler.tiling import RESOLUTION
 
@@ -203,5 +204,8 @@ def require_columns(graph: Graph, columns: Columns, segment: Segment) -> None:
     for v in segment.nodes:
         if v not in covered:
             node = graph.nodes[v]
-            listed = "\n  ".join(f"{r.unit}: {r.why}" for r in columns.refusals if r.nodes == (v,))
-            raise Infeasible("no-mapping", f"no unit can run `{v}` ({node.op.name}):\n  {listed}", first_span(node.loc))
+            refused = [r for r in columns.refusals if r.nodes == (v,)]
+            listed = "\n  ".join(f"{r.unit}: {r.why}" for r in refused)
+            hint = advice({r.unit: r.remedy for r in refused if r.remedy}, columns.problems[v,])
+            message = f"no unit can run `{v}` ({node.op.name}):\n  {listed}"
+            raise Infeasible("no-mapping", message, first_span(node.loc), hint=hint)

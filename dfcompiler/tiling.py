@@ -186,11 +186,11 @@ def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[
     if best.limits:
         most = max(best.limits.values())
         return candidates, f"no tiling takes {most:,.0f} cycles or fewer, as one that shortens the schedule would"
-    return candidates, f"buffers need {_tightest(problem, unit, helper):,.0f} B of {own}"
+    return candidates, f"buffers need {tightest(problem, unit, helper):,.0f} B of {own}"
 
 
-def _tightest(problem: Problem, unit: Unit, helper: Unit | None) -> float:
-    """Bytes that the buffers of a tiling take at the least."""
+def tightest(problem: Problem, unit: Unit, helper: Unit | None) -> float:
+    """Bytes of the unit's memory that the buffers of a tiling take at the least."""
     least = np.inf
     for grid in grids(problem, unit, helper):
         tiles = _flat(problem, unit, helper, picked(grid, np.ones(shape_of(grid), dtype=bool)))

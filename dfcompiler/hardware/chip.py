@@ -14,6 +14,7 @@ from dfcompiler.diagnostics import Span
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import Compute, Interconnect, Memory, Ports
+from dfcompiler.text.tree import ChipDecl
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Chip:
-    """A chip that is legal and connected. Equal chips have equal fingerprints."""
+    """A chip that is legal and connected. Equal chips have equal fingerprints. What it is follows from its `decl`."""
 
     name: str
     clock_hz: float
@@ -96,6 +97,7 @@ class Chip:
     dram: Part
     links: tuple[Part, ...]
     settings: Mapping[str, Origin] = field(repr=False)
+    decl: ChipDecl = field(repr=False)
     span: Span | None = field(default=None, repr=False)
 
     @property

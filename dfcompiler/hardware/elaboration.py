@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag, Note, Span, unknown
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip, Level, Origin, Part, Unit
+from dfcompiler.hardware.revision import Override, revised
 from dfcompiler.hardware.settings import CHIP_AXES, SHARE, Value, build, by_name, checked, unknown_axis
 from dfcompiler.hardware.tech import load_tech
 from dfcompiler.hardware.template import OP_KINDS, Compute, Interconnect, Memory
@@ -29,7 +29,6 @@ from dfcompiler.hardware.topology import (
 from dfcompiler.text.parse import parse_content, parse_items, read_source
 from dfcompiler.text.tree import ChipDecl, CPart, CSetting, CValue, Quantity
 
-Override: TypeAlias = CValue | CSetting  # what replaces a setting: a value, or a setting with its place
 Given = dict[str, tuple[CValue, Span | None, str]]  # setting -> value, place, who set it
 
 
@@ -121,6 +120,7 @@ def elaborate(decl: ChipDecl, overrides: Mapping[str, Override] | None = None, w
         links=tuple(p for p in parts.values() if isinstance(p.template, Interconnect) and p.template.between_chips()),
         settings=_origins(chip_values, own, parts, {name: (shares[name], asked[name][2]) for name in shares}),
         span=decl.span,
+        decl=revised(decl, overrides or {}, without),
     )
 
 

@@ -1,4 +1,4 @@
-"""What `compile -o DIR` leaves: the mapping, the final IR, a trace, registers for the RTL team, and a picture."""
+"""What `compile -o DIR` leaves: the mapping, the final IR, the chip, a trace, registers for the RTL team, a picture."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dfcompiler.outputs.mapping import mapping_json
 from dfcompiler.outputs.picture import gantt_svg
 from dfcompiler.outputs.registers import package_name, rtl_package
 from dfcompiler.outputs.trace import trace_json
+from dfcompiler.text.show import show
 
 __all__ = ["gantt_svg", "json_text", "mapping_json", "package_name", "rtl_package", "trace_json", "write_outputs"]
 
@@ -31,6 +32,7 @@ def write_outputs(compiled: Compiled, out: Path, name: str) -> list[Path]:
     files = {
         "mapping.json": json_text(mapping_json(compiled, name)),
         "graph.dfir": show_graph(compiled.graph),
+        "chip.chip": show(compiled.chip.decl) + "\n",
         "trace.json": json_text(trace_json(compiled, name), indent=None),
     }
     registers = rtl.render(

@@ -21,6 +21,7 @@ from dfcompiler.certificate import certificate, from_run_to_run
 from dfcompiler.columns import Column, flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Part, Unit
+from dfcompiler.outputs.request import request_json
 from dfcompiler.schedule import Layer, between_layers, columns_of, mapping_of
 from dfcompiler.solution import Task
 from dfcompiler.tiling import RESOLUTION
@@ -36,7 +37,9 @@ def mapping_json(compiled: Compiled, name: str) -> dict[str, Any]:
         "name": name,
         "versions": {"dfcompiler": dfcompiler.__version__} | {p: version(p) for p in ("numpy", "ortools")},
     }
-    return head | compiled.report.to_json() | {"hardware": _hardware(compiled.chip), "mapping": _mapping(compiled)}
+    request = {"request": request_json(compiled.graph, compiled.context)}
+    hardware = {"hardware": _hardware(compiled.chip)}
+    return head | compiled.report.to_json() | request | hardware | {"mapping": _mapping(compiled)}
 
 
 def _hardware(chip: Chip) -> dict[str, Any]:
