@@ -255,10 +255,10 @@ def test_the_schedule_is_a_table() -> None:
     made = of(ops=(OP, OP._replace(tile={"k": 2}, order=("k",), op="copy")))
     (table,) = made.tables
     names = [c.name for c in table.columns]
-    assert names == "kind part times start stop period tile_k tile_m tile_n loop_0 loop_1".split()
+    assert names == "kind part loops times start stop period tile_k tile_m tile_n loop_0 loop_1 loop_2 loop_3".split()
     dim = next(e for e in made.enums if e.name == "dim")
     assert dim.members == ("none", "k", "m", "n")
-    assert table.rows == ((1, 0, 3, 10, 90, 0, 0, 4, 8, 3, 2), (0, 0, 3, 10, 90, 0, 2, 0, 0, 1, 0))
+    assert table.rows == ((1, 0, 2, 3, 10, 90, 0, 0, 4, 8, 3, 2, 0, 0), (0, 0, 1, 3, 10, 90, 0, 2, 0, 0, 1, 0, 0, 0))
 
 
 @pytest.mark.parametrize(

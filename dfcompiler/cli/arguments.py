@@ -190,7 +190,7 @@ def _rtl(p: Parser) -> None:
     p.add_argument(
         "--style",
         default="portable",
-        help="portable (default), or typed: enums and packed structs, which Icarus 11 does not read",
+        help="portable (default), or typed: enums and arrays of structs, which Icarus 11 does not read",
     )
     p.add_argument("--check", action="store_true", help="write nothing; exit 1 where OUT is not up to date")
     p.add_argument("--cores", action="store_true", help="write the reference cores of the chip's units as well")

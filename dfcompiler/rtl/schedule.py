@@ -46,9 +46,11 @@ def schedule(ops: Sequence[OpRow], parts: Sequence[str]) -> tuple[tuple[Enum, ..
     kind = Enum("op", tuple(sorted({snake(op.op) for op in ops})), "kinds of ops")
     dim = Enum("dim", (NO_DIM, *sorted(dims)), "dimensions of the loops")
     depth = max(len(op.order) for op in ops)
+    depth += -(4 * len(dim.members[1:]) + depth) % 8  # whole words of 64 bits, so that a C struct has the same bits
     columns = (
         Column("kind", CODE_BITS, "op", "what it computes"),
         Column("part", CODE_BITS, "unit", "the part of the chip that runs it"),
+        Column("loops", 16, "", "how many loops over tiles it has"),
         Column("times", 32, "", "how often it runs, one run after another"),
         Column("start", 64, "cycle", "begin of the first run"),
         Column("stop", 64, "cycle", "end of the first run"),
@@ -98,6 +100,7 @@ def _row(op: OpRow, unit: Enum, kind: Enum, dim: Enum, depth: int) -> tuple[int,
     return (
         kind.members.index(snake(op.op)),
         unit.members.index(snake(op.unit)),
+        len(op.order),
         *map(operator.index, (op.repeat, op.start_cycle, op.end_cycle, op.period)),
         *(tile.get(d, 0) for d in dim.members[1:]),
         *loops,
