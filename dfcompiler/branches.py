@@ -12,28 +12,28 @@ from typing import Any
 from dfcompiler.listing import fits
 from dfcompiler.relaxation import Dual, Edge, Relaxation
 
-CASES = 400  # at most: about a second
+MOST = 40_000  # cases, times columns: about a second
 NEAR = 1e-6  # fractions that are whole
 
 
 def tree(relaxation: Relaxation, out: frozenset[int]) -> dict[str, Any] | None:
     """Cases without the columns in `out`, each with a dual that reaches the relaxation's target; None where that takes
-    more than `CASES`, or no case can be seen that would help."""
+    too many, or no case can be seen that would help."""
     return _Tree(relaxation).grown(out, ())
 
 
 class _Tree:
     def __init__(self, relaxation: Relaxation) -> None:
         self.relaxation, self.columns = relaxation, relaxation.columns
-        self.cases = 0
+        self.left = MOST // max(1, len(self.columns))
 
     def grown(self, out: frozenset[int], orders: tuple[Edge, ...]) -> dict[str, Any] | None:
         """A dual that reaches the target, or two cases; None where neither is found."""
-        self.cases += 1
+        self.left -= 1
         found = self.relaxation.solve(out, orders)
         if found.bound >= self.relaxation.target:
             return found.to_json()
-        if self.cases > CASES or not found.chosen:
+        if self.left < 0 or not found.chosen:
             return None
         some = self._partly(found)
         if some is None:
