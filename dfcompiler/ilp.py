@@ -9,6 +9,7 @@ from math import ceil, inf
 import networkx as nx
 from ortools.sat.python import cp_model
 
+from dfcompiler.certificate import dual
 from dfcompiler.columns import Column, undominated
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.goals import Goal
@@ -51,6 +52,8 @@ def solve(
         horizon = _horizon(columns, hint, goal)
         usable = within(flow, columns, horizon)
         return replace(_search(flow, usable, hint, horizon, least, seconds, seed, gap, goal), alone=parts)
+    if hint.cycles * (1 - gap) > least:
+        least = max(least, dual(flow, columns, hint.cycles).bound)
     if hint.cycles * (1 - gap) <= least:
         least = min(least, hint.cycles)
         return replace(hint, bound=least, optimal=hint.cycles <= least, least=goal.of_cycle * least, alone=parts)
