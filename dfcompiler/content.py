@@ -31,7 +31,7 @@ VARIABLE = "DFCOMPILER_PLUGINS"
 
 @functools.cache
 def root() -> Path:
-    """The folder that holds our `ir/`, `templates/`, `passes/`, `policies/`: `_content` in a wheel, or the checkout."""
+    """The folder that holds our content, `ir/` and the others: `_content` in a wheel, else the checkout."""
     here = Path(__file__).resolve().parent
     packed = here / "_content"
     return packed if packed.is_dir() else here.parent
@@ -59,12 +59,7 @@ def folders(kind: str, sub: str = "") -> list[Path]:
 
 def files(kind: str, suffix: str, sub: str = "") -> list[Path]:
     """Every file of `folders(kind, sub)` whose name ends in `suffix`, sorted within each folder."""
-    found = []
-    for d in folders(kind, sub):
-        with os.scandir(d) as entries:
-            named = sorted(e.name for e in entries if e.name.endswith(suffix) and e.is_file())
-        found += [d / name for name in named]
-    return found
+    return [path for d in folders(kind, sub) for path in sorted(d.glob(f"*{suffix}")) if path.is_file()]
 
 
 def find(where: str, name: str) -> Path | None:

@@ -20,13 +20,12 @@ def place_of(grid: Sequence[int], first: int, length: int, x: float) -> tuple[in
     """
     if length == 1:
         return 0, 0.0
-    low, high = first, first + length - 1
-    while low + 1 < high:
-        middle = (low + high) >> 1
-        if grid[middle] <= x:
-            low = middle
-        else:
-            high = middle
+    low, left = first, length - 1
+    while left > 1:
+        half = left >> 1
+        if grid[low + half] <= x:
+            low += half
+        left -= half
     start = grid[low]
     return low - first, (x - start) / (grid[low + 1] - start)
 
