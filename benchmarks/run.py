@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("startup.py", "passes.py", "gemm.py", "compile.py", "mixed.py", "ilp_vs_greedy.py")
+SCRIPTS = ("startup.py", "passes.py", "gemm.py", "compile.py", "mixed.py", "ilp_vs_greedy.py", "serving.py")
 
 
 def processor() -> str:

@@ -24,12 +24,12 @@ def table(seed: int = 0, capacity: int = 4096, *, host_s: float = 1e-4, coarse: 
         grids = [[0, 4096], [0], [0, 64], [0, 1 << 16]]
     q, p, b, c = np.meshgrid(*(np.array(g, dtype=float) for g in grids), indexing="ij")
     bend = np.random.default_rng(seed).uniform(1, 1.3, q.shape) if seed else 1.0
-    values = (0.01 + 1e-4 * q + 1e-7 * q * p + 1e-4 * b + 1e-6 * c) * bend
+    values = (0.01 + 1e-4 * q + 1e-7 * q * (p + q / 2) + 1e-4 * b + 1e-6 * c) * bend
     return StepTable(*map(np.array, grids), values, host_s=host_s, tokens_capacity=capacity)
 
 
 @st.composite
-def requests(draw: st.DrawFn, *, most: int = 24, longest: int = 120) -> Requests:
+def requests(draw: st.DrawFn, *, most: int = 16, longest: int = 90) -> Requests:
     """Bursts, equal arrivals, arrivals at 0, outputs of one token; no request at all."""
     n = draw(st.integers(0, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

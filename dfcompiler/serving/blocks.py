@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CHECKED = 4096  # a cache of no more blocks is checked as a whole after every change
+CHECKED = 600  # a cache of no more blocks is checked as a whole after every change
 
 
 class Blocks:
@@ -69,6 +69,10 @@ class Blocks:
                 del self.idle[oldest]
         self.held[request] += [self.free.pop() for _ in range(count)]
         self.check()
+
+    def size(self, request: int, prefix: int) -> int:
+        """Blocks of a request, with those of its prefix that it uses."""
+        return len(self.held[request]) + self.users.get(prefix, {}).get(request, 0)
 
     def share(self, request: int, prefix: int, shared: int) -> None:
         """The request has computed the first `shared` tokens of its prompt, which are of its prefix."""

@@ -52,25 +52,34 @@ def _of(module: ModuleType) -> list[tuple[str, FunctionType]]:
 
 def _compiled(found: dict[str, FunctionType]) -> dict[str, Any]:
     """Copies of the functions that call each other's copies, compiled for the types that annotations say."""
-    from numba import config, njit
+    from numba import config
+
+    home, before = cache.folder(), config.CACHE_DIR
+    if home is None:
+        return _made(found, keep=False)
+    config.CACHE_DIR = str(home / cache.engine() / "numba")
+    try:
+        return _made(found, keep=True)
+    except OSError:  # the folder is full, or was removed meanwhile
+        return _made(found, keep=False)
+    finally:
+        config.CACHE_DIR = before
+
+
+def _made(found: dict[str, FunctionType], *, keep: bool) -> dict[str, Any]:
+    from numba import njit
 
     from dfcompiler.serving.pointers import signature
 
-    home = cache.folder()
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(home / cache.engine() / "numba") if home is not None else before
-    try:
-        made: dict[str, Any] = {}
-        scope = {name: value for f in found.values() for name, value in f.__globals__.items()}
-        for name, f in found.items():
-            copy = FunctionType(f.__code__, scope, name, f.__defaults__)
-            inside = name not in CALLED
-            jit = njit(cache=home is not None, error_model="numpy", no_cpython_wrapper=inside, no_cfunc_wrapper=True)
-            made[name] = scope[name] = jit(copy)
-        for name, f in found.items():
-            kinds = signature(f)
-            if kinds is not None:
-                made[name].compile(kinds)
-        return made
-    finally:
-        config.CACHE_DIR = before
+    made: dict[str, Any] = {}
+    scope = {name: value for f in found.values() for name, value in f.__globals__.items()}
+    for name, f in found.items():
+        copy = FunctionType(f.__code__, scope, name, f.__defaults__)
+        inside = name not in CALLED
+        jit = njit(cache=keep, error_model="numpy", no_cpython_wrapper=inside, no_cfunc_wrapper=True)
+        made[name] = scope[name] = jit(copy)
+    for name, f in found.items():
+        kinds = signature(f)
+        if kinds is not None:
+            made[name].compile(kinds)
+    return made

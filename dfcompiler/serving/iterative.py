@@ -266,14 +266,19 @@ class Replica:
     def finish(self, start: float, batch: list[Job], chunks: list[tuple[Job, int]]) -> None:
         """What holds at the end of the step."""
         for job in sorted(batch, key=lambda j: j.request):
-            job.computed += 1
+            self.compute(job, 1)
             self.generate(job)
         for job, new in chunks:
-            job.computed += new
+            self.compute(job, new)
             if job.hands_on and self.wire is not None:
                 self.wire.send(job, new, start, self.clock)
             if job.computed == job.known:
                 self.generate(job)
+
+    def compute(self, job: Job, new: int) -> None:
+        """So many more tokens of a request are in the cache."""
+        job.computed += new
+        assert self.blocks.size(job.request, job.prefix) >= self.blocks.of(job.computed)
 
     def generate(self, job: Job) -> None:
         """One more token of a request."""

@@ -49,5 +49,5 @@ class JumpingReplica(Replica):
         durations = [first + growth * i for i in range(steps)]
         self.ledger.tokens([j.request for j in self.running], durations, self.clock)
         for job in self.running:
-            job.computed += steps
+            self.compute(job, steps)
             job.generated += steps

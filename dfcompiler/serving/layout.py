@@ -7,7 +7,8 @@ Arrays of the first group have one entry per request; those of the second have a
 from __future__ import annotations
 
 from collections.abc import MutableSequence
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 Wholes: TypeAlias = MutableSequence[int]
 Bits: TypeAlias = Wholes  # in arrays of 8 bits,
@@ -23,8 +24,9 @@ OUT = -2
 COMING, WAITING, RUNNING, MOVING, DONE, REJECTED = 0, 1, 2, 3, 4, 5
 
 
-class State(NamedTuple):
-    """All that the lazy engine reads and writes."""
+@dataclass(slots=True)
+class State:
+    """All that the lazy engine reads and writes; its fields stay, what is in them changes."""
 
     # Per request.
     arrival: Reals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,7 @@ def play(requests: Requests, cluster: Cluster, *, series: bool, fast: bool) -> S
     engine = compiled.functions(fast)
     state = initial(requests, cluster, series)
     if not fast:
-        arrays: Any = state
-        state = State(*(a.tolist() for a in arrays))
+        state = State(*(getattr(state, f.name).tolist() for f in fields(state)))
     handle = compiled.handle(state, fast)
     rows: list[Floats] = []
     low = 0

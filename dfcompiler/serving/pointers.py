@@ -30,8 +30,7 @@ class Pointers:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        arrays: Any = state
-        self.addresses = np.array([a.ctypes.data for a in arrays], dtype=np.uintp)
+        self.addresses = np.array([getattr(state, name).ctypes.data for name in FIELDS], dtype=np.uintp)
         self.address = int(self.addresses.ctypes.data)
 
 
@@ -45,8 +44,7 @@ class PointersType(types.Type):  # type: ignore[misc]
 POINTERS = PointersType()
 ENTRIES = {"Bits": int8, "Small": int32, "Large": int64, "Reals": float64}
 FIELDS = {
-    name: (place, types.CPointer(ENTRIES[kind.__forward_arg__]))
-    for place, (name, kind) in enumerate(State.__annotations__.items())
+    name: (place, types.CPointer(ENTRIES[kind])) for place, (name, kind) in enumerate(State.__annotations__.items())
 }
 KINDS = {"State": POINTERS, "int": int64, "float": float64, "bool": boolean}
 

@@ -78,9 +78,15 @@ class Requests:
             return made
         return made.take(np.argsort(arrival, kind="stable"))
 
-    def take(self, which: ArrayLike) -> Requests:
+    def take(self, which: slice | NDArray[Any]) -> Requests:
         """The requests at these indices, in that order, or those of a slice or mask."""
-        return Requests(*(getattr(self, f.name)[which] for f in fields(self)))
+        arrival = self.arrival_s[which]
+        return Requests(arrival, *(_taken(getattr(self, f.name), which, len(arrival)) for f in fields(self)[1:]))
+
+
+def _taken(values: NDArray[Any], which: slice | NDArray[Any], count: int) -> NDArray[Any]:
+    """Some of the values; what holds for all still takes no memory."""
+    return np.broadcast_to(values[0], count) if values.strides == (0,) and len(values) else values[which]
 
 
 def _numbers(name: str, values: ArrayLike, n: int | None, kind: type) -> NDArray[Any]:

@@ -109,7 +109,8 @@ def step(s: State, i: int, horizon: float) -> bool:
     past_mean = weighted / tokens - (tokens * tokens - squares) / (2.0 * tokens)
     seconds = step_s(s.grid, s.shape, s.values, sizes[z + TABLE], tokens, past_mean, batch, context)
     end = start + (seconds + s.rates[i * RATES + HOST_S])
-    note(s, i, start, end, 1, tokens, batch, context)
+    if s.now[MOST_ROWS] > 0:
+        note(s, i, start, end, 1, tokens, batch, context)
     ints[b + PREFILLED] += tokens
     floats[i * FLOATS + DEBT] = 0.0
     if batch > 0:
@@ -146,7 +147,8 @@ def decode(s: State, i: int, horizon: float, alike: bool) -> bool:
             steps = steps_until(first, growth, most, horizon - TICK - start)
     if steps > 1:
         end = start + run_s(first, growth, steps)
-    note(s, i, start, end, steps, 0, batch, context)
+    if s.now[MOST_ROWS] > 0:
+        note(s, i, start, end, steps, 0, batch, context)
     if paying:
         floats[f + DEBT] += min(ints[b + WAITERS], sizes[z + SEATS] - batch) * (end - start)
     first_gaps(s, i, start + first)
@@ -172,10 +174,8 @@ def grow(s: State, i: int, at: int, steps: int) -> None:
 
 
 def note(s: State, i: int, start: float, end: float, steps: int, tokens: int, batch: int, context: int) -> None:
-    """Write a row of the time series, where there is to be one."""
+    """Write a row of the time series."""
     now, ints, rows = s.now, s.ints, s.rows
-    if now[MOST_ROWS] == 0:
-        return
     b, at = i * INTS, now[ROWS] * COLUMNS
     now[ROWS] += 1
     used = s.sizes[i * SIZES + CAPACITY] - ints[b + FREE] - ints[b + IDLE]

@@ -20,9 +20,9 @@ class StepTable:
 
     `prefill` is the number of prompt tokens that the step computes and `past` how many tokens lie before them in
     the cache; `batch` is the number of sequences that decode one token each and `context` how many tokens they have
-    in the cache, all together. Grids ascend from 0; `values` has a second for each of their combinations, and those
-    with `prefill` 0 and `batch` 0 are never asked for. Outside of its grid an axis goes on as in its last cell; no
-    step takes less than 0 seconds.
+    in the cache, all together. Grids ascend from 0; `values` has seconds for each of their combinations. Nobody asks
+    for `prefill` 0 with `batch` 0, but steps with little of both are interpolated from there. Outside of its grid an
+    axis goes on as in its last cell; no step takes less than 0 seconds.
 
     A step with several chunks `(new, past)` is looked up as one chunk with as many new tokens and as many pairs of
     a token and one that it attends to: `past = sum(new * past) / n - (n * n - sum(new * new)) / (2 * n)`, where `n`
