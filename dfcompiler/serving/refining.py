@@ -58,8 +58,8 @@ class Refiner:
         return self.known[point]
 
     def grid(self, axes: Sequence[Sequence[int]], most: int) -> Grid:
-        """A table that begins with these knots: the interval that errs most is halved first, until the function has been
-        evaluated so many times."""
+        """A table that begins with these knots: the interval that errs most is halved first, until the function has
+        been evaluated so many times."""
         knots = [sorted(set(a)) for a in axes]
         for _ in range(most):
             if len(self.known) >= most:
