@@ -31,7 +31,7 @@ VARIABLE = "DFCOMPILER_PLUGINS"
 
 @functools.cache
 def root() -> Path:
-    """The folder that holds our `ir/`, `templates/`, `passes/` and `policies/`: `_content` in a wheel, else the checkout."""
+    """The folder that holds our content, `ir/` and the others: `_content` in a wheel, else the checkout."""
     here = Path(__file__).resolve().parent
     packed = here / "_content"
     return packed if packed.is_dir() else here.parent

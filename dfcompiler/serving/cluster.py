@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfcompiler.diagnostics import Diag
+from dfcompiler.serving.layout import ARRIVALS, CACHES, HANDS_ON
 from dfcompiler.serving.policy import Policy, Router, policy, router
 from dfcompiler.serving.requests import Ints, Requests
 from dfcompiler.serving.settings import SEMANTICS, Settings
@@ -19,8 +20,6 @@ Role = Literal["both", "prefill", "decode"]
 
 UNLIMITED = 1 << 40  # tokens in a step
 
-# What a replica does, as bits: it takes requests from outside, takes caches from others, hands caches on.
-ARRIVALS, CACHES, HANDS_ON = 1, 2, 4
 ROLES: dict[str, int] = {"both": ARRIVALS, "prefill": ARRIVALS | HANDS_ON, "decode": CACHES}
 
 

@@ -18,7 +18,8 @@ import math
 from dataclasses import dataclass, field
 
 from dfcompiler.serving.blocks import Blocks
-from dfcompiler.serving.cluster import HANDS_ON, ROLES, Link, Pool
+from dfcompiler.serving.cluster import ROLES, Link, Pool
+from dfcompiler.serving.layout import HANDS_ON
 from dfcompiler.serving.ledger import Ledger
 
 

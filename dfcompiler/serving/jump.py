@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dfcompiler.serving.interpolation import decode_line, run_s, steps_until
 from dfcompiler.serving.iterative import Replica
-from dfcompiler.serving.settings import TICK_S
+from dfcompiler.serving.layout import TICK
 
 
 class JumpingReplica(Replica):
@@ -27,7 +27,7 @@ class JumpingReplica(Replica):
 
     def leap(self, horizon_s: float) -> None:
         """Make as many steps at once as are alike, if any."""
-        if self.clock + TICK_S >= horizon_s or (self.waiting and 0 < self.price < float("inf")):
+        if self.clock + TICK >= horizon_s or (self.waiting and 0 < self.price < float("inf")):
             return
         batch, flat = len(self.running), self.table.flat
         context = sum(j.computed for j in self.running)
@@ -38,7 +38,7 @@ class JumpingReplica(Replica):
         first, growth = first + self.table.host_s, slope * batch
         if most < 1 or first + growth * (most - 1) < self.table.host_s or first < self.table.host_s:
             return
-        steps = steps_until(first, growth, most, horizon_s - TICK_S - self.clock)
+        steps = steps_until(first, growth, most, horizon_s - TICK - self.clock)
         more = [self.blocks.of(j.computed + steps) - self.blocks.of(j.computed) for j in self.running]
         if self.rules.reserve != "all" and sum(more) > len(self.blocks.free):
             return

@@ -16,7 +16,7 @@ Small: TypeAlias = Wholes  # of 32 bits,
 Large: TypeAlias = Wholes  # of 64 bits
 Reals: TypeAlias = MutableSequence[float]
 
-TICK = 1e-9  # `settings.TICK_S`; what is compiled reads plain constants of this module
+TICK = 1e-9  # s; what comes so late after a step's start is in time for it, as engines round differently
 NONE = -1
 OUT = -2
 
@@ -95,7 +95,7 @@ BUDGET, SEATS, BLOCK, CAPACITY, MIXED, CHUNKED, RESERVE, WATERMARK = 0, 1, 2, 3,
 CACHING, ROLE, TABLE, POOL = 8, 9, 10, 11
 SIZES = 12
 BY_CHUNK, BY_PROMPT, ALL = 0, 1, 2
-ARRIVALS, CACHES, HANDS_ON = 1, 2, 4  # bits of a role
+ARRIVALS, CACHES, HANDS_ON = 1, 2, 4  # bits of a role: takes requests from outside, takes caches, hands caches on
 
 # Of `rates`.
 HOST_S, PRICE = 0, 1

@@ -76,7 +76,7 @@ def initial(requests: Requests, cluster: Cluster, series: bool) -> State:
         child=small(n),
         sibling=small(n),
         link=small(n),
-        lent=small(n),
+        lent=small(n if caching else 1),
         replica=small(n, at.NONE),
         preemptions=small(n),
         status=np.zeros(n, dtype=np.int8),

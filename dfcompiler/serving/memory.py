@@ -75,9 +75,9 @@ def forget_idle(s: State, i: int) -> None:
 def use_prefix(s: State, i: int, r: int, hit: int) -> None:
     """An admitted request uses so many blocks of its prefix."""
     prefix, marks = s.prefix, s.marks
-    s.lent[r] = hit
     if s.sizes[i * SIZES + CACHING] == 0 or prefix[r] < 0 or marks[r] & LANDED:
         return
+    s.lent[r] = hit
     at = i * s.now[PREFIXES] + prefix[r]
     marks[r] |= USES
     s.users[at] += 1
@@ -98,9 +98,10 @@ def share(s: State, i: int, r: int, computed: int) -> None:
 def release(s: State, i: int, r: int, blocks: int) -> None:
     """Take so many blocks of a request back, less those of its prefix."""
     lent, marks, prefix, users = s.lent, s.marks, s.prefix, s.users
-    s.ints[i * INTS + FREE] += blocks - lent[r]
+    s.ints[i * INTS + FREE] += blocks
     if marks[r] & USES == 0:
         return
+    s.ints[i * INTS + FREE] -= lent[r]
     marks[r] -= USES
     at = i * s.now[PREFIXES] + prefix[r]
     users[at] -= 1

@@ -8,8 +8,6 @@ from typing import Literal
 
 from dfcompiler.diagnostics import Diag, unknown
 
-TICK_S = 1e-9  # what comes within a nanosecond after a step's start is in time for it: engines round differently
-
 Reserve = Literal["chunk", "prompt", "all"]
 
 

@@ -1,7 +1,7 @@
 """The order in which things happen in a cluster, with plain replicas: the specification of `drive`.
 
 Whatever is next in time happens next: a replica that has requests makes a step at its clock; a request comes; a
-cache arrives where it is sent; the policy gives new keys. A request or cache that comes at most `TICK_S` after the
+cache arrives where it is sent; the policy gives new keys. A request or cache that comes at most `TICK` after the
 start of a step is in time for it; of several things at one time, arrivals are first, then caches, keys and steps,
 these by the number of the replica. A router sees each replica as the latest step that it has begun will leave it.
 """
@@ -14,13 +14,13 @@ import math
 import numpy as np
 
 from dfcompiler.diagnostics import Diag
-from dfcompiler.serving.cluster import ARRIVALS, CACHES, HANDS_ON, ROLES, Cluster
+from dfcompiler.serving.cluster import ROLES, Cluster
 from dfcompiler.serving.iterative import Job, Replica, Wire
+from dfcompiler.serving.layout import ARRIVALS, CACHES, HANDS_ON, TICK
 from dfcompiler.serving.ledger import Ledger
 from dfcompiler.serving.policy import Load, Policy
 from dfcompiler.serving.requests import Floats, Ints, Requests
 from dfcompiler.serving.served import Served
-from dfcompiler.serving.settings import TICK_S
 
 
 def keys_of(policy: Policy, requests: Requests, now_s: Floats, generated: Ints) -> Floats:
@@ -64,19 +64,19 @@ class Timeline:
         while True:
             start, replica = math.inf, None
             for r in self.replicas:
-                if r.works and r.clock < start - TICK_S:
+                if r.works and r.clock < start - TICK:
                     start, replica = r.clock, r
             moved = self.moving[0][0] if self.moving else math.inf
             event = min(arrivals[came], moved, self.refresh_s)
             if replica is None and event == math.inf:
                 return
-            if event > start + TICK_S:
+            if event > start + TICK:
                 assert replica is not None
                 self.step(replica, event)
-            elif arrivals[came] <= min(moved, self.refresh_s) + TICK_S:
+            elif arrivals[came] <= min(moved, self.refresh_s) + TICK:
                 self.arrive(came)
                 came += 1
-            elif moved <= self.refresh_s + TICK_S:
+            elif moved <= self.refresh_s + TICK:
                 due, request = heapq.heappop(self.moving)
                 self.route(self.jobs[request], CACHES).land(self.jobs[request], due)
             else:
