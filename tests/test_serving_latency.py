@@ -20,7 +20,7 @@ from dfcompiler.parallelism import Parallel
 from dfcompiler.schedule import mapping_of
 from dfcompiler.serving.capacity import CONTEXTS, graph_of, kv_room
 from dfcompiler.serving.curves import Reach
-from dfcompiler.serving.latency import StepLatency, measured, random_sizes, sample, step_latency
+from dfcompiler.serving.latency import StepLatency, measured, random_sizes, samples, step_latency
 from dfcompiler.serving.outlines import Outline, Setting, Sizes, outline
 from dfcompiler.serving.pieces import Piece, Pricer
 from dfcompiler.serving.refining import Refiner
@@ -117,7 +117,7 @@ def test_stages_are_refused() -> None:
 @given(st.integers(1, 4096), st.integers(1, 1 << 15), st.integers(1, 512), st.integers(1, 1 << 20))
 def test_random_steps_and_the_sample_lie_within_reach(prefill: int, context: int, batch: int, tokens: int) -> None:
     reach = Reach(prefill, context, batch)
-    for s in (sample(reach), *random_sizes(reach, max(tokens, batch), 6, 0)):
+    for s in (*samples(load_chip("ador"), reach), *random_sizes(reach, max(tokens, batch), 6, 0)):
         assert 0 <= s.prefill <= prefill and 0 <= s.past <= max(context, prefill) and 0 <= s.batch <= batch
         assert s.prefill or s.batch
         s.step()
@@ -183,8 +183,8 @@ def test_stairs_are_found_where_they_are(edges: list[int], height: float) -> Non
     def stairs(x: int) -> float:
         return 100.0 + 0.1 * x + height * sum(x >= e for e in edges)
 
-    refiner = Refiner(lambda p: stairs(p[0]), lambda _p, v: v, 0.001, 300)
-    grid = refiner.grid([[1, *range(16, 512, 16), 512]])
+    refiner = Refiner(lambda p: stairs(p[0]), lambda _p, v: v, 0.001)
+    grid = refiner.grid([[1, *range(16, 512, 16), 512]], 300)
     x = np.arange(1, 513, dtype=np.float64)
     error = np.abs(grid.at([x]) / np.array([stairs(int(v)) for v in x]) - 1)
     assert error.max() <= 0.01 + height / 100 * (len(edges) > 1)

@@ -115,14 +115,15 @@ class Curves:
         own = list(dict.fromkeys(self.same.values()))
         for on in (("tokens",), *KINDS):
             some = [c for c in own if c.on == on]
-            rough = {c: self._refiner(c, 0).grid([self._knots(n) for n in on]) for c in some}
+            refiners = {c: self._refiner(c) for c in some}
+            rough = {c: refiners[c].grid([self._knots(n) for n in on], 0) for c in some}
             if on == ("tokens",):
                 mine = [c for p in self.curves if p.outline is self.spine and (c := self.same[p]) in rough]
                 whole = sum((rough[c].values * c.repeat for c in mine), start=np.zeros(()))
                 self.rough = np.array(self._knots("tokens"), dtype=np.float64), whole
             for c in some:
                 most = self.effort.points if len(on) == 1 else self.effort.plane_points
-                self.grids[c] = self._refiner(c, most).grid(self._starts(c, rough[c]))
+                self.grids[c] = refiners[c].grid(self._starts(c, rough[c]), most)
 
     def cycles(self, piece: Piece, sizes: Sequence[Floats]) -> Floats:
         """Cycles of a piece at sizes whose coordinates broadcast."""
@@ -148,7 +149,8 @@ class Curves:
         mine, other = a.piece, b.piece
         if (a.on, mine.unit, mine.share) != (b.on, other.unit, other.share) or mine.outline is other.outline:
             return False
-        return all(np.isclose(self._price(a, p), self._price(b, p), rtol=1e-9) for p in self._probes(a.on))
+        pairs = [(self._price(a, p), self._price(b, p)) for p in self._probes(a.on)]
+        return all(x < NEVER and np.isclose(x, y, rtol=1e-9) for x, y in pairs)
 
     def _probes(self, on: tuple[str, ...]) -> list[Point]:
         most = [self.reach.most(n) for n in on]
@@ -160,12 +162,12 @@ class Curves:
 
     # ---- drawing
 
-    def _refiner(self, curve: Curve, most: int) -> Refiner:
+    def _refiner(self, curve: Curve) -> Refiner:
         def scale(point: Point, value: float) -> float:
             behind = float(np.interp(point[0], *self.rough)) if curve.on else 0.0
             return (behind + value) / curve.repeat
 
-        return Refiner(partial(self._price, curve), scale, self.effort.tolerance, most)
+        return Refiner(partial(self._price, curve), scale, self.effort.tolerance)
 
     def _knots(self, name: str) -> list[int]:
         """Where a curve begins."""

@@ -94,7 +94,7 @@ def content_of(setting: Setting, reach: Reach, tokens: int, check: int) -> list[
 
 
 def _made(setting: Setting, reach: Reach, tokens: int, check: int) -> dict[str, Any]:
-    known = step_model(setting, reach, [sample(reach)])
+    known = step_model(setting, reach, samples(setting.chip, reach))
     grid, values, by_tokens = tabulate(known, reach, tokens)
     made = StepLatency(setting, reach, tokens, grid, values, by_tokens)
     error = asdict(measured(made, check, seed=0)) if check else None
@@ -102,10 +102,13 @@ def _made(setting: Setting, reach: Reach, tokens: int, check: int) -> dict[str, 
     return plain | {"axes": [a.tolist() for a in grid]}
 
 
-def sample(reach: Reach) -> Sizes:
-    """The step that is mapped in full: amid of what is asked for."""
+def samples(chip: Chip, reach: Reach) -> list[Sizes]:
+    """The steps that are mapped in full. On one kind of unit one amid of what is asked for will do; of several kinds
+    another one is the best for many sequences and long chunks."""
     chunk = max(1, min(FIRST, reach.prefill) // 4)
-    return Sizes(chunk, min(chunk, reach.context), max(1, reach.batch // 16), max(1, min(FIRST, reach.context) // 2))
+    amid = Sizes(chunk, min(chunk, reach.context), max(1, reach.batch // 16), max(1, min(FIRST, reach.context) // 2))
+    large = amid._replace(prefill=max(1, reach.prefill * 3 // 4), batch=max(1, reach.batch * 3 // 4))
+    return [amid] if len(chip.units) == 1 else [amid, large]
 
 
 # ---- error -------------------------------------------------------------------------------------

@@ -71,10 +71,16 @@ class Pricer:
     def __init__(self, chip: Chip, dtypes: DtypeMap) -> None:
         self.chip, self.dtypes = chip, dtypes
         self.known: dict[object, float] = {}
+        self.asked: dict[tuple[Piece, Sizes], float] = {}
         self.rules: dict[Piece, Rule | None] = {}
 
     def cycles(self, piece: Piece, sizes: Sizes) -> float:
         """Cycles of the best tiling within the piece's share; inf where there is none."""
+        if (piece, sizes) not in self.asked:
+            self.asked[piece, sizes] = self._cycles(piece, sizes)
+        return self.asked[piece, sizes]
+
+    def _cycles(self, piece: Piece, sizes: Sizes) -> float:
         if piece.is_exchange:
             return self._exchange(piece, sizes)
         joined = self._group(piece, sizes)

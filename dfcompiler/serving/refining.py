@@ -43,12 +43,11 @@ def _place(axis: npt.NDArray[np.int64], x: Floats) -> tuple[npt.NDArray[np.int64
 
 @dataclass
 class Refiner:
-    """Adds knots until a function is within `tolerance` of the straight lines between them, or `most` evaluations."""
+    """Adds knots until a function is within `tolerance` of the straight lines between them."""
 
     function: Callable[[Point], float]
     scale: Callable[[Point, float], float]  # what an error is measured against, at a point with its value
     tolerance: float
-    most: int
     known: dict[Point, float] = field(default_factory=dict)
     errors: dict[tuple[Point, int, int, int], float] = field(default_factory=dict)
 
@@ -58,19 +57,20 @@ class Refiner:
             self.known[point] = self.function(point)
         return self.known[point]
 
-    def grid(self, axes: Sequence[Sequence[int]]) -> Grid:
-        """A table that begins with these knots: the interval that errs most is halved first."""
+    def grid(self, axes: Sequence[Sequence[int]], most: int) -> Grid:
+        """A table that begins with these knots: the interval that errs most is halved first, until the function has
+        been evaluated so many times."""
         knots = [sorted(set(a)) for a in axes]
-        for _ in range(self.most):
-            if len(self.known) >= self.most:
+        for _ in range(most):
+            if len(self.known) >= most:
                 break
-            found = max(self._errors(knots), default=(0.0, 0, 0))
+            found = max(self._errors(knots, most), default=(0.0, 0, 0))
             if found[0] <= self.tolerance:
                 break
             knots[found[1]] = sorted({*knots[found[1]], found[2]})
         return self._table(knots)
 
-    def _errors(self, knots: list[list[int]]) -> list[tuple[float, int, int]]:
+    def _errors(self, knots: list[list[int]], most: int) -> list[tuple[float, int, int]]:
         """Error at the middle of each interval of each axis, worst over the knots of the others."""
         found = []
         for axis, mine in enumerate(knots):
@@ -79,13 +79,13 @@ class Refiner:
                 if middle == low:
                     continue
                 others = [k if i != axis else [middle] for i, k in enumerate(knots)]
-                found.append((max(self._error(p, axis, low, high) for p in product(*others)), axis, middle))
+                found.append((max(self._error(p, axis, low, high, most) for p in product(*others)), axis, middle))
         return found
 
-    def _error(self, point: Point, axis: int, low: int, high: int) -> float:
+    def _error(self, point: Point, axis: int, low: int, high: int, most: int) -> float:
         key = point, axis, low, high
         if key not in self.errors:
-            if len(self.known) >= self.most and point not in self.known:
+            if len(self.known) >= most and point not in self.known:
                 return 0.0
             value = self.value(point)
             a, b = (self.value((*point[:axis], x, *point[axis + 1 :])) for x in (low, high))

@@ -23,7 +23,7 @@ from dfcompiler.serving.pieces import Piece, Pricer
 from dfcompiler.serving.retiming import Timing, timing
 
 Floats = npt.NDArray[np.float64]
-KERNELS = Effort(0.0008, 320, 200, rows=128)  # prices are formulas, and libraries have tiles of so many rows
+KERNELS = Effort(0.001, 260, 160, rows=128)  # prices are formulas, and libraries have tiles of so many rows
 SEARCHED = Effort(0.003, 16, 20, base=4)  # prices are searches
 
 
