@@ -41,7 +41,7 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
     parts = [tool, _run([tool, "--version" if tool == "verilator" else "-V"]), top, repr(FLAGS)]
     parts += [f"{n}\0{t}" for n, t in sorted({**files, **clocks}.items())]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    kept = _home() / name
+    kept = (_home() if tool == "verilator" else _passing()) / name  # Icarus takes no time that is worth keeping
     program = kept / "bench"
     if program.is_file():
         return program
@@ -109,12 +109,15 @@ def _compiled(folder: Path, sources: Sequence[str], top: str) -> Path:
     return folder / "bench"
 
 
-@functools.cache
 def _home() -> Path:
-    """The folder of programs: beside other values that are kept, or one of this process that goes with it."""
+    """The folder of programs: beside other values that are kept, where there is such a folder."""
     kept = cache.folder()
-    if kept is not None:
-        return kept / "rtl"
+    return kept / "rtl" if kept else _passing()
+
+
+@functools.cache
+def _passing() -> Path:
+    """A folder of this process that goes with it."""
     made = Path(tempfile.mkdtemp(prefix="dfc-rtl-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made
