@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rtlrig import needs, rig, unit
 
 from dfcompiler.diagnostics import Infeasible
@@ -81,6 +85,43 @@ def test_random_shapes_agree_in_icarus_too(name: str) -> None:
         assert (found.wrong, found.cycles) == (0, found.model_cycles), product
 
 
+sizes = st.integers(1, 14)
+arrays = st.fixed_dictionaries(
+    {
+        "rows": st.integers(2, 6),
+        "cols": st.integers(1, 6),
+        "dataflow": st.sampled_from(["weight-stationary", "output-stationary"]),
+        "reload": st.sampled_from(["serial", "exposed", "double-buffered"]),
+        "operand_bits": st.sampled_from([4, 8, 16]),
+        "acc_bits": st.sampled_from([16, 32, 64]),
+    }
+)
+trees = st.fixed_dictionaries(
+    {
+        "width": st.integers(1, 6),
+        "trees": st.integers(1, 4),
+        "hold": st.integers(1, 4),
+        "stages": st.integers(2, 5),
+        "operand_bits": st.sampled_from([4, 8]),
+    }
+)
+products = st.builds(
+    Product,
+    st.fixed_dictionaries({"b": st.integers(1, 2), "m": sizes, "n": sizes, "k": sizes}),
+    st.fixed_dictionaries({}, optional={"m": sizes, "n": sizes, "k": sizes}),
+    st.permutations(["m", "n", "k"]).map(tuple),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(st.just("systolic-array"), arrays) | st.tuples(st.just("mac-tree"), trees), products)
+def test_any_unit_and_shape_agree(drawn: tuple[str, dict[str, Any]], product: Product) -> None:
+    needs("iverilog")
+    core = unit(drawn[0], **drawn[1])
+    found = simulate(rig(core), core, product, tool="iverilog")
+    assert (found.wrong, found.cycles) == (0, found.model_cycles)
+
+
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "what"),
     [
@@ -119,17 +160,14 @@ def test_a_shape_that_does_not_fit_the_bench_is_refused() -> None:
 
 
 def test_only_the_latest_programs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs("iverilog")
-    simulators._home.cache_clear()
-    monkeypatch.setattr(simulators.cache, "folder", lambda: tmp_path)
     monkeypatch.setattr(simulators, "PROGRAMS", 2)
-    (tmp_path / "rtl" / "mine").mkdir(parents=True)
-    files = {f"v{i}.sv": "module clock_me (input wire clk); endmodule\n" for i in range(3)}
-    built = [simulators.build({name: text}, "clock_me", "iverilog") for name, text in files.items()]
-    assert sum(p.is_file() for p in built) == 2 and built[-1].is_file()
-    assert simulators.build({"v2.sv": files["v2.sv"]}, "clock_me", "iverilog") == built[-1]
-    assert (tmp_path / "rtl" / "mine").is_dir()
-    simulators._home.cache_clear()
+    (tmp_path / "mine").mkdir()
+    for age, name in enumerate("abcd"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bench").touch()
+        os.utime(tmp_path / name / "bench", (1000 - age, 1000 - age))
+    simulators._forget(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "mine"}
 
 
 def test_without_a_simulator_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def read(text: str, blocks: Blocks, dims: tuple[str, ...]) -> Ints:
     bits, mask = blocks.port.bits, (1 << blocks.port.bits) - 1
     lines = [int(x, 16) for x in _numbers(text)]
     line, word = places(blocks, dims)
-    found = np.array([lines[i] >> (int(w) * bits) & mask for i, w in zip(line.flat, word.flat, strict=True)])
+    held = [lines[i] >> (int(w) * bits) & mask for i, w in zip(line.flat, word.flat, strict=True)]
+    found = np.array(held, dtype=object)  # 64 bits are more than a signed integer has
     return signed(found.reshape(line.shape), bits)
 
 

@@ -21,6 +21,10 @@ TICKS = "clock.sv"
 LIBRARY = ("verilated.cpp", "verilated_threads.cpp")
 PROGRAMS = 64  # how many are kept
 LIMIT_S = 600  # of a build or a run
+# Long loops stay loops: unrolled, they take the C++ compiler three times as long. Generated ones may have 16 times as
+# many turns: an array has at most 256 rows and columns here.
+VERILATE = ("verilator", "--cc", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--unroll-count", "16",
+            "--x-initial", "fast", "--prefix", "Vbench")  # fmt: skip
 FLAGS = ("-O1", "-std=c++17", "-w", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0")
 
 
@@ -38,10 +42,10 @@ def build(files: Mapping[str, str], top: str, tool: str = "verilator") -> Path:
     if not available(tool):
         raise Infeasible("no-simulator", f"`{tool}` is not installed", hint="install Verilator and a C++ compiler")
     clocks = {name: _source(name) for name in (CLOCK, TICKS)}
-    parts = [tool, _run([tool, "--version" if tool == "verilator" else "-V"]), top, repr(FLAGS)]
+    parts = [tool, _run([tool, "--version" if tool == "verilator" else "-V"]), top, repr((FLAGS, VERILATE))]
     parts += [f"{n}\0{t}" for n, t in sorted({**files, **clocks}.items())]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    kept = _home() / name
+    kept = (_home() if tool == "verilator" else _passing()) / name  # Icarus takes no time that is worth keeping
     program = kept / "bench"
     if program.is_file():
         return program
@@ -78,8 +82,7 @@ def _is_vvp(program: Path) -> bool:
 
 
 def _verilated(folder: Path, sources: Sequence[str], top: str) -> Path:
-    command = ["verilator", "--cc", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--prefix", "Vbench"]
-    _run([*command, "--x-initial", "fast", "--top-module", top, "--Mdir", "made", *sources], folder)
+    _run([*VERILATE, "--top-module", top, "--Mdir", "made", *sources], folder)
     parts = sorted((folder / "made").glob("Vbench*.cpp"))
     (folder / "all.cpp").write_text("".join(f'#include "made/{p.name}"\n' for p in parts))
     root = Path(_run(["verilator", "--getenv", "VERILATOR_ROOT"]).strip())
@@ -109,12 +112,15 @@ def _compiled(folder: Path, sources: Sequence[str], top: str) -> Path:
     return folder / "bench"
 
 
-@functools.cache
 def _home() -> Path:
-    """The folder of programs: beside other values that are kept, or one of this process that goes with it."""
+    """The folder of programs: beside other values that are kept, where there is such a folder."""
     kept = cache.folder()
-    if kept is not None:
-        return kept / "rtl"
+    return kept / "rtl" if kept else _passing()
+
+
+@functools.cache
+def _passing() -> Path:
+    """A folder of this process that goes with it."""
     made = Path(tempfile.mkdtemp(prefix="dfc-rtl-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made
