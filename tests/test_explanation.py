@@ -15,34 +15,37 @@ from tiny import LLAMA, tiny
 
 import dfcompiler
 from dfcompiler import columns
-from dfcompiler.api import Compiled, compile_model, price_op
+from dfcompiler.api import Compiled, compile_model, op_graph, price_op
 from dfcompiler.cli import main
 from dfcompiler.columns import Column
+from dfcompiler.compose import single
 from dfcompiler.cost import check_capacity, check_resident
 from dfcompiler.diagnostics import Diag, Infeasible, Source
+from dfcompiler.dtypes import DtypeMap
 from dfcompiler.explanation import Explanation, Mapped, Worth, explain
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.elaboration import chip_names, elaborate, load_chip
-from dfcompiler.hardware.growth import KIB
+from dfcompiler.hardware.growth import KIB, capacity_lever, least
 from dfcompiler.hardware.revision import larger
+from dfcompiler.models import library
 from dfcompiler.outputs import write_outputs
 from dfcompiler.outputs.recall import recalled
 from dfcompiler.parallelism import Parallel
-from dfcompiler.problem import Problem
+from dfcompiler.problem import Problem, problem
 from dfcompiler.steps import phase
 from dfcompiler.text.parse import parse_items, parse_setting
 from dfcompiler.text.show import show
-from dfcompiler.tiling import Search
+from dfcompiler.tiling import Search, search
 
 CHIP = """chip small {
   node = 7 nm
   clock = 1 GHz
   part hbm: dram { bandwidth = 4 GB/s, capacity = 1 GB }
-  part glob: sram { capacity = 64 KiB }
+  part glob: sram { capacity = 16 KiB }
   part net: noc { bandwidth = 4 B/cycle }
   part link: link { bandwidth = 1 GB/s }
   group core x 2 {
-    part mem: sram { capacity = 6 KiB }
+    part mem: sram { capacity = 2 KiB }
     part sa: systolic-array { rows = 4, cols = 4, share = 40 % }
     part mt: mac-tree { width = 4, trees = 1, share = 20 % }
     part vu: vector-unit { lanes = 4, share = 40 % }
@@ -53,8 +56,8 @@ CHIP = """chip small {
   connect glob - link
 }
 """
-SIZES = {**LLAMA, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8}
-STEP = phase("prefill", 1, 12, 0)
+SIZES = {**LLAMA, "hidden_size": 16}
+STEP = phase("prefill", 1, 5, 0)
 
 
 def small(**values: str) -> Chip:
@@ -94,7 +97,7 @@ def tasks(of: Compiled) -> Iterator[Column]:
     return (t.column for x in of.graph.mapping.layers for t in x.solution.tasks)
 
 
-OPS = ("y", "kc_1", "o", "x_2", "logits")  # by themselves and in groups, with products and without
+OPS = ("y", "x_2", "logits")  # by itself and in groups, with products and without
 
 
 def cycles(of: Compiled) -> int:
@@ -123,8 +126,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, banned: Callable[[Problem, str], boo
     monkeypatch.setattr(columns, "floor_cycles", higher)
 
 
-@pytest.mark.parametrize("objective", ["latency", "energy"])
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize(("name", "objective"), [*((n, "latency") for n in OPS), ("x_2", "energy")])
 def test_the_step_without_a_unit_is_that_of_a_compile_without_its_columns(
     name: str, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +142,7 @@ def test_the_step_without_a_unit_is_that_of_a_compile_without_its_columns(
         assert all(c.unit != why.column.unit for c in runner.instead)
 
 
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", OPS[1:])
 def test_the_step_without_a_column_is_that_of_a_compile_without_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     why = explained(name)
     (runner,) = (r for r in why.runners_up if r.without == "column")
@@ -160,25 +162,17 @@ def test_every_unit_has_a_column_or_a_reason() -> None:
     assert refused
 
 
-def test_a_search_without_limits_finds_what_was_mapped() -> None:
-    for name in OPS:
-        why = explained(name)
-        assert why.column in list(tasks(base()))
-        same = [c.column for c in why.choices if c.column and c.unit == why.column.unit]
-        assert same[0].cycles <= why.column.cycles
-
-
 # ---- what more would be worth ------------------------------------------------------------------
 
 
 def price_on(chip: Chip, why: Explanation) -> tuple[float, float]:
-    """Cycles and DRAM bytes of the op's best tiling with its share, from the columns of a whole compile's pricing."""
-    of = base()
-    assert of.context.dtypes is not None
-    shares = (why.column.tiling.share,)
-    found = columns.price(of.graph, chip, of.context.dtypes, shares, quickest=False)
-    (one,) = (c for c in found.columns if (c.nodes, c.unit) == (why.nodes, why.column.unit))
-    return one.tiling.cycles, one.tiling.dram_bytes
+    """Cycles and DRAM bytes of the op's best tiling with its share, of all that its unit may reserve."""
+    priced = base().graph.columns
+    assert priced is not None
+    unit = chip.units[why.column.unit]
+    found = search(priced.problems[why.nodes], unit, chip.units.get(unit.vector or ""))
+    (one,) = (t for t in found.tilings if t.share == why.column.tiling.share)
+    return one.cycles, one.dram_bytes
 
 
 def told(w: Worth) -> tuple[Any, Any]:
@@ -193,7 +187,7 @@ def changed(part: str, axis: str, now: float, more: float, unit: str) -> Chip:
 
 @pytest.mark.parametrize("name", OPS)
 def test_a_shadow_price_is_the_difference_of_two_prices(name: str) -> None:
-    why, now = explained(name), {"mem": 6 * KIB, "glob": 64 * KIB, "hbm": 4e9, "net": 4, "core": 2}
+    why, now = explained(name), {"mem": 2 * KIB, "glob": 16 * KIB, "hbm": 4e9, "net": 4, "core": 2}
     before = price_on(base().chip, why)
     assert {p.part for p in why.shadow_prices} == set(now)
     for p in why.shadow_prices:
@@ -202,19 +196,24 @@ def test_a_shadow_price_is_the_difference_of_two_prices(name: str) -> None:
             assert (after[0] - before[0], after[1] - before[1]) == told(w), (p.part, w)
 
 
-def test_less_than_the_least_changes_nothing() -> None:
-    seen = 0
-    for name in OPS:
-        why = explained(name)
-        for p, now in ((p, n) for p in why.shadow_prices for part, n in (("mem", 6), ("glob", 64)) if p.part == part):
-            if p.least is None:
-                continue
-            assert (p.least.cycles, p.least.dram_bytes) != (0, 0)
-            if (kib := int(p.least.more) // KIB) > 1:
-                chip = small(**{f"{p.part}__capacity": f"{now + kib - 1}KiB"})
-                assert price_on(chip, why) == pytest.approx(price_on(base().chip, why)), (name, p)
-                seen += 1
-    assert seen
+@pytest.mark.parametrize("start", [4, 6])
+def test_less_than_the_least_changes_nothing(start: int) -> None:
+    on, unit = f"{start}KiB", "sa"
+    graph, node = op_graph(library().ops["linear"], {"t": (24.0,), "k": (64.0,), "n": (48.0,)}, DtypeMap())
+    p = problem(single(graph, node), DtypeMap())
+
+    def cycles_on(chip: Chip) -> tuple[float, float]:
+        (found,) = search(p, chip.units[unit], chip.units["vu"], (1.0,)).tilings
+        return found.cycles, found.dram_bytes
+
+    chip, now = small(mem__capacity=on), cycles_on(small(mem__capacity=on))
+    lever = capacity_lever(chip, "mem")
+    assert lever is not None
+    more = least(chip, lever, KIB, lambda c: cycles_on(c) != now)
+    assert more is not None and more > KIB
+    sizes = range(start + 1, start + more // KIB)
+    assert all(cycles_on(small(mem__capacity=f"{n}KiB")) == now for n in (sizes[0], sizes[-1]))
+    assert cycles_on(small(mem__capacity=f"{start + more // KIB}KiB")) < now
 
 
 def test_an_op_of_a_compile_changes_by_its_shadow_price() -> None:
@@ -237,7 +236,7 @@ def offered(text: str) -> tuple[str, str, int, str]:
     return part, axis, int(value), unit
 
 
-@pytest.mark.parametrize("op", ["linear t=8 k=64 n=64", "rmsnorm t=1 d=4096", "softmax s=4 d=3000"])
+@pytest.mark.parametrize("op", ["linear t=8 k=64 n=64", "rmsnorm t=1 d=4096", "softmax t=4 d=3000"])
 def test_the_smallest_memory_is_enough_and_less_is_not(op: str) -> None:
     name, *sizes = op.split()
     dims = {k: (float(v),) for k, v in (x.split("=") for x in sizes)}
@@ -312,7 +311,7 @@ def out(tmp_path: Path) -> Path:
 def test_a_folder_is_enough_to_explain_an_op(out: Path) -> None:
     found = recalled(json.loads((out / "mapping.json").read_text(encoding="utf-8")), out)
     assert found.cycles == cycles(base())
-    for name in OPS[:3]:
+    for name in OPS[:1]:
         again, before = explain(found, name), explained(name)
         assert again.runners_up == before.runners_up and again.shadow_prices == before.shadow_prices
         assert again.column.pj == pytest.approx(before.column.pj)
