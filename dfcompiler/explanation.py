@@ -28,10 +28,11 @@ from dfcompiler.hardware.growth import (
     legal,
     more_instances,
 )
+from dfcompiler.hardware.template import Interconnect
 from dfcompiler.listing import first_schedule
 from dfcompiler.objectives import Found, best, limits
 from dfcompiler.problem import Problem
-from dfcompiler.report import bound_by
+from dfcompiler.report import bound_by, exchange_bound
 from dfcompiler.schedule import Layer, steady
 from dfcompiler.solution import Solution
 from dfcompiler.tiling import Tiling, search
@@ -146,7 +147,7 @@ def explain(m: Mapped, name: str, seconds: float = SECONDS) -> Explanation:
         nodes=chosen.nodes,
         repeat=segment.repeat,
         column=chosen,
-        bound=bound_by(chosen) if chosen.nodes in columns.problems else "link",
+        bound=bound_by(chosen) if chosen.nodes in columns.problems else exchange_bound(chosen, m.chip),
         choices=tuple(_choices(m.chip, columns, chosen)),
         runners_up=tuple(runners),
         shadow_prices=tuple(_shadow_prices(m, columns.problems.get(chosen.nodes), chosen)),
@@ -163,8 +164,11 @@ def _choices(chip: Chip, columns: Columns, chosen: Column) -> Iterator[Choice]:
     refused = {r.unit: r.why for r in columns.refusals if r.nodes == chosen.nodes}
     for unit in sorted(chip.units, key=lambda u: u != chosen.unit):
         mine = [c for c in columns.columns if c.nodes == chosen.nodes and c.unit == unit]
+        best_one = min(mine, key=lambda c: c.cycles, default=None)
+        if best_one and _same(best_one, chosen):
+            best_one = chosen  # of equal tilings it is the one that was taken
         if mine or unit in refused:
-            yield Choice(unit, min(mine, key=lambda c: c.cycles, default=None), refused.get(unit, ""))
+            yield Choice(unit, best_one, refused.get(unit, ""))
 
 
 # ---- the step without it -----------------------------------------------------------------------
@@ -223,7 +227,8 @@ def _gap(objective: str, found: Found) -> float:
 
 
 def _shadow_prices(m: Mapped, p: Problem | None, chosen: Column) -> Iterator[ShadowPrice]:
-    """Of the memories on the way to the op's unit, of the DRAM's bandwidth, and of one more of the unit."""
+    """Of the memories on the way to the op's unit, of the bandwidth of the DRAM and of networks, or of links for an
+    exchange, and of one more of the unit."""
 
     def priced(chip: Chip) -> Tiling | None:
         return _priced(m.graph, p, chosen, chip)
@@ -253,8 +258,10 @@ def _shadow_prices(m: Mapped, p: Problem | None, chosen: Column) -> Iterator[Sha
             yield from filter(None, [shadow(lever, KIB, lambda t: t.room_bytes - inner.capacity_bytes)])
         if len(unit.levels) > 2 and (lever := capacity_lever(m.chip, above.part)):
             yield from filter(None, [shadow(lever, KIB, lambda t: t.room_above_bytes - above.capacity_bytes)])
-    if lever := bandwidth_lever(m.chip, m.chip.dram.name):
-        yield from filter(None, [shadow(lever, GB_PER_S)])
+    networks = (x.name for x in m.chip.parts.values() if isinstance(x.template, Interconnect))
+    for name in (m.chip.dram.name, *(n for n in networks if (m.chip.parts[n] in m.chip.links) == (unit is None))):
+        if lever := bandwidth_lever(m.chip, name):
+            yield from filter(None, [shadow(lever, GB_PER_S if lever.unit == "B/s" else 1)])
     if unit and (larger := more_instances(m.chip, unit.name)):
         one = worth(larger, 1)
         yield ShadowPrice(m.chip.parts[unit.name].group or unit.name, "count", "", one, one)

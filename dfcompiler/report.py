@@ -293,7 +293,7 @@ def _op(graph: Graph, chip: Chip, task: Task, p: Problem | None, start: int, rep
         dram_share=c.tiling.share,
         helper_share=c.tiling.helper_cycles / c.cycles,
         utilization=utilization(p, chip.units[c.unit], chip.units.get(c.helper or ""), c.cycles) if p else 0.0,
-        bound=bound_by(c) if p else _exchange_bound(c, chip),
+        bound=bound_by(c) if p else exchange_bound(c, chip),
         energy_j=c.pj * 1e-12,
         loc=str(span) if span else "",
         algorithm="" if p else taken_by(graph, nodes[0], links_of(chip).fabric)[2],
@@ -312,7 +312,7 @@ def utilization(p: Problem, unit: Unit, helper: Unit | None, cycles: float) -> f
     return min(1.0, max(macs, lanes))
 
 
-def _exchange_bound(c: Column, chip: Chip) -> str:
+def exchange_bound(c: Column, chip: Chip) -> str:
     """What an exchange waits for: the bytes on the links, those in memory, or the latency of its steps."""
     links, memory = links_of(chip), c.tiling.memory_cycles
     linked = c.tiling.level_bytes[links.part] / links.fabric.bytes_per_s * chip.clock_hz

@@ -58,6 +58,8 @@ def _show(p: Parser) -> None:
         metavar="THING",
         help="a name that `dfc list` prints, a config.json, .dfm or .chip file, or a folder of `dfc compile -o`",
     )
+    p.add_argument("--op", metavar="NAME", help="of such a folder: why this op has its unit and its tile")
+    take_json(p)
     take_settings(p)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcompiler.cli.inputs import overrides
-from dfcompiler.cli.show import mapping_path, read_mapping
+from dfcompiler.cli.show import mapping_in, read_mapping
 from dfcompiler.diagnostics import Diag
 from dfcompiler.economics import Ownership, Running, million_tokens, owned, price, switches_usd
 from dfcompiler.hardware.elaboration import load_chip
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise Diag("bad-option", f"--{name.replace('_', '-')} must be positive, got {value:g}")
-    mapping = mapping_path(Path(args.thing))
+    mapping = mapping_in(Path(args.thing))
     found = _of_step(mapping, args, agreed) if mapping else _of_chip(args, agreed)
     if args.json:
         print(json.dumps({**found, "terms": dataclasses.asdict(agreed)}, allow_nan=False))

@@ -31,7 +31,14 @@ SHOWN: dict[str, Callable[[str], None]] = {
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what THING is; raises Diag `unknown-thing`."""
+    """Print what THING is, or why its op is mapped as it is; raises Diag `unknown-thing`."""
+    if args.op is not None:
+        from dfcompiler.cli.show_why import show_why  # solves: imports what takes long
+
+        show_why(args.thing, args.op, args.json)
+        return
+    if args.json:
+        raise Diag("bad-option", "`dfc show` prints JSON of an op of a mapping: give `--op NAME` with it")
     settings, path = overrides(args.set), Path(args.thing)
     known = names()
     kinds = [kind for kind, ns in known.items() if args.thing in ns]
@@ -45,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
             if number:
                 display.plain()
             SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, {})
-    elif (mapping := mapping_path(path)) is not None:
+    elif (mapping := mapping_in(path)) is not None:
         print_mapping(read_mapping(mapping))
     elif path.exists() or path.suffix in (".json", ".dfm"):
         show_model(load_model(args.thing))
@@ -67,7 +74,7 @@ def part_names(chip: ChipDecl) -> set[str]:
     return {p.name for ps in (chip.parts, *(g.parts for g in chip.groups)) for p in ps}
 
 
-def mapping_path(path: Path) -> Path | None:
+def mapping_in(path: Path) -> Path | None:
     """The `mapping.json` that a path means."""
     if path.name == "mapping.json" and path.is_file():
         return path

@@ -10,7 +10,7 @@ from dfcompiler.hardware.axes import Axis, Template
 from dfcompiler.hardware.chip import Chip, Part
 from dfcompiler.hardware.elaboration import elaborate
 from dfcompiler.hardware.revision import larger, revised
-from dfcompiler.hardware.template import Compute, Memory
+from dfcompiler.hardware.template import Compute, Interconnect, Memory
 from dfcompiler.text.tree import Quantity
 
 KIB, MIB, GB_PER_S, BYTE = 1 << 10, 1 << 20, 10**9, 8
@@ -43,12 +43,18 @@ def capacity_lever(chip: Chip, part: str) -> Lever | None:
 
 
 def bandwidth_lever(chip: Chip, part: str) -> Lever | None:
-    """What the bytes that a memory sends follow from, where that is one axis in bytes per second."""
+    """What the bytes that a memory or a network sends follow from, where that is one axis in bytes per time."""
 
     def sent(t: Template) -> float:
-        return float(t.outside_bytes_per_cycle(chip.clock_hz)) if isinstance(t, Memory) else 0.0
+        match t:
+            case Memory():
+                return float(t.outside_bytes_per_cycle(chip.clock_hz))
+            case Interconnect():
+                return float(t.bytes_per_cycle(chip.clock_hz))
+            case _:
+                return 0.0
 
-    return next(_levers(chip.parts[part], sent, "B/s"), None)
+    return next((x for x in _levers(chip.parts[part], sent, None) if x.unit in ("B/s", "B/cycle")), None)
 
 
 def weights_levers(chip: Chip, unit: str) -> list[Lever]:
