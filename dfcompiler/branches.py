@@ -52,12 +52,16 @@ class _Tree:
         """One of some columns of a group is chosen, or none of them."""
         nodes = {v for i in some for v in self.columns[i].nodes}
         rest = {i for i, c in enumerate(self.columns) if i not in some and nodes & set(c.nodes)}
+        if rest <= out:  # it is chosen already: no case of its own
+            return None
         chosen = self.grown(out | rest, orders)
         left = self.grown(out | some, orders) if chosen else None
         return {"columns": sorted(some), "with": chosen, "without": left} if left else None
 
     def _in_order(self, out: frozenset[int], orders: tuple[Edge, ...], nodes: Edge) -> dict[str, Any] | None:
         """Of two nodes that cannot run at one moment one follows the other."""
+        if nodes in orders or nodes[::-1] in orders:
+            return None
         first = self.grown(out, (*orders, nodes))
         second = self.grown(out, (*orders, nodes[::-1])) if first else None
         return {"nodes": list(nodes), "first": first, "second": second} if second else None

@@ -135,7 +135,7 @@ WRONG: list[tuple[str, Callable[[Any], Any], str, str, str]] = [
     (f"{SEGMENT}.period", lambda x: 1, "units", f"{SEGMENT}.period", "are less than task"),
     (f"{SEGMENT}.start", lambda x: x + 1, "segments", f"{SEGMENT}.start", "the segment before ends at"),
     (f"{SEGMENT}.end", lambda x: x + 1, "segments", f"{SEGMENT}.end", "its runs end at"),
-    (f"{SEGMENT}.cycles", lambda x: x - 1, "segments", f"{SEGMENT}.cycles", "the last task ends at"),
+    (f"{SEGMENT}.cycles", lambda x: x - 1, "segments", f"{SEGMENT}.cycles", "the last task ends, and what it waits, at"),
     ("mapping.cycles", lambda x: x - 1, "segments", "mapping.cycles", "the last segment ends at"),
     ("mapping.bound_cycles", lambda x: x + 1, "bounds", "mapping.bound_cycles", "the bounds of all segments are"),
     (f"{SEGMENT}.bound.all", lambda x: x - 1, "bounds", f"{SEGMENT}.bound.all", "the bounds of its runs are"),

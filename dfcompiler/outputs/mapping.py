@@ -119,6 +119,7 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
         "sends": segment.sends,
         "start": start,
         "cycles": solution.cycles,
+        "waits": solution.cycles - max((t.end for t in solution.tasks), default=0),
         "period": layer.period,
         "end": start + layer.cycles,
         "bound": {
