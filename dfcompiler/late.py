@@ -17,14 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.facts import Array
-from dfcompiler.moves import Keep
+from dfcompiler.moves import Choices, LastPasses
 from dfcompiler.problem import Band, NestOperand
-from dfcompiler.traffic import DRAM, Term
+from dfcompiler.traffic import DRAM, Terms
 
 if TYPE_CHECKING:
     from dfcompiler.nest import Nest
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 class Late:
@@ -35,20 +37,19 @@ class Late:
         self.nest, self.tiles, self.moves = nest, nest.tiles, nest.moves
         self.band = nest.problem.band if nest.tiles.pairs is not None else None
 
-    def taken_out(self, o: NestOperand, held: Keep | None, term: Term, far: bool, more: Array) -> Term:
-        """What moves of an operand, with what of it is late taken out of the classes.
-
-        `held` says since where it moves in first passes only, with `far` on the way to the DRAM only, `more` how often
-        each of a pass's moves happens until all tiles are there, an array under a mask.
-        """
-        if held and np.ndim(more):
-            term = self._anywhere(o, term, far, more)
-        elif late := self.moves.last_passes(o, held):
-            term = self._in_last_pass(late, term, far)
-        if self._split and not self._flush and self.moves.again(o, held):
+    def taken_out(self, choices: Choices, terms: Terms) -> Terms:
+        """What moves by choices, with what of it is late taken out of the classes: of what is held in first passes that
+        see some of the tiles under a mask, or leaves in the last ones; and of what instances come to one by one."""
+        whole, again, far = np.flatnonzero(choices.whole), np.flatnonzero(choices.again), ~choices.kept_near
+        if len(whole):
+            terms = self._anywhere(choices, whole, terms, far, self.nest.all_of(True))
+        for i, late in enumerate(choices.last):
+            if late and not choices.whole[i]:
+                terms = self._in_last_pass(i, late, terms, far)
+        if self._split and not self._flush and len(again):
             apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._split])
-            term = self._anywhere(o, term, False, 1.0, apart)
-        return term
+            terms = self._anywhere(choices, again, terms, np.zeros_like(far), 1.0, apart)
+        return terms
 
     def cycles(self, one: Array, every: Array, move: Floats, share: float) -> Floats:
         """Cycles by which late moves make steps longer, at the most, where `move[class, tiling]` are those of the other
@@ -76,50 +77,80 @@ class Late:
     @cached_property
     def _anytime(self) -> Floats:
         """1 for the classes of steps in which what is late in no class of its own may move."""
-        order, thin = self.moves.order, self.moves.thin
-        at = order.index(thin) if self._flush and thin in order else None
-        return np.array([[float(any(c) if at is None else c[at])] for c in self.moves.classes])
+        thin = self.moves.thin
+        some = self.moves.bits[self.moves.order.index(thin)] if self._flush and thin in self.moves.order else -1
+        return (self.moves.classes & some != 0).astype(np.float64)[:, None]
 
-    def _in_last_pass(self, late: tuple[tuple[int, int, bool], ...], term: Term, far: bool) -> Term:
-        """Moves that are charged in first passes as late ones in the classes of the last, which under a mask may be the
-        first as well."""
-        one, every = np.zeros((2, *self.nest.counts.shape))
-        cycles = self._alone(term, term.bits, term.far, far)
-        bits, dram = term.bits.copy(), term.far.copy()
+    @cached_property
+    def _anytime(self) -> Floats:
+        """1 for the classes of steps in which what is late in no class of its own may move."""
+        thin, order = self.moves.thin, self.moves.order
+        some = self.moves.bits[order.index(thin)] if self._flush and thin in order else -1
+        return (self.moves.classes & some != 0).astype(np.float64)[:, None]
+
+    def _in_last_pass(self, i: int, late: LastPasses, terms: Terms, far: Bools) -> Terms:
+        """Moves of a choice that are charged in first passes as late ones in the classes of the last, which under a
+        mask may be the first as well."""
+        some, counts = np.array([i]), self.nest.counts
+        bits, dram = terms.bits[:, some], terms.far[:, some]
+        cycles = self._alone(terms, some, bits, dram, far)
+        one, every = np.zeros((2, 1, *counts.shape))
         for c, at, either in late:
-            one[at] = np.maximum(one[at], cycles[c])
-            every[at] += self.nest.counts[c] * cycles[c]
+            one[:, at] = np.maximum(one[:, at], cycles[:, c])
+            every[:, at] += counts[c] * cycles[:, c]
             if not either:
-                dram[:, c] = 0.0
-                bits[:, c] = bits[:, c] if far else 0.0
-        return replace(term, bits=bits, far=dram, late=term.late + one, late_all=term.late_all + every)
+                dram[:, :, c] = 0.0
+                bits[:, :, c] = bits[:, :, c] if far[i] else 0.0
+        return _with(terms, some, bits, dram, one, every)
 
     def _anywhere(
-        self, o: NestOperand, term: Term, far: bool, more: Array, where: npt.NDArray[np.bool_] | bool = True
-    ) -> Term:
-        """Moves that are charged in first passes, each `more` times, as late ones in no class of their own, but for
-        those of first steps that are sure. Instances may do so one after another."""
-        counts, times = self.nest.counts, np.ones_like(self.tiles.compute)
+        self, choices: Choices, some: Ints, terms: Terms, far: Bools, more: Array, where: Bools | bool = True
+    ) -> Terms:
+        """Moves of some choices that are charged in first passes, each `more` times, as late ones in no class of their
+        own, but for those of first steps that are sure. Instances may do so one after another."""
+        counts, operands = self.nest.counts, [self.nest.problem.operands[i] for i in choices.operand[some].tolist()]
+        writes = np.array([o.kind == "write" for o in operands])[:, None, None]
+        times = np.stack([self._in_turn(o) for o in operands])[:, None]
+        sizes, totals, left = [], [], []
+        for bits in (terms.bits[:, some], terms.far[:, some]):
+            one = bits.max(-2, keepdims=True) / more
+            stay = np.minimum(bits, one) * (1 - self._anytime)
+            last = one * (more - 1.0) * writes  # the last store of all counts by itself
+            again = 0.0 if self._flush else one * (times - 1.0)
+            sizes.append(one)
+            totals.append(((counts * (bits - stay)).sum(-2, keepdims=True) + last) * times + again)
+            left.append(np.where(where, stay, bits))
+        size, every = np.zeros((2, len(some), *counts.shape))
+        size[:, :1] = np.where(where, self._alone(terms, some, *sizes, far), 0.0)
+        every[:, :1] = np.where(where, self._alone(terms, some, *totals, far), 0.0)
+        bits = np.where(far[some, None, None], terms.bits[:, some], left[0])
+        return _with(terms, some, bits, left[1], size, every)
+
+    def _in_turn(self, o: NestOperand) -> Floats:
+        """Instances that may move what they need of an operand one after another."""
+        times = np.ones_like(self.tiles.compute)
         for x in self._split:
             if x in o.loops or not self.nest.unit.levels[-1].multicast:
                 times = times * self.tiles.ways[x]
-        sizes, totals, left = [], [], []
-        for bits in (term.bits, term.far):
-            one = bits.max(1) / more
-            stay = np.minimum(bits, one[:, None]) * (1 - self._anytime)
-            last = one * (more - 1.0) if o.kind == "write" else 0.0  # the last store of all counts by itself
-            again = 0.0 if self._flush else one * (times - 1.0)
-            sizes.append(one)
-            totals.append(((counts * (bits - stay)).sum(1) + last) * times + again)
-            left.append(np.where(where, stay, bits))
-        size, every = np.zeros((2, *counts.shape))
-        size[0] = np.where(where, self._alone(term, sizes[0], sizes[1], far), 0.0)
-        every[0] = np.where(where, self._alone(term, totals[0], totals[1], far), 0.0)
-        bits, dram = (term.bits, left[1]) if far else left
-        return replace(term, bits=bits, far=dram, late=term.late + size, late_all=term.late_all + every)
+        return times
 
-    def _alone(self, term: Term, bits: Floats, dram: Floats, far: bool) -> Floats:
-        """Cycles that bits `[2, ...]` of an operand take by themselves, with `far` those from and to DRAM only."""
-        ports = [p for p in self.nest.ports if p.level == DRAM or not far]
-        each = [p.weigh(dram if p.level == DRAM else bits) * term.at(p.level)[1] for p in ports]
+    def _alone(self, terms: Terms, some: Ints, bits: Floats, dram: Floats, far: Bools) -> Floats:
+        """Cycles that bits `[2, choice, ...]` of some choices take by themselves, where `far` those from and to DRAM
+        only."""
+        each = []
+        for port in self.nest.ports:
+            one = port.weigh(dram if port.level == DRAM else bits) * terms.at(port.level)[1][some, None]
+            each.append(one * (port.level == DRAM or ~far[some, None, None]))
         return np.asarray(np.maximum.reduce(each))
+
+
+def _with(terms: Terms, some: Ints, bits: Floats, far: Floats, late: Floats, late_all: Floats) -> Terms:
+    """Terms with other bits for some of them, and with more that is late."""
+
+    def put(a: Floats, values: Floats) -> Floats:
+        found = np.array(np.broadcast_to(a, (*a.shape[:-1], max(a.shape[-1], values.shape[-1]))))
+        found[..., some, :, :] = values
+        return found
+
+    late, late_all = put(terms.late, terms.late[some] + late), put(terms.late_all, terms.late_all[some] + late_all)
+    return replace(terms, bits=put(terms.bits, bits), far=put(terms.far, far), late=late, late_all=late_all)

@@ -8,7 +8,7 @@ reduced loop go out unfinished and come back. None of this depends on how large 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from dfcompiler.problem import NestOperand, Problem
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+LastPasses = tuple[tuple[int, int, bool], ...]  # of `Moves.last_passes`
 
 INNER, OUTER = "inner", "outer"  # where an operand may be kept: the unit's own memory, or the one above it
 IN, OUT = range(2)  # rows of what moves: into a unit's memory, and out of it
@@ -39,11 +42,11 @@ def kept(o: NestOperand, keeps: Sequence[Keep]) -> Keep | None:
 
 @dataclass(frozen=True)
 class Flow:
-    """Bits of each element of a tile that move in a step, `[IN or OUT, class, 1]`: at the innermost memory (`near`),
-    and of those the ones that come from DRAM or go there (`far`).
+    """Bits of each element of a tile that move in a step, `[IN or OUT, class]`: at the innermost memory (`near`), and of
+    those the ones that come from DRAM or go there (`far`).
 
     Where loops are masked, what is kept is loaded whole, though each pass sees only some of its tiles: with
-    `near_whole` and `far_whole` the bits are those of a pass that sees all.
+    `near_whole` and `far_whole` the bits are those of a pass that sees all. The rest says what of it is late, see `Late`.
     """
 
     near: Floats
@@ -51,6 +54,47 @@ class Flow:
     near_whole: bool
     far_whole: bool
     kept_near: bool  # whether what is held is so in the innermost memory
+    whole: bool  # whether what is held in any memory is loaded whole
+    again: bool  # whether a tile stays for more than one step
+    last: LastPasses
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What becomes of operands by several choices, each in an order of the same loops, side by side."""
+
+    operand: Ints  # [choice], positions among the frame's
+    near: Floats  # [IN or OUT, choice, class, 1], as in `Flow`
+    far: Floats
+    near_whole: Bools  # [choice], and so on
+    far_whole: Bools
+    kept_near: Bools
+    whole: Bools
+    again: Bools
+    last: tuple[LastPasses, ...]
+    inside: Bools  # [choice, loop, 1], by name: over which of them tiles lie side by side where the operand stays
+    inner: Bools  # whether that is the unit's own memory
+    outer: Bools  # or the one above
+
+    @staticmethod
+    def of(chosen: Sequence[tuple[int, Moves, Keep | None]]) -> Choices:
+        """What these choices come to: positions of operands, orders of the same loops, and where they are kept."""
+        every = [(i, moves.frame.operands[i], moves, keep) for i, moves, keep in chosen]
+        flows = [moves.flow(o, keep) for _, o, moves, keep in every]
+        near, far = (np.stack([getattr(f, n) for f in flows], 1)[..., None] for n in ("near", "far"))
+        names = ("near_whole", "far_whole", "kept_near", "whole", "again")
+        flags = ([getattr(f, n) for f in flows] for n in names)
+        inside = [[x in (moves.region(o, keep) or ()) for x in moves.names] for _, o, moves, keep in every]
+        where = ([bool(keep and keep.where == w) for _, _, _, keep in every] for w in (INNER, OUTER))
+        return Choices(
+            np.array([i for i, _, _ in chosen]),
+            near,
+            far,
+            *(np.array(x, dtype=bool) for x in flags),
+            tuple(f.last for f in flows),
+            np.array(inside, dtype=bool).reshape(len(every), -1, 1),
+            *(np.array(x, dtype=bool) for x in where),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +116,16 @@ class Frame:
             (band.col, band.row) if band and band.col in names else None,
         )
 
+    def renamed(self, numbers: Mapping[str, str]) -> Frame:
+        """The frame with its operands by their positions, and with these names of loops; others never move anything."""
+        some = set(numbers)
+        operands = (
+            replace(o, name=str(i), loops=frozenset(numbers[x] for x in o.loops & some))
+            for i, o in enumerate(self.operands)
+        )
+        masked = self.masked and (numbers.get(self.masked[0], ""), numbers.get(self.masked[1] or "", ""))
+        return Frame(tuple(operands), frozenset(numbers[x] for x in self.reduced & some), masked)
+
 
 class Moves:
     """An order of loops, each of which runs more than once. Class `c` of steps are those in which the loops have
@@ -80,7 +134,8 @@ class Moves:
     def __init__(self, frame: Frame, order: Sequence[str]) -> None:
         self.frame, self.order = frame, tuple(order)
         self.names = sorted(order)
-        self.classes = [tuple(c >> self.names.index(x) & 1 for x in order) for c in range(1 << len(order))]
+        self.bits = [1 << self.names.index(x) for x in order]
+        self.classes = np.arange(1 << len(order))
         self.thin, self.thick = "", ""  # the masked loops: the inner one has fewer trips, averaged over the outer one
         if frame.masked:
             live = [x for x in self.order if x in frame.masked]
@@ -112,22 +167,21 @@ class Moves:
         return self._flows[key]
 
     def _flow(self, o: NestOperand, keep: Keep | None, widest: bool) -> Flow:
+        near = np.zeros((2, len(self.classes)))
+        if o.kind == "local":
+            return Flow(near, near, *(False,) * 5, ())
         within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
-        done, held = self._finished_once(o), self.held(o, within)
-        near, far = np.zeros((2, 2, len(self.classes)))
-        writes = o.kind == "write"
-        spilling = [writes and self._spills(o, moved, within) for moved in self.classes]
-        wide = widest and any(spilling)
-        for c, moved in enumerate(self.classes):
-            if not self._changes(o, moved, held):
-                continue
-            bits = max(o.bits, o.partial_bits) if wide else o.partial_bits if spilling[c] else o.bits
-            fresh = bool(done) or not (beyond and self._stays(o, moved, beyond))
-            for row in (OUT, IN) if spilling[c] else (OUT if writes else IN,):
-                near[row, c] += bits
-                far[row, c] += bits * fresh
+        done, held, longest = self._finished_once(o), self.held(o, within), self.held(o, keep)
+        spilling = self._spills(o, within) & (o.kind == "write")
+        bits = np.where(spilling, o.partial_bits, o.bits)
+        if widest and spilling.any():
+            bits = np.full(len(bits), max(o.bits, o.partial_bits))
+        near[OUT if o.kind == "write" else IN] = bits * self._changes(o, held)
+        near[IN] += near[OUT] * spilling
+        far = near * ~self._stays(o, beyond) if beyond and not done else near
         whole = self.sees_all(o, held or beyond)
-        return Flow(near[..., None], far[..., None], whole and held is not None, whole, held is not None)
+        flags = whole and held is not None, whole, held is not None, self.sees_all(o, longest), self.again(o, longest)
+        return Flow(near, far, *flags, self.last_passes(o, longest))
 
     def last_passes(self, o: NestOperand, held: Keep | None) -> tuple[tuple[int, int, bool], ...]:
         """Stores of a held result in first passes that belong in the last: (their class, that of the last pass, whether
@@ -135,12 +189,11 @@ class Moves:
         if held is None or o.kind != "write" or not self._unlike(o, held):
             return ()
         found, masked = [], {self.thick, self.thin}
-        for c, moved in enumerate(self.classes):
-            last = max((p for p, x in enumerate(moved) if x), default=0)
-            passes = {p for p in range(held.since, last) if not moved[p] and self.order[p] not in o.loops}
+        for c in self.classes.tolist():
+            last = max((p for p, bit in enumerate(self.bits) if c & bit), default=0)
+            passes = [p for p in range(held.since, last) if not c & self.bits[p] and self.order[p] not in o.loops]
             if passes:
-                at = self.classes.index(tuple(int(x or p in passes) for p, x in enumerate(moved)))
-                found.append((c, at, bool(masked & {self.order[p] for p in passes})))
+                found.append((c, c | self._mask(passes), bool(masked & {self.order[p] for p in passes})))
         return tuple(found)
 
     def _unlike(self, o: NestOperand, held: Keep) -> bool:
@@ -168,23 +221,24 @@ class Moves:
         idle = [p for p in self.idle_positions(o) if self.order[p] in self.frame.reduced]
         return Keep(o.name, INNER, idle[0]) if idle and o.kind == "write" and not o.partial_bits else None
 
-    def _changes(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:
-        """Whether the operand's tile changes in this class of steps."""
-        advanced = max((p for p, m in enumerate(moved) if m), default=None)
-        if keep and self._stays(o, moved, keep):
-            return False
-        if advanced is None:
-            return o.kind != "write"
-        return any(x in o.loops for x in self.order[advanced:])
+    def _mask(self, positions: Iterable[int]) -> int:
+        return sum(self.bits[p] for p in positions)
 
-    def _stays(self, o: NestOperand, moved: tuple[int, ...], keep: Keep) -> bool:
-        """Whether what is kept is already there in this class of steps."""
-        return any(moved[p] and self.order[p] not in o.loops for p in range(keep.since, len(moved)))
+    def _changes(self, o: NestOperand, keep: Keep | None) -> Bools:
+        """In which classes of steps the operand's tile changes: where no loop inside of those it depends on advances."""
+        deepest = max((p for p, x in enumerate(self.order) if x in o.loops), default=-1)
+        changes = self.classes & self._mask(range(deepest + 1, len(self.order))) == 0
+        changes[0] = o.kind != "write"
+        return changes & ~self._stays(o, keep) if keep else changes
 
-    def _spills(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:
-        """Whether this class of steps swaps unfinished sums: out at the accumulator's width, and back in."""
+    def _stays(self, o: NestOperand, keep: Keep) -> Bools:
+        """In which classes of steps what is kept is already there."""
+        across = (p for p in range(keep.since, len(self.order)) if self.order[p] not in o.loops)
+        return np.asarray(self.classes & self._mask(across) != 0)
+
+    def _spills(self, o: NestOperand, keep: Keep | None) -> Bools:
+        """Which classes of steps swap unfinished sums: out at the accumulator's width, and back in."""
         since = keep.since if keep else len(self.order)
-        lost = self.frame.reduced - o.loops
-        return bool(o.partial_bits) and any(
-            moved[p] and self.order[p] in lost and p < since for p in self.idle_positions(o)
-        )
+        lost = self.frame.reduced - o.loops if o.partial_bits else frozenset()
+        across = (p for p in self.idle_positions(o) if self.order[p] in lost and p < since)
+        return np.asarray(self.classes & self._mask(across) != 0)

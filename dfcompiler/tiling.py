@@ -307,7 +307,7 @@ def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[floa
             continue
         ties = np.flatnonzero(cycles <= low)
         at = int(ties[np.lexsort((nest.tiles.compute[ties], dram[ties]))[0]])
-        room = float(np.asarray(traffic.room)[at]), float(np.asarray(traffic.room_above)[at])
+        room = float(traffic.room[at]), float(traffic.room_above[at])
         moves, keeps = block.structures.mapping(int(structures[at]))
         one = Nest(block.problem, block.unit, select(nest.tiles, np.array([at])), moves)
         best.offer(share, _Found(float(low), float(dram[at]), one, keeps, room))
