@@ -16,7 +16,7 @@ from dfcompiler.nest import Nest, Tiles
 from dfcompiler.problem import Problem
 from dfcompiler.residency import Structures
 from dfcompiler.tiles import select
-from dfcompiler.traffic import BYTES, Port, Traffic
+from dfcompiler.traffic import BYTES, Port, Terms, Traffic
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,7 +30,6 @@ class Block:
     def __init__(self, problem: Problem, unit: Unit, tiles: Tiles, some: Structures) -> None:
         self.problem, self.unit, self.tiles, self.structures = problem, unit, tiles, some
         self.nest = Nest(problem, unit, tiles, some.moves(0))
-        self.terms = self.nest.terms(some.choices)
 
     def all_of(self, each: Floats, rows: Ints) -> Floats:
         """Sums over operands for structures: `[choice, tiling]` to `[structure, tiling]`."""
@@ -49,8 +48,12 @@ class Block:
         """What each choice moves in all steps: cycles at each port, then bytes of DRAM; `[choice, tiling]`."""
         return [self._passing(port) for port in (*self.nest.ports, COUNTED)]
 
+    @cached_property
+    def _sure(self) -> Terms:
+        return self.nest.terms(self.structures.choices, counted=False)
+
     def _passing(self, port: Port) -> Floats:
-        bits, elements = self.terms.at(port.level)
+        bits, elements = self._sure.at(port.level)
         weights, counts = port.weigh(bits), self.nest.counts
         steps = weights[..., 0] @ counts if weights.shape[-1] == 1 else (weights * counts).sum(-2)
         return np.asarray(steps * elements)
@@ -66,7 +69,8 @@ class Block:
 
     def traffic(self, structures: Ints, tilings: Ints) -> tuple[Nest, Traffic]:
         """The nest and traffic of pairs of a structure and a tiling."""
-        choices = self.structures.rows[structures].T
+        choices, (some, at) = self.structures.rows[structures].T, np.unique(tilings, return_inverse=True)
         rooms = (each[choices, tilings].sum(0) for each in self.rooms)
+        once = Nest(self.problem, self.unit, select(self.tiles, some), self.nest.moves)
         nest = Nest(self.problem, self.unit, select(self.tiles, tilings), self.nest.moves)
-        return nest, Traffic(self.terms.pick(choices, tilings), *rooms)
+        return nest, Traffic(once.terms(self.structures.choices).pick(choices, at), *rooms)

@@ -31,10 +31,10 @@ Bools = npt.NDArray[np.bool_]
 
 class Late:
     """The late moves of a nest: `[class, tiling]` cycles of one move in steps of a class, those of class 0 in steps of
-    any class, and cycles of all such moves."""
+    any class, and cycles of all such moves; not `counted` they are left out."""
 
-    def __init__(self, nest: Nest) -> None:
-        self.nest, self.tiles, self.moves = nest, nest.tiles, nest.moves
+    def __init__(self, nest: Nest, *, counted: bool = True) -> None:
+        self.nest, self.tiles, self.moves, self.counted = nest, nest.tiles, nest.moves, counted
         self.band = nest.problem.band if nest.tiles.pairs is not None else None
 
     def taken_out(self, choices: Choices, terms: Terms) -> Terms:
@@ -43,9 +43,9 @@ class Late:
         whole, again, far = np.flatnonzero(choices.whole), np.flatnonzero(choices.again), ~choices.kept_near
         if len(whole):
             terms = self._anywhere(choices, whole, terms, far, self.nest.all_of(True))
-        for i, late in enumerate(choices.last):
-            if late and not choices.whole[i]:
-                terms = self._in_last_pass(i, late, terms, far)
+        held = [i for i, late in enumerate(choices.last) if late and not choices.whole[i]]
+        for late in dict.fromkeys(choices.last[i] for i in held):
+            terms = self._in_last_pass(np.array([i for i in held if choices.last[i] == late]), late, terms, far)
         if self._split and not self._flush and len(again):
             apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._split])
             terms = self._anywhere(choices, again, terms, np.zeros_like(far), 1.0, apart)
@@ -88,43 +88,48 @@ class Late:
         some = self.moves.bits[order.index(thin)] if self._flush and thin in order else -1
         return (self.moves.classes & some != 0).astype(np.float64)[:, None]
 
-    def _in_last_pass(self, i: int, late: LastPasses, terms: Terms, far: Bools) -> Terms:
-        """Moves of a choice that are charged in first passes as late ones in the classes of the last, which under a
+    def _in_last_pass(self, some: Ints, late: LastPasses, terms: Terms, far: Bools) -> Terms:
+        """Moves of some choices that are charged in first passes as late ones in the classes of the last, which under a
         mask may be the first as well."""
-        some, counts = np.array([i]), self.nest.counts
-        bits, dram = terms.bits[:, some], terms.far[:, some]
-        cycles = self._alone(terms, some, bits, dram, far)
-        one, every = np.zeros((2, 1, *counts.shape))
-        for c, at, either in late:
+        bits, dram, own = terms.bits[:, some], terms.far[:, some], far[some, None, None]
+        only = [c for c, _, either in late if not either]
+        left = np.where(own, bits, bits * self._without(only)), dram * self._without(only)
+        if not self.counted:
+            return _left(terms, some, *left)
+        counts, cycles = self.nest.counts, self._alone(terms, some, bits, dram, far)
+        one, every = np.zeros((2, len(some), *counts.shape))
+        for c, at, _ in late:
             one[:, at] = np.maximum(one[:, at], cycles[:, c])
             every[:, at] += counts[c] * cycles[:, c]
-            if not either:
-                dram[:, :, c] = 0.0
-                bits[:, :, c] = bits[:, :, c] if far[i] else 0.0
-        return _with(terms, some, bits, dram, one, every)
+        return _added(_left(terms, some, *left), some, one, every)
+
+    def _without(self, classes: list[int]) -> Floats:
+        return (~np.isin(self.moves.classes, classes)).astype(np.float64)[:, None]
 
     def _anywhere(
         self, choices: Choices, some: Ints, terms: Terms, far: Bools, more: Array, where: Bools | bool = True
     ) -> Terms:
         """Moves of some choices that are charged in first passes, each `more` times, as late ones in no class of their
         own, but for those of first steps that are sure. Instances may do so one after another."""
+        every = terms.bits[:, some], terms.far[:, some]
+        ones = [bits.max(-2, keepdims=True) / more for bits in every]
+        stay = [np.minimum(bits, one) * (1 - self._anytime) for bits, one in zip(every, ones, strict=True)]
+        bits, dram = (np.where(where, x, y) for x, y in zip(stay, every, strict=True))
+        left = _left(terms, some, np.where(far[some, None, None], every[0], bits), dram)
+        if not self.counted:
+            return left
         counts, operands = self.nest.counts, [self.nest.problem.operands[i] for i in choices.operand[some].tolist()]
         writes = np.array([o.kind == "write" for o in operands])[:, None, None]
         times = np.stack([self._in_turn(o) for o in operands])[:, None]
-        sizes, totals, left = [], [], []
-        for bits in (terms.bits[:, some], terms.far[:, some]):
-            one = bits.max(-2, keepdims=True) / more
-            stay = np.minimum(bits, one) * (1 - self._anytime)
+        totals = []
+        for bits, one, kept in zip(every, ones, stay, strict=True):
             last = one * (more - 1.0) * writes  # the last store of all counts by itself
             again = 0.0 if self._flush else one * (times - 1.0)
-            sizes.append(one)
-            totals.append(((counts * (bits - stay)).sum(-2, keepdims=True) + last) * times + again)
-            left.append(np.where(where, stay, bits))
-        size, every = np.zeros((2, len(some), *counts.shape))
-        size[:, :1] = np.where(where, self._alone(terms, some, *sizes, far), 0.0)
-        every[:, :1] = np.where(where, self._alone(terms, some, *totals, far), 0.0)
-        bits = np.where(far[some, None, None], terms.bits[:, some], left[0])
-        return _with(terms, some, bits, left[1], size, every)
+            totals.append(((counts * (bits - kept)).sum(-2, keepdims=True) + last) * times + again)
+        late = np.zeros((2, len(some), *counts.shape))
+        for of, sizes in zip(late, (ones, totals), strict=True):
+            of[:, :1] = np.where(where, self._alone(terms, some, *sizes, far), 0.0)
+        return _added(left, some, *late)
 
     def _in_turn(self, o: NestOperand) -> Floats:
         """Instances that may move what they need of an operand one after another."""
@@ -144,13 +149,18 @@ class Late:
         return np.asarray(np.maximum.reduce(each))
 
 
-def _with(terms: Terms, some: Ints, bits: Floats, far: Floats, late: Floats, late_all: Floats) -> Terms:
-    """Terms with other bits for some of them, and with more that is late."""
+def _left(terms: Terms, some: Ints, bits: Floats, far: Floats) -> Terms:
+    """Terms with other bits for some of them."""
+    return replace(terms, bits=_put(terms.bits, some, bits), far=_put(terms.far, some, far))
 
-    def put(a: Floats, values: Floats) -> Floats:
-        found = np.array(np.broadcast_to(a, (*a.shape[:-1], max(a.shape[-1], values.shape[-1]))))
-        found[..., some, :, :] = values
-        return found
 
-    late, late_all = put(terms.late, terms.late[some] + late), put(terms.late_all, terms.late_all[some] + late_all)
-    return replace(terms, bits=put(terms.bits, bits), far=put(terms.far, far), late=late, late_all=late_all)
+def _added(terms: Terms, some: Ints, size: Floats, every: Floats) -> Terms:
+    """Terms some of which have more that is late."""
+    late, late_all = (_put(a, some, a[some] + b) for a, b in ((terms.late, size), (terms.late_all, every)))
+    return replace(terms, late=late, late_all=late_all)
+
+
+def _put(a: Floats, some: Ints, values: Floats) -> Floats:
+    found = np.array(np.broadcast_to(a, (*a.shape[:-1], max(a.shape[-1], values.shape[-1]))))
+    found[..., some, :, :] = values
+    return found

@@ -63,7 +63,7 @@ class Flow:
 class Choices:
     """What becomes of operands by several choices, each in an order of the same loops, side by side."""
 
-    operand: Ints  # [choice], positions among the frame's
+    operand: Ints  # [choice], positions among the frame's, ascending
     near: Floats  # [IN or OUT, choice, class, 1], as in `Flow`
     far: Floats
     near_whole: Bools  # [choice], and so on

@@ -92,13 +92,13 @@ class Nest:
         choices = Choices.of([(i, self.moves, kept(o, keeps)) for i, o in enumerate(self.problem.operands)])
         return Traffic(self.terms(choices), *(x.sum(0) for x in self.rooms(choices)))
 
-    def terms(self, choices: Choices) -> Terms:
-        """What moves by each choice, in whatever order of the loops it stands."""
+    def terms(self, choices: Choices, *, counted: bool = True) -> Terms:
+        """What moves by each choice, in whatever order of the loops it stands; not `counted` is what is late."""
         inner, outer = self._near[choices.operand], self._above[choices.operand]
         near, far = self.all_of(choices.near_whole), self.all_of(choices.far_whole)
         late = np.zeros((len(choices.operand), len(self.moves.classes), 1))
         terms = Terms(choices.near, choices.far, inner * near, outer * near, outer * far, choices.far, late, late)
-        return self.late.taken_out(choices, terms)
+        return (self.late if counted else Late(self, counted=False)).taken_out(choices, terms)
 
     def rooms(self, choices: Choices) -> tuple[Floats, Floats]:
         """Bytes that each choice takes `[choice, tiling]` of the unit's memory, two buffers where tiles change, one

@@ -66,20 +66,20 @@ def _of_numbers(frame: Frame, live: tuple[str, ...], levels: tuple[str, ...]) ->
 
 
 def _structures(frame: Frame, orders: Sequence[Moves], levels: Sequence[str]) -> Structures:
-    known: dict[object, int] = {}
     made: list[tuple[int, Moves, Keep | None]] = []
-    keeps: list[list[dict[int, Keep | None]]] = []
-    for moves in orders:
-        keeps.append([{} for _ in frame.operands])
-        for i, (o, found) in enumerate(zip(frame.operands, keeps[-1], strict=True)):
+    keeps: list[list[dict[int, Keep | None]]] = [[] for _ in orders]
+    for i, o in enumerate(frame.operands):
+        known: dict[object, int] = {}
+        for moves, each in zip(orders, keeps, strict=True):
+            each.append({})
             for keep in _keeps(moves, o, levels):
-                number = known.setdefault((i, _content(moves, o, keep)), len(made))
-                found.setdefault(number, keep)
+                number = known.setdefault(_content(moves, o, keep), len(made))
+                each[i].setdefault(number, keep)
                 if number == len(made):
                     made.append((i, moves, keep))
     choices = Choices.of(made)
     no_more = _no_more(choices, bool(frame.masked))
-    rows = [np.array([*product(*(_best(list(x), no_more) for x in each))], dtype=np.int64) for each in keeps]
+    rows = [np.array([*product(*(_best([*x], no_more) for x in each))], dtype=np.int64) for each in keeps]
     every, first = np.unique(np.concatenate(rows), axis=0, return_index=True)
     good = _undominated(every, no_more)
     order = np.repeat(np.arange(len(orders)), [len(x) for x in rows])[first[good]]
