@@ -6,7 +6,7 @@ its operands. They bound its time from below: no port can take less than all tha
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,20 @@ class Block:
 
     def all_of(self, each: Floats, rows: Ints) -> Floats:
         """Sums over operands for structures: `[choice, tiling]` to `[structure, tiling]`."""
-        total = np.zeros((len(rows), len(self.tiles.compute)))
-        for numbers in rows.T:
-            total += each[numbers]
-        return total
+        return np.asarray(reduce(np.add, (each[numbers] for numbers in rows.T)))
+
+    def least_of(self, each: Floats, fits: npt.NDArray[np.bool_]) -> Floats:
+        """The same, no more than for any structure of choices that fit: `[choice, tiling]` to `[tiling]`."""
+        return np.asarray(reduce(np.add, self._least(np.where(fits, each, np.inf))))
+
+    def within(self, each: Floats, limit: float) -> npt.NDArray[np.bool_]:
+        """Choices that may be part of a structure for which the sum is no more than a limit, `[choice, tiling]`."""
+        least = self._least(each)
+        return np.asarray(each + (least.sum(0) - least)[self.structures.choices.operand] <= limit * (1 + 1e-12))
+
+    def _least(self, each: Floats) -> Floats:
+        """The least of all choices for an operand, `[operand, tiling]`."""
+        return np.minimum.reduceat(each, np.flatnonzero(np.diff(self.structures.choices.operand, prepend=-1)), axis=0)
 
     @cached_property
     def rooms(self) -> tuple[Floats, Floats]:
@@ -60,17 +70,15 @@ class Block:
 
     def useful(self, busy: float, capacity: float, above: float) -> npt.NDArray[np.bool_]:
         """Structures of whose choices each may be part of one that fits and keeps no port busy for longer."""
-        operand, good = self.structures.choices.operand, np.ones(len(self.structures.choices.operand), dtype=bool)
-        for each, limit in zip((*self.rooms, *self.passing[:-1]), (capacity, above, *[busy] * len(self.passing))):
-            least = np.minimum.reduceat(each, np.flatnonzero(np.diff(operand, prepend=-1)), axis=0)
-            rest = least.sum(0) - least[operand]
-            good &= (each + rest <= limit * (1 + 1e-12)).any(1)
+        limits = [(self.rooms[0], capacity), (self.rooms[1], above), *((x, busy) for x in self.passing[:-1])]
+        good = np.logical_and.reduce([self.within(*x).any(1) for x in limits])
         return np.asarray(good[self.structures.rows].all(1))
 
     def traffic(self, structures: Ints, tilings: Ints) -> tuple[Nest, Traffic]:
         """The nest and traffic of pairs of a structure and a tiling."""
         choices, (some, at) = self.structures.rows[structures].T, np.unique(tilings, return_inverse=True)
+        moving = [i for i, o in enumerate(self.problem.operands) if o.kind != "local"]
         rooms = (each[choices, tilings].sum(0) for each in self.rooms)
         once = Nest(self.problem, self.unit, select(self.tiles, some), self.nest.moves)
         nest = Nest(self.problem, self.unit, select(self.tiles, tilings), self.nest.moves)
-        return nest, Traffic(once.terms(self.structures.choices).pick(choices, at), *rooms)
+        return nest, Traffic(once.terms(self.structures.choices).pick(choices[moving], at), *rooms)

@@ -268,23 +268,24 @@ def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
     unit, nest = block.unit, block.nest
     capacity = unit.levels[-1].capacity_bytes
     above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else np.inf
-    alone = nest.tiles.compute + nest.waits
+
+    def floors_of(busy: Sequence[Floats], at: Ints) -> tuple[list[Floats], Floats]:
+        """Cycles that cannot be beaten, per share, and bytes of the DRAM."""
+        alone, least = nest.tiles.compute[at] + nest.waits, reduce(np.maximum, busy[:-1]) + nest.store[at]
+        return [np.maximum(alone + least / s, b[at]) for s, b in bounds.items()], busy[-1] + nest.last[1][at]
+
+    at = np.arange(len(nest.tiles.compute))
+    fit = np.logical_and(*(block.within(r, c) for r, c in zip(block.rooms, (capacity, above), strict=True)))
+    at = np.flatnonzero(best.open(shares, *floors_of([block.least_of(each, fit) for each in block.passing], at)))
     longest = max(best.bound(s) * s for s in shares)
     rows = np.arange(len(block.structures.rows))
-    if len(rows) * len(alone) > PAIRS:
+    if len(rows) * len(at) > PAIRS:
         rows = np.flatnonzero(block.useful(longest, capacity, above))
-    for some in np.array_split(rows, -(-len(rows) * len(alone) // PAIRS) or 1):
-        fits = np.logical_and(
-            *(
-                block.all_of(r, block.structures.rows[some]) <= c
-                for r, c in zip(block.rooms, (capacity, above), strict=True)
-            )
-        )
-        busy = [block.all_of(each, block.structures.rows[some]) for each in block.passing]
-        least = reduce(np.maximum, busy[:-1]) + nest.store
-        floors = [np.maximum(alone + least / s, bound) for s, bound in bounds.items()]
-        dram = busy[-1] + nest.last[1]
-        open_ = fits & best.open(shares, floors, dram)
+    for some in np.array_split(rows, -(-len(rows) * len(at) // PAIRS) or 1) if len(at) else ():
+        every = block.structures.rows[some]
+        fits = [block.all_of(r[:, at], every) <= c for r, c in zip(block.rooms, (capacity, above), strict=True)]
+        floors, dram = floors_of([block.all_of(each[:, at], every) for each in block.passing], at)
+        open_ = np.logical_and(*fits) & best.open(shares, floors, dram)
         few = FIRST
         while open_.any():
             pairs = np.flatnonzero(open_)
@@ -293,7 +294,7 @@ def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
             few = BLOCK
             open_.ravel()[pairs] = False
             structures, tilings = np.unravel_index(pairs, open_.shape)
-            _update(block, some[structures], tilings, shares, best)
+            _update(block, some[structures], at[tilings], shares, best)
             open_ &= best.open(shares, floors, dram)
 
 
