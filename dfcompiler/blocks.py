@@ -6,6 +6,7 @@ its operands. They bound its time from below: no port can take less than all tha
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property, reduce
 
 import numpy as np
@@ -46,7 +47,8 @@ class Block:
 
     def _least(self, each: Floats) -> Floats:
         """The least of all choices for an operand, `[operand, tiling]`."""
-        return np.minimum.reduceat(each, np.flatnonzero(np.diff(self.structures.choices.operand, prepend=-1)), axis=0)
+        first = np.searchsorted(self.structures.choices.operand, np.arange(len(self.problem.operands) + 1)).tolist()
+        return np.stack([each[a:b].min(0) for a, b in itertools.pairwise(first)])
 
     @cached_property
     def rooms(self) -> tuple[Floats, Floats]:

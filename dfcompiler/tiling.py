@@ -264,38 +264,33 @@ def _refused(problem: Problem, unit: Unit) -> str:
 def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
     """Price all pairs of a block that may better what was found, the most promising ones first. `bounds` are those of
     its tilings for each share."""
-    shares = tuple(bounds)
-    unit, nest = block.unit, block.nest
-    capacity = unit.levels[-1].capacity_bytes
-    above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else np.inf
-
-    def floors_of(busy: Sequence[Floats], at: Ints) -> tuple[list[Floats], Floats]:
-        """Cycles that cannot be beaten, per share, and bytes of the DRAM."""
-        alone, least = nest.tiles.compute[at] + nest.waits, reduce(np.maximum, busy[:-1]) + nest.store[at]
-        return [np.maximum(alone + least / s, b[at]) for s, b in bounds.items()], busy[-1] + nest.last[1][at]
-
-    at = np.arange(len(nest.tiles.compute))
-    fit = np.logical_and(*(block.within(r, c) for r, c in zip(block.rooms, (capacity, above), strict=True)))
-    at = np.flatnonzero(best.open(shares, *floors_of([block.least_of(each, fit) for each in block.passing], at)))
-    longest = max(best.bound(s) * s for s in shares)
-    rows = np.arange(len(block.structures.rows))
+    shares, levels, every = tuple(bounds), block.unit.levels, block.structures.rows
+    limits = levels[-1].capacity_bytes, levels[-2].capacity_bytes if len(levels) > 2 else np.inf
+    fit = np.logical_and(*(block.within(r, c) for r, c in zip(block.rooms, limits, strict=True)))
+    least = [block.least_of(each, fit) for each in block.passing]
+    at = np.flatnonzero(best.open(shares, *_floors(block, bounds, least, np.arange(len(fit[0])))))
+    rows = np.arange(len(every))
     if len(rows) * len(at) > PAIRS:
-        rows = np.flatnonzero(block.useful(longest, capacity, above))
+        rows = np.flatnonzero(block.useful(max(best.bound(s) * s for s in shares), *limits))
     for some in np.array_split(rows, -(-len(rows) * len(at) // PAIRS) or 1) if len(at) else ():
-        every = block.structures.rows[some]
-        fits = [block.all_of(r[:, at], every) <= c for r, c in zip(block.rooms, (capacity, above), strict=True)]
-        floors, dram = floors_of([block.all_of(each[:, at], every) for each in block.passing], at)
-        open_ = np.logical_and(*fits) & best.open(shares, floors, dram)
-        few = FIRST
-        while open_.any():
-            pairs = np.flatnonzero(open_)
-            if len(pairs) > few:
-                pairs = pairs[np.argpartition(floors[0].ravel()[pairs], few)[:few]]
-            few = BLOCK
-            open_.ravel()[pairs] = False
-            structures, tilings = np.unravel_index(pairs, open_.shape)
+        fits = [block.all_of(r[:, at], every[some]) <= c for r, c in zip(block.rooms, limits, strict=True)]
+        busy = [block.all_of(each[:, at], every[some]) for each in block.passing]
+        floors, dram = _floors(block, bounds, busy, at)
+        left, few = np.flatnonzero(np.logical_and(*fits)), FIRST
+        while len(left := left[best.open(shares, [x.ravel()[left] for x in floors], dram.ravel()[left])]):
+            now = np.argpartition(floors[0].ravel()[left], few)[:few] if len(left) > few else np.arange(len(left))
+            structures, tilings = np.unravel_index(left[now], dram.shape)
             _update(block, some[structures], at[tilings], shares, best)
-            open_ &= best.open(shares, floors, dram)
+            left, few = np.delete(left, now), BLOCK
+
+
+def _floors(
+    block: Block, bounds: Mapping[float, Floats], busy: Sequence[Floats], at: Ints
+) -> tuple[list[Floats], Floats]:
+    """What these tilings of a block take at the least where ports are so busy: cycles for each share, DRAM bytes."""
+    nest = block.nest
+    alone, longest = nest.tiles.compute[at] + nest.waits, reduce(np.maximum, busy[:-1]) + nest.store[at]
+    return [np.maximum(alone + longest / s, b[at]) for s, b in bounds.items()], busy[-1] + nest.last[1][at]
 
 
 def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[float], best: _Best) -> None:
