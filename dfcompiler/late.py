@@ -66,20 +66,13 @@ class Late:
         new ones."""
         nest, thin, thick = self.nest, self.moves.thin, self.moves.thick
         across = any(o.kind == "write" and thin in o.loops and thick not in o.loops for o in nest.problem.operands)
-        return isinstance(self.band, Band) and bool(thin) and self.band.flush(thin) and not across
+        return isinstance(self.band, Band) and bool(thin) and thin in self.band.flush and not across
 
     @cached_property
     def _split(self) -> list[str]:
         """Masked loops that are split over instances, which may come to their first points in different steps."""
         band = self.band if isinstance(self.band, Band) else None
         return [x for x in (band.row, band.col) if x and np.any(self.tiles.ways[x] > 1)] if band else []
-
-    @cached_property
-    def _anytime(self) -> Floats:
-        """1 for the classes of steps in which what is late in no class of its own may move."""
-        thin = self.moves.thin
-        some = self.moves.bits[self.moves.order.index(thin)] if self._flush and thin in self.moves.order else -1
-        return (self.moves.classes & some != 0).astype(np.float64)[:, None]
 
     @cached_property
     def _anytime(self) -> Floats:

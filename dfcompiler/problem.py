@@ -249,12 +249,13 @@ class Band:
         first, last = self._runs[loop]
         return np.asarray(_union(first[:, None] // block, -(-last[:, None] // block)), dtype=np.float64)
 
-    def flush(self, loop: str) -> bool:
-        """Whether the points along the loop of the rows or columns begin in one place, whatever the others are."""
-        if loop == self.row:  # the first row has all columns
-            return bool(np.all(((self.lo <= self.lo.min()) & (self.hi >= self.hi.max()))[..., 0].any(0)))
-        first = self.lo.min(0)
-        return bool(np.all(first == first.flat[0]) and np.all((self.hi > self.lo).any(0)))
+    @cached_property
+    def flush(self) -> frozenset[str]:
+        """Which of the loops of rows and columns have points that begin in one place, whatever the others are."""
+        first, every = self.lo.min(0), (self.lo <= self.lo.min()) & (self.hi >= self.hi.max())
+        cols = np.all(first == first.flat[0]) and np.all((self.hi > self.lo).any(0))
+        rows = np.all(every[..., 0].any(0))  # the first row has all columns
+        return frozenset(x for x, found in ((self.row or "", rows), (self.col, cols)) if found)
 
     @cached_property
     def _runs(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:

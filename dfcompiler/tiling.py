@@ -219,14 +219,13 @@ def _price_all(
     levels = (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)
     for live, here in sorted(by_pattern(problem, tiles), key=lambda x: float(every[0, x[1]].min())):
         here = here[np.argsort(every[0, here], kind="stable")]
-        ways = structures(frame, live, levels)
         for start in range(0, len(here), BLOCK):
             block = here[start : start + BLOCK]
             open_ = {s: b for s, b in zip(shares, every, strict=True) if (b[block] < best.bound(s)).any()}
             if open_:
                 block = block[reduce(np.logical_or, [b[block] < best.bound(s) for s, b in open_.items()])]
                 chosen = select(tiles, block)
-                for some in ways:
+                for some in structures(frame, live, levels):
                     _price(Block(problem, unit, chosen, some), {s: b[block] for s, b in open_.items()}, best)
 
 
