@@ -9,6 +9,7 @@ its size: some that fall together add no more than if all did.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,9 +44,9 @@ class Late:
         whole, again, far = np.flatnonzero(choices.whole), np.flatnonzero(choices.again), ~choices.kept_near
         if len(whole):
             terms = self._anywhere(choices, whole, terms, far, self.nest.all_of(True))
-        held = [i for i, late in enumerate(choices.last) if late and not choices.whole[i]]
-        for late in dict.fromkeys(choices.last[i] for i in held):
-            terms = self._in_last_pass(np.array([i for i in held if choices.last[i] == late]), late, terms, far)
+        held = np.array([i for i, late in enumerate(choices.last) if late and not choices.whole[i]], dtype=np.int64)
+        if len(held):
+            terms = self._in_last_pass(held, [choices.last[i] for i in held.tolist()], terms, far)
         if self._split and not self._flush and len(again):
             apart = np.logical_or.reduce([self.tiles.ways[x] > 1 for x in self._split])
             terms = self._anywhere(choices, again, terms, np.zeros_like(far), 1.0, apart)
@@ -81,23 +82,22 @@ class Late:
         some = self.moves.bits[order.index(thin)] if self._flush and thin in order else -1
         return (self.moves.classes & some != 0).astype(np.float64)[:, None]
 
-    def _in_last_pass(self, some: Ints, late: LastPasses, terms: Terms, far: Bools) -> Terms:
+    def _in_last_pass(self, some: Ints, late: Sequence[LastPasses], terms: Terms, far: Bools) -> Terms:
         """Moves of some choices that are charged in first passes as late ones in the classes of the last, which under a
         mask may be the first as well."""
-        bits, dram, own = terms.bits[:, some], terms.far[:, some], far[some, None, None]
-        only = [c for c, _, either in late if not either]
-        left = np.where(own, bits, bits * self._without(only)), dram * self._without(only)
+        bits, dram, first = terms.bits[:, some], terms.far[:, some], np.ones((len(some), len(self.moves.classes), 1))
+        for i, moves in enumerate(late):
+            first[i, [c for c, _, either in moves if not either]] = 0.0
+        left = _left(terms, some, bits * np.where(far[some, None, None], 1.0, first), dram * first)
         if not self.counted:
-            return _left(terms, some, *left)
+            return left
         counts, cycles = self.nest.counts, self._alone(terms, some, bits, dram, far)
         one, every = np.zeros((2, len(some), *counts.shape))
-        for c, at, _ in late:
-            one[:, at] = np.maximum(one[:, at], cycles[:, c])
-            every[:, at] += counts[c] * cycles[:, c]
-        return _added(_left(terms, some, *left), some, one, every)
-
-    def _without(self, classes: list[int]) -> Floats:
-        return (~np.isin(self.moves.classes, classes)).astype(np.float64)[:, None]
+        for i, moves in enumerate(late):
+            for c, at, _ in moves:
+                one[i, at] = np.maximum(one[i, at], cycles[i, c])
+                every[i, at] += counts[c] * cycles[i, c]
+        return _added(left, some, one, every)
 
     def _anywhere(
         self, choices: Choices, some: Ints, terms: Terms, far: Bools, more: Array, where: Bools | bool = True

@@ -63,10 +63,17 @@ class Nest:
         self.order = self.moves.order
         self.ports = ports(unit)
         self._counts: dict[str, Floats] = {}
-        self._elements = np.stack([tiles.elements[o.name] for o in problem.operands])  # [operand, tiling]
-        self._near = self._elements / 8
-        self._spreads = np.stack([spread(unit, tiles, o) + np.zeros_like(tiles.compute) for o in problem.operands])
-        self._above = self._near * self._spreads
+
+    @cached_property
+    def _elements(self) -> Floats:
+        """Elements of one tile, `[operand, tiling]`."""
+        return np.stack([self.tiles.elements[o.name] for o in self.problem.operands])
+
+    @cached_property
+    def _spreads(self) -> Floats:
+        """Copies of them that leave or reach the level above, `[operand, tiling]`."""
+        every = (spread(self.unit, self.tiles, o) for o in self.problem.operands)
+        return np.stack([np.broadcast_to(x, self.tiles.compute.shape) for x in every])
 
     @cached_property
     def trips(self) -> dict[str, Floats]:
@@ -94,7 +101,8 @@ class Nest:
 
     def terms(self, choices: Choices, *, counted: bool = True) -> Terms:
         """What moves by each choice, in whatever order of the loops it stands; not `counted` is what is late."""
-        inner, outer = self._near[choices.operand], self._above[choices.operand]
+        inner = self._elements[choices.operand] / 8
+        outer = inner * self._spreads[choices.operand]
         near, far = self.all_of(choices.near_whole), self.all_of(choices.far_whole)
         late = np.zeros((len(choices.operand), len(self.moves.classes), 1))
         terms = Terms(choices.near, choices.far, inner * near, outer * near, outer * far, choices.far, late, late)
@@ -214,9 +222,11 @@ class Nest:
     @cached_property
     def last(self) -> list[Floats]:
         """Bytes of the last store: of one instance, and of all."""
-        none, writes = np.zeros_like(self.tiles.compute), [o.kind == "write" for o in self.problem.operands]
-        bits = [o.bits for o in self.problem.operands if o.kind == "write"]
-        return [sum((x * b for x, b in zip(of[writes], bits, strict=True)), none) for of in (self._near, self._above)]
+        near, above = np.zeros((2, len(self.tiles.compute)))
+        for o in (o for o in self.problem.operands if o.kind == "write"):
+            one = self.tiles.elements[o.name] / 8
+            near, above = near + one * o.bits, above + one * spread(self.unit, self.tiles, o) * o.bits
+        return [near, above]
 
     @cached_property
     def store(self) -> Floats:
