@@ -276,14 +276,18 @@ def _in_turn(nodes: tuple[str, ...], unit: str, share: float, columns: Sequence[
 def _content(p: Problem) -> str:
     """What a search depends on besides the unit; no name is in it."""
     g = p.group
-    return repr((
-        canonical(g.shape),
-        tuple(g.sizes.get(i) for i in index_names(g.shape)),
-        [g.attrs.get(a.name) for a in g.shape.attrs],
-        tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
-        (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
-        tuple((o.kind, o.bits, o.partial_bits) for o in p.operands),  # what stays inside is as wide as `--dtype` says
-    ))
+    return repr(
+        (
+            canonical(g.shape),
+            tuple(g.sizes.get(i) for i in index_names(g.shape)),
+            [g.attrs.get(a.name) for a in g.shape.attrs],
+            tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
+            (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
+            tuple(
+                (o.kind, o.bits, o.partial_bits) for o in p.operands
+            ),  # what stays inside is as wide as `--dtype` says
+        )
+    )
 
 
 def _in_words_of(p: Problem, same: Problem, tiling: Tiling) -> Tiling:

@@ -80,7 +80,7 @@ class Late:
         """1 for the classes of steps in which what is late in no class of its own may move."""
         thin, order = self.moves.thin, self.moves.order
         some = self.moves.bits[order.index(thin)] if self._flush and thin in order else -1
-        return (self.moves.classes & some != 0).astype(np.float64)[:, None]
+        return np.asarray(self.moves.classes & some != 0, dtype=np.float64)[:, None]
 
     def _in_last_pass(self, some: Ints, late: Sequence[LastPasses], terms: Terms, far: Bools) -> Terms:
         """Moves of some choices that are charged in first passes as late ones in the classes of the last, which under a
@@ -120,8 +120,8 @@ class Late:
             again = 0.0 if self._flush else one * (times - 1.0)
             totals.append(((counts * (bits - kept)).sum(-2, keepdims=True) + last) * times + again)
         late = np.zeros((2, len(some), *counts.shape))
-        for of, sizes in zip(late, (ones, totals), strict=True):
-            of[:, :1] = np.where(where, self._alone(terms, some, *sizes, far), 0.0)
+        for of, (bits, dram) in zip(late, (ones, totals), strict=True):
+            of[:, :1] = np.where(where, self._alone(terms, some, bits, dram, far), 0.0)
         return _added(left, some, *late)
 
     def _in_turn(self, o: NestOperand) -> Floats:

@@ -42,11 +42,11 @@ def kept(o: NestOperand, keeps: Sequence[Keep]) -> Keep | None:
 
 @dataclass(frozen=True)
 class Flow:
-    """Bits of each element of a tile that move in a step, `[IN or OUT, class]`: at the innermost memory (`near`), and of
-    those the ones that come from DRAM or go there (`far`).
+    """Bits of each element of a tile that move in a step, `[IN or OUT, class]`: at the innermost memory (`near`), and
+    of those the ones that come from DRAM or go there (`far`).
 
     Where loops are masked, what is kept is loaded whole, though each pass sees only some of its tiles: with
-    `near_whole` and `far_whole` the bits are those of a pass that sees all. The rest says what of it is late, see `Late`.
+    `near_whole` and `far_whole` the bits are those of a pass that sees all. The rest says what is late, see `Late`.
     """
 
     near: Floats
@@ -71,29 +71,35 @@ class Choices:
     kept_near: Bools
     whole: Bools
     again: Bools
+    inner: Bools  # whether it stays in the unit's own memory
+    outer: Bools  # or in the one above
+    inside: Bools  # [choice, loop, 1], by name: over which of them tiles lie side by side where it stays
     last: tuple[LastPasses, ...]
-    inside: Bools  # [choice, loop, 1], by name: over which of them tiles lie side by side where the operand stays
-    inner: Bools  # whether that is the unit's own memory
-    outer: Bools  # or the one above
 
     @staticmethod
     def of(chosen: Sequence[tuple[int, Moves, Keep | None]]) -> Choices:
         """What these choices come to: positions of operands, orders of the same loops, and where they are kept."""
-        every = [(i, moves.frame.operands[i], moves, keep) for i, moves, keep in chosen]
-        flows = [moves.flow(o, keep) for _, o, moves, keep in every]
+        every = [(moves.frame.operands[i], moves, keep) for i, moves, keep in chosen]
+        flows = [moves.flow(o, keep) for o, moves, keep in every]
         near, far = (np.stack([getattr(f, n) for f in flows], 1)[..., None] for n in ("near", "far"))
-        names = ("near_whole", "far_whole", "kept_near", "whole", "again")
-        flags = ([getattr(f, n) for f in flows] for n in names)
-        inside = [[x in (moves.region(o, keep) or ()) for x in moves.names] for _, o, moves, keep in every]
-        where = ([bool(keep and keep.where == w) for _, _, _, keep in every] for w in (INNER, OUTER))
+
+        def flags(each: Iterable[object]) -> Bools:
+            return np.array([*each], dtype=bool)
+
+        inside = [[x in (moves.region(o, keep) or ()) for x in moves.names] for o, moves, keep in every]
         return Choices(
-            np.array([i for i, _, _ in chosen]),
-            near,
-            far,
-            *(np.array(x, dtype=bool) for x in flags),
-            tuple(f.last for f in flows),
-            np.array(inside, dtype=bool).reshape(len(every), -1, 1),
-            *(np.array(x, dtype=bool) for x in where),
+            operand=np.array([i for i, _, _ in chosen]),
+            near=near,
+            far=far,
+            near_whole=flags(f.near_whole for f in flows),
+            far_whole=flags(f.far_whole for f in flows),
+            kept_near=flags(f.kept_near for f in flows),
+            whole=flags(f.whole for f in flows),
+            again=flags(f.again for f in flows),
+            inner=flags(keep and keep.where == INNER for _, _, keep in every),
+            outer=flags(keep and keep.where == OUTER for _, _, keep in every),
+            inside=np.array(inside, dtype=bool).reshape(len(every), -1, 1),
+            last=tuple(f.last for f in flows),
         )
 
 
@@ -225,11 +231,11 @@ class Moves:
         return sum(self.bits[p] for p in positions)
 
     def _changes(self, o: NestOperand, keep: Keep | None) -> Bools:
-        """In which classes of steps the operand's tile changes: where no loop inside of those it depends on advances."""
+        """In which classes of steps the operand's tile changes: where no loop inside of all its own advances."""
         deepest = max((p for p, x in enumerate(self.order) if x in o.loops), default=-1)
         changes = self.classes & self._mask(range(deepest + 1, len(self.order))) == 0
         changes[0] = o.kind != "write"
-        return changes & ~self._stays(o, keep) if keep else changes
+        return np.asarray(changes & ~self._stays(o, keep) if keep else changes)
 
     def _stays(self, o: NestOperand, keep: Keep) -> Bools:
         """In which classes of steps what is kept is already there."""

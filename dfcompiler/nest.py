@@ -112,9 +112,12 @@ class Nest:
         """Bytes that each choice takes `[choice, tiling]` of the unit's memory, two buffers where tiles change, one
         region where it is kept, sums beside; and of the memory above."""
         operands = self.problem.operands
-        bits, partial, buffers = (np.array(x, dtype=np.float64)[choices.operand, None] for x in zip(
-            *((o.bits, o.partial_bits, 2 if o.loops & set(self.order) else 1) for o in operands), strict=True
-        ))
+        bits, partial, buffers = (
+            np.array(x, dtype=np.float64)[choices.operand, None]
+            for x in zip(
+                *((o.bits, o.partial_bits, 2 if o.loops & set(self.order) else 1) for o in operands), strict=True
+            )
+        )
         local = np.array([o.kind == "local" for o in operands])[choices.operand, None]
         tile = region = self._elements[choices.operand]
         for i, name in enumerate(self.moves.names):
@@ -151,7 +154,9 @@ class Nest:
                 moved = (flow.near[row, :, None] * self.counts).sum(0) * self.all_of(flow.near_whole)
                 found[row] += moved * all_ways * near
                 found[row + 2] += moved * copies * near
-                found[row + 4] += (flow.far[row, :, None] * self.counts).sum(0) * self.all_of(flow.far_whole) * copies * far
+                found[row + 4] += (
+                    (flow.far[row, :, None] * self.counts).sum(0) * self.all_of(flow.far_whole) * copies * far
+                )
             if o.kind == "write":
                 held = (self.moves.held(o, k) for k in (within, keep))
                 finished, once = (o.bits * self.all_of(self.moves.sees_all(o, k)) for k in held)

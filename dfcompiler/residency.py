@@ -79,7 +79,7 @@ def _structures(frame: Frame, orders: Sequence[Moves], levels: Sequence[str]) ->
                     made.append((i, moves, keep))
     choices = Choices.of(made)
     no_more = _no_more(choices, bool(frame.masked))
-    rows = [np.array([*product(*(_best([*x], no_more) for x in each))], dtype=np.int64) for each in keeps]
+    rows = [np.array([*product(*(_best(sorted(x), no_more) for x in each))], dtype=np.int64) for each in keeps]
     every, first = np.unique(np.concatenate(rows), axis=0, return_index=True)
     good = _undominated(every, no_more)
     order = np.repeat(np.arange(len(orders)), [len(x) for x in rows])[first[good]]
@@ -104,17 +104,17 @@ def _undominated(rows: Ints, no_more: Bools) -> Bools:
 
 
 def _no_more(choices: Choices, masked: bool) -> Bools:
-    """`[a, b]`: choice a of an operand moves no more than choice b in any step, in no more room anywhere."""
-    numbers: dict[object, int] = {}
-    late = [numbers.setdefault((x, masked and y), len(numbers)) for x, y in zip(choices.last, choices.again.tolist())]
-    same = np.stack([choices.operand, late], 1)
-    bits = [x.reshape(2, len(same), -1).transpose(1, 0, 2).reshape(len(same), -1) for x in (choices.near, choices.far)]
-    flags = choices.near_whole, choices.far_whole, choices.inner, choices.outer
-    no_less = np.concatenate([*bits, np.stack(flags, 1), choices.inside[..., 0]], 1)
-    found = np.zeros((len(same), len(same)), dtype=bool)
-    for i in range(len(same)):
-        rest = np.flatnonzero((same == same[i]).all(1))
-        found[i, rest] = (no_less[i] <= no_less[rest]).all(1)
+    """`[a, b]`: choice a of an operand moves no more than choice b in any step, in no more room anywhere, and what of
+    it is late is so in both."""
+    flags = np.stack([choices.near_whole, choices.far_whole, choices.inner, choices.outer], 1)
+    taken = np.concatenate([*choices.near[..., 0], *choices.far[..., 0], flags, choices.inside[..., 0]], 1)
+    late = zip(choices.operand.tolist(), choices.last, (choices.again & masked).tolist(), strict=True)
+    alike: dict[object, list[int]] = {}
+    for i, key in enumerate(late):
+        alike.setdefault(key, []).append(i)
+    found = np.zeros((len(taken), len(taken)), dtype=bool)
+    for some in alike.values():
+        found[np.ix_(some, some)] = (taken[some, None] <= taken[some]).all(-1)
     return found
 
 

@@ -139,7 +139,7 @@ def test_what_is_not_one_factor_cannot_be_streamed() -> None:
     ("where", "name", "wrong"),
     [
         (nest, "spread", lambda unit, tiles, o: 1.0),  # one copy, however many instances want their own part
-        (Moves, "_spills", lambda moves, o, moved, keep: False),  # sums that stay though there is no room
+        (Moves, "_spills", lambda moves, o, keep: moves.classes < 0),  # sums that stay though there is no room
         (Nest, "_mean_elements", lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
         (Moves, "idle_positions", lambda moves, o: []),  # nothing is ever loaded again
     ],
@@ -180,7 +180,7 @@ def test_no_price_is_below_what_is_counted() -> None:
 @pytest.mark.parametrize(
     ("case", "owner", "method", "wrong"),
     [
-        ("window", Late, "taken_out", lambda late, o, held, term, far, more: term),
+        ("window", Late, "taken_out", lambda late, choices, terms: terms),
         ("window", Band, "steps", lambda band, loop, block: np.ones(len(block))),  # as if one step had points
         ("bank_append", Problem, "proportional", lambda p, o: o.loops),  # pieces of other loops are charged once
     ],
