@@ -23,15 +23,10 @@ from dfcompiler.tiling import Search, Tiling
 
 def found_before(chip: Chip, asked: object, search: Callable[[], Search]) -> Search:
     """`search()`, or what it gave in an earlier run for the same `asked`, a value whose text says all that it is."""
-    inputs = (b"search", chip.fingerprint().encode(), repr(asked).encode(), *_states(chip))
-    return _search(kept(inputs, lambda: asdict(search())))
-
-
-@lru_cache(maxsize=64)
-def _states(chip: Chip) -> tuple[bytes, ...]:
-    """The state of every folder that the chip's families and those that they derive from lie in."""
     families = {c for p in chip.parts.values() for c in type(p.template).__mro__ if issubclass(c, Template)}
-    return tuple(_state(x) for x in sorted({Path(inspect.getfile(c)).parent for c in families}))
+    folders = sorted({Path(inspect.getfile(c)).parent for c in families})
+    inputs = (b"search", chip.fingerprint().encode(), repr(asked).encode(), *(_state(x) for x in folders))
+    return _search(kept(inputs, lambda: asdict(search())))
 
 
 @lru_cache(maxsize=64)
