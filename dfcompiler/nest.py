@@ -62,7 +62,6 @@ class Nest:
         self.moves = order if isinstance(order, Moves) else Moves(Frame.of(problem), order)
         self.order = self.moves.order
         self.ports = ports(unit)
-        self._counts: dict[str, Floats] = {}
 
     @cached_property
     def _elements(self) -> Floats:
@@ -84,15 +83,13 @@ class Nest:
             trips[self.moves.thin] = np.maximum(1.0, pairs / trips.get(self.moves.thick, 1.0))
         return trips
 
-    @property
+    @cached_property
     def counts(self) -> Floats:
         """Steps of each class, `[class, tiling]`."""
-        if self.moves.thin not in self._counts:
-            counts = np.ones((1, *self.tiles.compute.shape))
-            for name in self.moves.names:
-                counts = np.concatenate([counts, counts * (self.trips[name] - 1)])
-            self._counts[self.moves.thin] = counts
-        return self._counts[self.moves.thin]
+        counts = np.ones((1, *self.tiles.compute.shape))
+        for name in self.moves.names:
+            counts = np.concatenate([counts, counts * (self.trips[name] - 1)])
+        return counts
 
     def traffic(self, keeps: Sequence[Keep] = ()) -> Traffic:
         """Traffic with these operands kept, all tiles as large as whole ones."""
@@ -111,14 +108,10 @@ class Nest:
     def rooms(self, choices: Choices) -> tuple[Floats, Floats]:
         """Bytes that each choice takes `[choice, tiling]` of the unit's memory, two buffers where tiles change, one
         region where it is kept, sums beside; and of the memory above."""
-        operands = self.problem.operands
-        bits, partial, buffers = (
-            np.array(x, dtype=np.float64)[choices.operand, None]
-            for x in zip(
-                *((o.bits, o.partial_bits, 2 if o.loops & set(self.order) else 1) for o in operands), strict=True
-            )
-        )
-        local = np.array([o.kind == "local" for o in operands])[choices.operand, None]
+        operands = [self.problem.operands[i] for i in choices.operand.tolist()]
+        bits, partial = np.array([[o.bits] for o in operands]), np.array([[o.partial_bits] for o in operands])
+        buffers = np.array([[2 if o.loops & set(self.order) else 1] for o in operands])
+        local = np.array([[o.kind == "local"] for o in operands])
         tile = region = self._elements[choices.operand]
         for i, name in enumerate(self.moves.names):
             region = region * np.where(choices.inside[:, i], self.tiles.trips[name], 1.0)
