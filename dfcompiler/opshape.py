@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import isfinite
 
 from dfcompiler.declarations import check
@@ -46,12 +46,12 @@ class Statement:
     scan: tuple[str, str, str] | None = None  # index, state, init
     span: Span | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def free(self) -> tuple[str, ...]:
         """Indices of the targets, in order."""
         return tuple(dict.fromkeys(i for a in self.targets for s in a.subs for i in indices_of(s)))
 
-    @property
+    @cached_property
     def indices(self) -> tuple[str, ...]:
         """Free and reduced indices, in order."""
         return tuple(dict.fromkeys((*self.free, *self.over)))
@@ -111,6 +111,8 @@ def walk(e: t.Expr) -> Iterator[t.Expr]:
 
 def indices_of(e: t.Expr) -> tuple[str, ...]:
     """Names used as values or subscripts, in order; attributes are told apart by the caller."""
+    if isinstance(e, t.Ref):
+        return (e.name,)
     return tuple(dict.fromkeys(x.name for x in walk(e) if isinstance(x, t.Ref)))
 
 

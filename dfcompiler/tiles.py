@@ -120,14 +120,16 @@ def lower_bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[fl
     top, waits = unit.levels[1], float(unit.template.fill_cycles()) + sum(x.latency_cycles for x in unit.levels)
     rate = max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * (1 if unit.levels[0].half_duplex else 2)
     load, store = (_bytes_of_tile(problem, unit, tiles, kind) for kind in ("read", "write"))
-    moved = _longest([p.into * load[p.level != NEAR] for p in ports(unit) if p.into])
-    moved = moved + _longest([p.out * store[p.level != NEAR] for p in ports(unit) if p.out])
+    moved = _longest(load, [(p.level, p.into) for p in ports(unit)])
+    moved = moved + _longest(store, [(p.level, p.out) for p in ports(unit)])
     busy, alone = steps_of(problem, tiles) * tiles.compute + waits, tiles.compute + waits
     return [np.maximum(busy + moved / s, alone + problem.total_bytes / (rate * s)) for s in shares]
 
 
-def _longest(cycles: Sequence[Array]) -> Array:
-    return slowest(*cycles) if cycles else 0.0
+def _longest(moved: tuple[Array, Array], ways: Sequence[tuple[str, float]]) -> Array:
+    """Cycles of bytes near a unit, and of those above, at the slowest of ways, each of so many cycles per byte."""
+    near, above = (max((x for at, x in ways if (at == NEAR) == here), default=0.0) for here in (True, False))
+    return slowest(moved[0] * near, moved[1] * above)
 
 
 def _bytes_of_tile(problem: Problem, unit: Unit, tiles: Tiles, kind: str) -> tuple[Array, Array]:
