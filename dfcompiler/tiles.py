@@ -15,6 +15,7 @@ from dfcompiler.facts import Array
 from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile, slowest
+from dfcompiler.masks import clause_indices
 from dfcompiler.nest import Tiles, spread
 from dfcompiler.problem import Band, NestLoop, Problem
 from dfcompiler.traffic import NEAR, ports
@@ -279,13 +280,23 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
 
 
 def _per_sum(problem: Problem, tiles: Tiles, loop: NestLoop) -> Floats:
-    """Tiles of a reduced loop that run for one sum: its trips, or those that the mask leaves, the mean rounded down."""
+    """Tiles of a reduced loop that run for one sum: its trips, or those that the mask leaves, the mean rounded down;
+    one where the mask is between so many loops that what it leaves is not counted."""
     band = problem.band
+    if band is None and not problem.facts.sequential and _masked_indices(problem) & {*loop.indices}:
+        return np.ones(1)
     if band is None or tiles.pairs is None or loop.name not in (band.col, band.row):
         return tiles.trips[loop.name]
     other = band.row if loop.name == band.col else band.col
     sums = tiles.trips.get(other or "", np.ones_like(tiles.pairs))
     return np.maximum(1.0, np.floor(tiles.pairs / sums))
+
+
+def _masked_indices(problem: Problem) -> set[str]:
+    """Indices of the clauses for which tiles may be left out."""
+    shape, facts = problem.group.shape, problem.facts
+    clauses = problem.mask.clauses(i for i in facts.indices if i not in facts.whole)
+    return {i for c in clauses for i in clause_indices(shape, shape.where[c])}
 
 
 def select(tiles: Tiles, which: npt.NDArray[np.generic], count: int | None = None) -> Tiles:
