@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from math import ceil, inf
-from typing import TypeAlias
 
 import networkx as nx
 
@@ -35,8 +34,6 @@ from dfcompiler.renaming import canonical, index_names
 from dfcompiler.searches import found_before
 from dfcompiler.staging import staged
 from dfcompiler.tiling import RESOLUTION, SHARES, Search, Tiling, search, unable
-
-Key: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +212,7 @@ class _Pricer:
 
     def __init__(self, chip: Chip, shares: Sequence[float], quickest: bool) -> None:
         self.chip, self.shares, self.quickest = chip, shares, quickest
-        self.known: dict[Key, list[_Known]] = {}
-        self.contents: dict[Key, int] = {}
+        self.known: dict[tuple[str, str], list[_Known]] = {}
         self.candidates = 0
 
     def segment(
@@ -225,10 +221,10 @@ class _Pricer:
         """Columns of one segment: best guesses first, then every unit on which a group's longest chain could fit
         into the serial schedule of those."""
         units = self.chip.units.values()
-        numbers = {k: self.contents.setdefault(content_key(p), len(self.contents)) for k, p in problems.items()}
+        contents = {k: content_key(p) for k, p in problems.items()}
         floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in units}
         first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
-        alone = {k: self._found(numbers[k], problems[k], u) for k, u in first.items() if len(k) == 1}
+        alone = {k: self._found(contents[k], problems[k], u) for k, u in first.items() if len(k) == 1}
         limit = sum(min((ceil(t.cycles) for t in found.tilings), default=inf) for found in alone.values())
         limit = limit + sum(c.cycles for c in links) if self.quickest else inf
         least_of = {k: floors[k, u.name] for k, u in first.items()} | {c.nodes: c.cycles for c in links}
@@ -246,22 +242,22 @@ class _Pricer:
                 fits = limit - rest.get(k, 0.0)
                 together = len(k) > 1 and self.quickest
                 limits = {s: min(fits, _in_turn(k, u.name, s, columns) - 1) if together else fits for s in self.shares}
-                result = self._found(numbers[k], problems[k], u, limits)
+                result = self._found(contents[k], problems[k], u, limits)
                 found = [column(problems[k], u, t, self.chip) for t in result.tilings]
                 columns += undominated(found, quickest=self.quickest)
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
         return columns, refusals
 
-    def _found(self, number: int, p: Problem, unit: Unit, limits: Mapping[float, float] | None = None) -> Search:
+    def _found(self, content: str, p: Problem, unit: Unit, limits: Mapping[float, float] | None = None) -> Search:
         """The search of a problem, or of one that is the same but for its names, for tilings within limits: what an
         earlier search found, or did not find within wider limits, holds."""
         limits = limits or dict.fromkeys(self.shares, inf)
-        earlier = self.known.setdefault((number, unit.name), [])
+        earlier = self.known.setdefault((content, unit.name), [])
         known = next((x for x in earlier if x.answers(limits)), None)
         if known is None:
             names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
-            asked = content_key(p), names, unit.name, self.shares, sorted(limits.items())
+            asked = content, names, unit.name, self.shares, sorted(limits.items())
             run = partial(search, p, unit, self._helper(unit), self.shares, limits)
             known = _Known(p, limits, found_before(self.chip, asked, run))
             self.candidates += known.found.candidates
@@ -307,16 +303,18 @@ def _in_turn(nodes: tuple[str, ...], unit: str, share: float, columns: Sequence[
     return min((total - sum(alone[v] for v in g) + time for g, (_, time) in times.items()), default=inf)
 
 
-def content_key(p: Problem) -> Key:
+def content_key(p: Problem) -> str:
     """What a search depends on besides the unit; no name is in it."""
     g = p.group
-    return (
-        canonical(g.shape),
-        tuple(g.sizes.get(i) for i in index_names(g.shape)),
-        repr([g.attrs.get(a.name) for a in g.shape.attrs]),
-        tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
-        (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
-        tuple((o.kind, o.bits, o.partial_bits) for o in p.operands),  # what stays inside is as wide as `--dtype` says
+    return repr(
+        (
+            canonical(g.shape),
+            tuple(g.sizes.get(i) for i in index_names(g.shape)),
+            [g.attrs.get(a.name) for a in g.shape.attrs],
+            tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
+            (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
+            [(o.kind, o.bits, o.partial_bits) for o in p.operands],  # what stays inside is as wide as `--dtype` says
+        )
     )
 
 

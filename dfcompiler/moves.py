@@ -8,7 +8,7 @@ reduced loop go out unfinished and come back. None of this depends on how large 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from dfcompiler.problem import NestOperand, Problem
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 INNER, OUTER = "inner", "outer"  # where an operand may be kept: the unit's own memory, or the one above it
 IN, OUT = range(2)  # rows of what moves: into a unit's memory, and out of it
@@ -38,22 +40,6 @@ def kept(o: NestOperand, keeps: Sequence[Keep]) -> Keep | None:
     return next((k for k in keeps if k.operand == o.name and k.kind in ("", o.kind)), None)
 
 
-@dataclass(frozen=True)
-class Flow:
-    """Bits of each element of a tile that move in a step, `[IN or OUT, class, 1]`: at the innermost memory (`near`),
-    and of those the ones that come from DRAM or go there (`far`).
-
-    Where loops are masked, what is kept is loaded whole, though each pass sees only some of its tiles: with
-    `near_whole` and `far_whole` the bits are those of a pass that sees all.
-    """
-
-    near: Floats
-    far: Floats
-    near_whole: bool
-    far_whole: bool
-    kept_near: bool  # whether what is held is so in the innermost memory
-
-
 class LastPass(NamedTuple):
     """The class of stores in first passes, that of the last pass, whether a mask may leave one pass only, and whether
     other operands move alike in both."""
@@ -62,6 +48,69 @@ class LastPass(NamedTuple):
     last: int
     either: bool
     alike: bool
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Bits of each element of a tile that move in a step, `[IN or OUT, class]`: at the innermost memory (`near`), and
+    of those the ones that come from DRAM or go there (`far`).
+
+    Where loops are masked, what is kept is loaded whole, though each pass sees only some of its tiles: with
+    `near_whole` and `far_whole` the bits are those of a pass that sees all. The rest says what is late, see `Late`.
+    """
+
+    near: Floats
+    far: Floats
+    near_whole: bool
+    far_whole: bool
+    kept_near: bool  # whether what is held is so in the innermost memory
+    whole: bool  # whether what is held in any memory is loaded whole
+    again: bool  # whether a tile stays for more than one step
+    last: tuple[LastPass, ...]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What becomes of operands by several choices, each in an order of the same loops, side by side."""
+
+    operand: Ints  # [choice], positions among the frame's, ascending
+    near: Floats  # [IN or OUT, choice, class, 1], as in `Flow`
+    far: Floats
+    near_whole: Bools  # [choice], and so on
+    far_whole: Bools
+    kept_near: Bools
+    whole: Bools
+    again: Bools
+    inner: Bools  # whether it stays in the unit's own memory
+    outer: Bools  # or in the one above
+    inside: Bools  # [choice, loop, 1], by name: over which of them tiles lie side by side where it stays
+    last: tuple[tuple[LastPass, ...], ...]
+
+    @staticmethod
+    def of(chosen: Sequence[tuple[int, Moves, Keep | None]]) -> Choices:
+        """What these choices come to: positions of operands, orders of the same loops, and where they are kept."""
+        every = [(moves.frame.operands[i], moves, keep) for i, moves, keep in chosen]
+        flows = [moves.flow(o, keep) for o, moves, keep in every]
+        near, far = (np.stack([getattr(f, n) for f in flows], 1)[..., None] for n in ("near", "far"))
+
+        def flags(each: Iterable[object]) -> Bools:
+            return np.array([*each], dtype=bool)
+
+        inside = [[x in (moves.region(o, keep) or ()) for x in moves.names] for o, moves, keep in every]
+        return Choices(
+            operand=np.array([i for i, _, _ in chosen]),
+            near=near,
+            far=far,
+            near_whole=flags(f.near_whole for f in flows),
+            far_whole=flags(f.far_whole for f in flows),
+            kept_near=flags(f.kept_near for f in flows),
+            whole=flags(f.whole for f in flows),
+            again=flags(f.again for f in flows),
+            inner=flags(keep and keep.where == INNER for _, _, keep in every),
+            outer=flags(keep and keep.where == OUTER for _, _, keep in every),
+            inside=np.array(inside, dtype=bool).reshape(len(every), -1, 1),
+            last=tuple(f.last for f in flows),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +132,16 @@ class Frame:
             (band.col, band.row) if band and band.col in names else None,
         )
 
+    def renamed(self, numbers: Mapping[str, str]) -> Frame:
+        """The frame with its operands by their positions, and with these names of loops; others never move anything."""
+        some = set(numbers)
+        operands = (
+            replace(o, name=str(i), loops=frozenset(numbers[x] for x in o.loops & some))
+            for i, o in enumerate(self.operands)
+        )
+        masked = self.masked and (numbers.get(self.masked[0], ""), numbers.get(self.masked[1] or "", ""))
+        return Frame(tuple(operands), frozenset(numbers[x] for x in self.reduced & some), masked)
+
 
 class Moves:
     """An order of loops, each of which runs more than once. Class `c` of steps are those in which the loops have
@@ -91,7 +150,8 @@ class Moves:
     def __init__(self, frame: Frame, order: Sequence[str]) -> None:
         self.frame, self.order = frame, tuple(order)
         self.names = sorted(order)
-        self.classes = [tuple(c >> self.names.index(x) & 1 for x in order) for c in range(1 << len(order))]
+        self.bits = [1 << self.names.index(x) for x in order]
+        self.classes = np.arange(1 << len(order))
         self.thin, self.thick = "", ""  # the masked loops: the inner one has fewer trips, averaged over the outer one
         if frame.masked:
             live = [x for x in self.order if x in frame.masked]
@@ -123,35 +183,33 @@ class Moves:
         return self._flows[key]
 
     def _flow(self, o: NestOperand, keep: Keep | None, widest: bool) -> Flow:
+        near = np.zeros((2, len(self.classes)))
+        if o.kind == "local":
+            return Flow(near, near, *(False,) * 5, ())
         within, beyond = (keep if keep and keep.where == w else None for w in (INNER, OUTER))
-        done, held = self._finished_once(o), self.held(o, within)
-        near, far = np.zeros((2, 2, len(self.classes)))
-        writes = o.kind == "write"
-        spilling = [writes and self._spills(o, moved, within) for moved in self.classes]
-        wide = widest and any(spilling)
-        for c, moved in enumerate(self.classes):
-            if not self._changes(o, moved, held):
-                continue
-            bits = max(o.bits, o.partial_bits) if wide else o.partial_bits if spilling[c] else o.bits
-            fresh = bool(done) or not (beyond and self._stays(o, moved, beyond))
-            for row in (OUT, IN) if spilling[c] else (OUT if writes else IN,):
-                near[row, c] += bits
-                far[row, c] += bits * fresh
+        done, held, longest = self._finished_once(o), self.held(o, within), self.held(o, keep)
+        spilling = self._spills(o, within) & (o.kind == "write")
+        bits = np.where(spilling, o.partial_bits, o.bits)
+        if widest and spilling.any():
+            bits = np.full(len(bits), max(o.bits, o.partial_bits))
+        near[OUT if o.kind == "write" else IN] = bits * self._changes(o, held)
+        near[IN] += near[OUT] * spilling
+        far = near * ~self._stays(o, beyond) if beyond and not done else near
         whole = self.sees_all(o, held or beyond)
-        return Flow(near[..., None], far[..., None], whole and held is not None, whole, held is not None)
+        flags = whole and held is not None, whole, held is not None, self.sees_all(o, longest), self.again(o, longest)
+        return Flow(near, far, *flags, self.last_passes(o, longest))
 
     def last_passes(self, o: NestOperand, held: Keep | None) -> tuple[LastPass, ...]:
         """Where stores of a held result in first passes belong, but for those of which it makes no difference."""
         if held is None or o.kind != "write":
             return ()
         found, masked, alike = [], {self.thick, self.thin}, self._alike(o, held)
-        for c, moved in enumerate(self.classes):
-            last = max((p for p, x in enumerate(moved) if x), default=0)
-            passes = {p for p in range(held.since, last) if not moved[p] and self.order[p] not in o.loops}
+        for c in self.classes.tolist():
+            last = max((p for p, bit in enumerate(self.bits) if c & bit), default=0)
+            passes = [p for p in range(held.since, last) if not c & self.bits[p] and self.order[p] not in o.loops]
             either = bool(masked & {self.order[p] for p in passes})
             if passes and (either or not alike):
-                at = self.classes.index(tuple(int(x or p in passes) for p, x in enumerate(moved)))
-                found.append(LastPass(c, at, either, alike))
+                found.append(LastPass(c, c | self._mask(passes), either, alike))
         return tuple(found)
 
     def _alike(self, o: NestOperand, held: Keep) -> bool:
@@ -180,23 +238,24 @@ class Moves:
         idle = self.idle_positions(o)
         return Keep(o.name, INNER, idle[0]) if idle and o.kind == "write" and not o.partial_bits else None
 
-    def _changes(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:
-        """Whether the operand's tile changes in this class of steps."""
-        advanced = max((p for p, m in enumerate(moved) if m), default=None)
-        if keep and self._stays(o, moved, keep):
-            return False
-        if advanced is None:
-            return o.kind != "write"
-        return any(x in o.loops for x in self.order[advanced:])
+    def _mask(self, positions: Iterable[int]) -> int:
+        return sum(self.bits[p] for p in positions)
 
-    def _stays(self, o: NestOperand, moved: tuple[int, ...], keep: Keep) -> bool:
-        """Whether what is kept is already there in this class of steps."""
-        return any(moved[p] and self.order[p] not in o.loops for p in range(keep.since, len(moved)))
+    def _changes(self, o: NestOperand, keep: Keep | None) -> Bools:
+        """In which classes of steps the operand's tile changes: where no loop inside of all its own advances."""
+        deepest = max((p for p, x in enumerate(self.order) if x in o.loops), default=-1)
+        changes = self.classes & self._mask(range(deepest + 1, len(self.order))) == 0
+        changes[0] = o.kind != "write"
+        return np.asarray(changes & ~self._stays(o, keep) if keep else changes)
 
-    def _spills(self, o: NestOperand, moved: tuple[int, ...], keep: Keep | None) -> bool:
-        """Whether this class of steps swaps unfinished sums: out at the accumulator's width, and back in."""
+    def _stays(self, o: NestOperand, keep: Keep) -> Bools:
+        """In which classes of steps what is kept is already there."""
+        across = (p for p in range(keep.since, len(self.order)) if self.order[p] not in o.loops)
+        return np.asarray(self.classes & self._mask(across) != 0)
+
+    def _spills(self, o: NestOperand, keep: Keep | None) -> Bools:
+        """Which classes of steps swap unfinished sums: out at the accumulator's width, and back in."""
         since = keep.since if keep else len(self.order)
-        lost = self.frame.reduced - o.loops
-        return bool(o.partial_bits) and any(
-            moved[p] and self.order[p] in lost and p < since for p in self.idle_positions(o)
-        )
+        lost = self.frame.reduced - o.loops if o.partial_bits else frozenset()
+        across = (p for p in self.idle_positions(o) if self.order[p] in lost and p < since)
+        return np.asarray(self.classes & self._mask(across) != 0)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,10 @@ import numpy.typing as npt
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.late import Late
-from dfcompiler.moves import INNER, OUTER, Frame, Keep, Moves, kept
+from dfcompiler.moves import INNER, Choices, Frame, Keep, Moves, kept
 from dfcompiler.overlaps import mean_elements
 from dfcompiler.problem import NestLoop, NestOperand, Problem
-from dfcompiler.traffic import BYTES, NEAR, Port, Term, Traffic, ports, slowest
+from dfcompiler.traffic import BYTES, NEAR, Port, Terms, Traffic, ports, slowest
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,17 +67,17 @@ class Nest:
         self.moves = order if isinstance(order, Moves) else Moves(Frame.of(problem), order)
         self.order = self.moves.order
         self.ports = ports(unit)
-        self._counts: dict[str, Floats] = {}
-        self._near = {(o.name, o.kind): tiles.elements[o.name] / 8 for o in problem.operands}
-        spreads = {(o.name, o.kind): spread(unit, tiles, o) for o in problem.operands}
-        self._above = {key: near * spreads[key] for key, near in self._near.items()}
 
-    def turned(self, moves: Moves) -> Nest:
-        """The same tilings with these loops in another order; what does not depend on it is shared."""
-        other = Nest.__new__(Nest)
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("trips", "late")})
-        other.moves, other.order = moves, moves.order
-        return other
+    @cached_property
+    def _elements(self) -> Floats:
+        """Elements of one tile, `[operand, tiling]`."""
+        return np.stack([self.tiles.elements[o.name] for o in self.problem.operands])
+
+    @cached_property
+    def _spreads(self) -> Floats:
+        """Copies of them that leave or reach the level above, `[operand, tiling]`."""
+        every = (spread(self.unit, self.tiles, o) for o in self.problem.operands)
+        return np.stack([np.broadcast_to(x, self.tiles.compute.shape) for x in every])
 
     @cached_property
     def trips(self) -> dict[str, Floats]:
@@ -88,42 +88,54 @@ class Nest:
             trips[self.moves.thin] = np.maximum(1.0, pairs / trips.get(self.moves.thick, 1.0))
         return trips
 
-    @property
+    @cached_property
     def counts(self) -> Floats:
         """Steps of each class, `[class, tiling]`."""
-        if self.moves.thin not in self._counts:
-            counts = np.ones((1, *self.tiles.compute.shape))
-            for name in self.moves.names:
-                counts = np.concatenate([counts, counts * (self.trips[name] - 1)])
-            self._counts[self.moves.thin] = counts
-        return self._counts[self.moves.thin]
+        counts = np.ones((1, *self.tiles.compute.shape))
+        for name in self.moves.names:
+            counts = np.concatenate([counts, counts * (self.trips[name] - 1)])
+        return counts
 
     def traffic(self, keeps: Sequence[Keep] = ()) -> Traffic:
         """Traffic with these operands kept, all tiles as large as whole ones."""
-        total = Traffic(())
-        for o in self.problem.operands:
-            total = total + self.part(o, kept(o, keeps))
-        return total
+        choices = self.choices(keeps)
+        return Traffic(self.terms(choices), *(x.sum(0) for x in self.rooms(choices)))
 
-    def part(self, o: NestOperand, keep: Keep | None) -> Traffic:
-        """One operand's share of the traffic."""
-        room = self._room(o, keep if keep and keep.where == INNER else None)
-        above = np.zeros_like(room)
-        if o.kind == "local":
-            return Traffic((), room, above)
-        if keep and keep.where == OUTER:
-            above = self._region(o, keep) * spread(self.unit, self.tiles, o) * o.bits / 8
-        flow, inner, outer = self.moves.flow(o, keep), self._near[o.name, o.kind], self._above[o.name, o.kind]
-        near, far = self._all_of(flow.near_whole), self._all_of(flow.far_whole)
-        term = Term(flow.near, flow.far, inner * near, outer * near, outer * far, flow.far)
-        held = self.moves.held(o, keep)
-        late = self.late.taken_out(o, held, term, not flow.kept_near, self._all_of(self.moves.sees_all(o, held)))
-        return Traffic((late,), room, above)
+    def choices(self, keeps: Sequence[Keep]) -> Choices:
+        """One choice for every operand, with these kept."""
+        return Choices.of([(i, self.moves, kept(o, keeps)) for i, o in enumerate(self.problem.operands)])
 
-    def _all_of(self, whole: bool) -> Array:
-        """How much more passes that see all tiles of a masked loop move than the mean one."""
+    def terms(self, choices: Choices, *, counted: bool = True) -> Terms:
+        """What moves by each choice, in whatever order of the loops it stands; not `counted` is what is late."""
+        inner = self._elements[choices.operand] / 8
+        outer = inner * self._spreads[choices.operand]
+        near, far = self.all_of(choices.near_whole), self.all_of(choices.far_whole)
+        late = np.zeros((len(choices.operand), len(self.moves.classes), 1))
+        terms = Terms(choices.near, choices.far, inner * near, outer * near, outer * far, choices.far, late, late)
+        return (self.late if counted else Late(self, counted=False)).taken_out(choices, terms)
+
+    def rooms(self, choices: Choices) -> tuple[Floats, Floats]:
+        """Bytes that each choice takes `[choice, tiling]` of the unit's memory, two buffers where tiles change, one
+        region where it is kept, sums beside; and of the memory above."""
+        operands = [self.problem.operands[i] for i in choices.operand.tolist()]
+        bits, partial = np.array([[o.bits] for o in operands]), np.array([[o.partial_bits] for o in operands])
+        buffers = np.array([[2 if o.loops & set(self.order) else 1] for o in operands])
+        local = np.array([[o.kind == "local"] for o in operands])
+        tile = region = self._elements[choices.operand]
+        for i, name in enumerate(self.moves.names):
+            region = region * np.where(choices.inside[:, i], self.tiles.trips[name], 1.0)
+        passing = tile * (np.where(partial > 0, partial + bits, bits * buffers) / 8)
+        widest = np.maximum(region * np.maximum(bits, partial), np.minimum(region + tile, region * buffers) * bits) / 8
+        own = np.where(local, region * (bits / 8), np.where(choices.inner[:, None], widest, passing))
+        return own, choices.outer[:, None] * (region * self._spreads[choices.operand] * bits / 8)
+
+    def all_of(self, whole: npt.ArrayLike) -> Floats:
+        """How much more passes that see all tiles of a masked loop move than the mean one, where some do."""
         thin = self.moves.thin
-        return self.tiles.live.get(thin, self.tiles.trips[thin]) / self.trips[thin] if whole else 1.0
+        if not np.any(whole):
+            return np.ones(1)
+        more = self.tiles.live.get(thin, self.tiles.trips[thin]) / self.trips[thin]
+        return np.where(np.asarray(whole)[..., None], more, 1.0)
 
     @cached_property
     def late(self) -> Late:
@@ -175,13 +187,13 @@ class Nest:
         near, far = (self._copies(o, k) * self._mean_elements(o, k) / 8 for k in (within, keep))
         flow = self.moves.flow(o, keep, widest=False)
         for row in (INNER_IN, INNER_OUT):
-            moved = (flow.near[row] * self.counts).sum(0) * self._all_of(flow.near_whole)
+            moved = (flow.near[row, :, None] * self.counts).sum(0) * self.all_of(flow.near_whole)
             found[row] += moved * all_ways * near
             found[row + 2] += moved * copies * near
-            found[row + 4] += (flow.far[row] * self.counts).sum(0) * self._all_of(flow.far_whole) * copies * far
+            found[row + 4] += (flow.far[row, :, None] * self.counts).sum(0) * self.all_of(flow.far_whole) * copies * far
         if o.kind == "write":
             held = (self.moves.held(o, k) for k in (within, keep))
-            finished, once = (o.bits * self._all_of(self.moves.sees_all(o, k)) for k in held)
+            finished, once = (o.bits * self.all_of(self.moves.sees_all(o, k)) for k in held)
             found[INNER_OUT] += finished * all_ways * near
             found[ABOVE_WRITE] += finished * copies * near
             found[DRAM_WRITE] += once * copies * far
@@ -249,30 +261,14 @@ class Nest:
             found = found * (tiles / (trips * ways) if again else np.minimum(1.0, tiles / ways))
         return found
 
-    def _region(self, o: NestOperand, keep: Keep | None) -> Floats:
-        """Elements of the operand where it stays: all its tiles of the loops inside."""
-        elements = self.tiles.elements[o.name]
-        for name in sorted(self.moves.region(o, keep) or ()):
-            elements = elements * self.tiles.trips[name]
-        return elements
-
-    def _room(self, o: NestOperand, keep: Keep | None) -> Floats:
-        """Bytes of the unit's memory: two buffers where tiles change, one region where kept, sums beside."""
-        tile = self.tiles.elements[o.name]
-        if o.kind == "local":
-            return self._region(o, None) * (o.bits / 8)
-        buffers = 2 if o.loops & set(self.order) else 1
-        if keep:
-            region = self._region(o, keep)
-            width = max(o.bits, o.partial_bits)
-            return np.maximum(region * width, np.minimum(region + tile, region * buffers) * o.bits) / 8
-        return tile * ((o.partial_bits + o.bits if o.partial_bits else o.bits * buffers) / 8)
-
     @cached_property
     def last(self) -> list[Floats]:
         """Bytes of the last store: of one instance, and of all."""
-        none, writes = np.zeros_like(self.tiles.compute), [o for o in self.problem.operands if o.kind == "write"]
-        return [sum((of[o.name, o.kind] * o.bits for o in writes), none) for of in (self._near, self._above)]
+        near, above = np.zeros((2, len(self.tiles.compute)))
+        for o in (o for o in self.problem.operands if o.kind == "write"):
+            one = self.tiles.elements[o.name] / 8
+            near, above = near + one * o.bits, above + one * spread(self.unit, self.tiles, o) * o.bits
+        return [near, above]
 
     @cached_property
     def store(self) -> Floats:
@@ -293,7 +289,7 @@ class Nest:
         compute, counts = self.tiles.compute, self.counts
         one = slowest(self.ports, traffic.terms)
         kinds, found = self.tiles.partly or ((None, compute),), []
-        late, every = (np.asarray(sum((getattr(t, n) for t in traffic.terms), 0.0)) for n in ("late", "late_all"))
+        late, every = (reduce(np.add, x) for x in (traffic.terms.late, traffic.terms.late_all))
         for share in shares:
             move, steps = one / share, compute + self.waits
             for often, tile in kinds:

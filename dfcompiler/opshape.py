@@ -111,6 +111,8 @@ def walk(e: t.Expr) -> Iterator[t.Expr]:
 
 def indices_of(e: t.Expr) -> tuple[str, ...]:
     """Names used as values or subscripts, in order; attributes are told apart by the caller."""
+    if isinstance(e, t.Ref):
+        return (e.name,)
     return tuple(dict.fromkeys(x.name for x in walk(e) if isinstance(x, t.Ref)))
 
 

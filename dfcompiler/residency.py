@@ -7,18 +7,19 @@ with a choice for every operand is a structure, a row of numbers of choices. Equ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.moves import Frame, Keep, Moves
+from dfcompiler.moves import Choices, Frame, Keep, Moves
 from dfcompiler.problem import NestOperand
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 COMPARED = 2048  # structures of which each is compared with each
 KNOWN = 1024  # frames of which structures are kept: layers, units and steps share them
@@ -27,82 +28,94 @@ KNOWN = 1024  # frames of which structures are kept: layers, units and steps sha
 @dataclass(frozen=True)
 class Structures:
     """Structures of orders that share how often their loops run: `rows[structure, operand]` are numbers of `choices`,
-    each of which is an order and what is kept in it; `made` says by which order, and by which of the combinations of
-    its operands' `keeps`."""
+    `order[structure]` is that of an order that has them; `keeps` says for each order and operand what they keep."""
 
-    orders: Sequence[Moves]
-    choices: Sequence[Sequence[tuple[Moves, Keep | None]]]
+    frame: Frame
+    orders: Sequence[tuple[str, ...]]
+    choices: Choices
     rows: Ints
-    made: Ints
-    keeps: Sequence[Sequence[Sequence[Keep | None]]]
+    order: Ints
+    keeps: Sequence[Sequence[Mapping[int, Keep | None]]]
+
+    def moves(self, structure: int) -> Moves:
+        """The order of a structure."""
+        return Moves(self.frame, self.orders[self.order[structure]])
 
     def mapping(self, structure: int) -> tuple[Moves, tuple[Keep, ...]]:
         """The order of a structure and what it keeps."""
-        at, combination = self.made[structure].tolist()
-        picks = np.unravel_index(combination, [len(keeps) for keeps in self.keeps[at]])
-        kept = [keeps[int(i)] for keeps, i in zip(self.keeps[at], picks, strict=True)]
-        return self.orders[at], tuple(k for k in kept if k)
+        keeps = self.keeps[self.order[structure]]
+        each = zip(self.frame.operands, keeps, self.rows[structure].tolist(), strict=True)
+        kept = ((o, found[number]) for o, found, number in each)
+        return self.moves(structure), tuple(replace(keep, operand=o.name) for o, keep in kept if keep)
+
+
+def structures(frame: Frame, live: tuple[str, ...], levels: tuple[str, ...]) -> tuple[Structures, ...]:
+    """All structures of loops that run more than once, by which of the masked loops is the inner one."""
+    numbers = {name: str(i) for i, name in enumerate(sorted(live))}
+    words = {i: name for name, i in numbers.items()}
+    found = _of_numbers(frame.renamed(numbers), tuple(numbers[x] for x in live), levels)
+    return tuple(replace(s, frame=frame, orders=[tuple(words[i] for i in x) for x in s.orders]) for s in found)
 
 
 @lru_cache(maxsize=KNOWN)
-def structures(frame: Frame, live: tuple[str, ...], levels: tuple[str, ...]) -> tuple[Structures, ...]:
-    """All structures of loops that run more than once, by which of the masked loops is the inner one."""
+def _of_numbers(frame: Frame, live: tuple[str, ...], levels: tuple[str, ...]) -> tuple[Structures, ...]:
+    """The same for frames in which names are numbers, so that nests that differ in names share them."""
     orders = [Moves(frame, order) for order in permutations(live)]
     thin = dict.fromkeys(m.thin for m in orders)
     return tuple(_structures(frame, [m for m in orders if m.thin == t], levels) for t in thin)
 
 
 def _structures(frame: Frame, orders: Sequence[Moves], levels: Sequence[str]) -> Structures:
-    known: list[dict[object, int]] = [{} for _ in frame.operands]
-    choices: list[list[tuple[Moves, Keep | None]]] = [[] for _ in frame.operands]
-    every, of, rows = [], [], []
-    for at, moves in enumerate(orders):
-        each = [_keeps(moves, o, levels) for o in frame.operands]
-        picks = np.indices([len(keeps) for keeps in each]).reshape(len(each), -1)
-        columns = []
-        for o, seen, made, keeps, pick in zip(frame.operands, known, choices, each, picks, strict=True):
-            numbers = []
-            for keep in keeps:
-                numbers.append(seen.setdefault(_content(moves, o, keep), len(made)))
-                if numbers[-1] == len(made):
-                    made.append((moves, keep))
-            columns.append(np.array(numbers)[pick])
-        every.append(each)
-        rows.append(np.stack(columns, 1))
-        of.append(np.stack([np.full(picks.shape[1], at), np.arange(picks.shape[1])], 1))
-    found, first = np.unique(np.concatenate(rows), axis=0, return_index=True)
-    good = _undominated(found, [_no_more(o, made) for o, made in zip(frame.operands, choices, strict=True)])
-    return Structures(orders, choices, found[good], np.concatenate(of)[first[good]], every)
+    made: list[tuple[int, Moves, Keep | None]] = []
+    keeps: list[list[dict[int, Keep | None]]] = [[] for _ in orders]
+    for i, o in enumerate(frame.operands):
+        known: dict[object, int] = {}
+        for moves, each in zip(orders, keeps, strict=True):
+            each.append({})
+            for keep in _keeps(moves, o, levels):
+                number = known.setdefault(_content(moves, o, keep), len(made))
+                each[i].setdefault(number, keep)
+                if number == len(made):
+                    made.append((i, moves, keep))
+    choices = Choices.of(made)
+    no_more = _no_more(choices, bool(frame.masked))
+    rows = [np.array([*product(*(_best(sorted(x), no_more) for x in each))], dtype=np.int64) for each in keeps]
+    every, first = np.unique(np.concatenate(rows), axis=0, return_index=True)
+    good = _undominated(every, no_more)
+    order = np.repeat(np.arange(len(orders)), [len(x) for x in rows])[first[good]]
+    return Structures(frame, [m.order for m in orders], choices, every[good], order, keeps)
 
 
-def _undominated(rows: Ints, no_more: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+def _best(numbers: list[int], no_more: Bools) -> list[int]:
+    """Choices for an operand in one order than which no other there moves and takes no more."""
+    good = _undominated(np.array(numbers)[:, None], no_more) if len(numbers) > 1 else [True]
+    return [n for n, keep in zip(numbers, good, strict=True) if keep]
+
+
+def _undominated(rows: Ints, no_more: Bools) -> Bools:
     """Structures than which no other moves and takes no more; all where there are too many to compare."""
     if len(rows) > COMPARED:
         return np.ones(len(rows), dtype=bool)
     worse = np.ones((len(rows), len(rows)), dtype=bool)
-    for numbers, matrix in zip(rows.T, no_more, strict=True):
-        worse &= matrix[numbers[:, None], numbers]
+    for numbers in rows.T:
+        worse &= no_more[numbers[:, None], numbers]
     beaten = worse & ~(worse.T & np.tri(len(rows), dtype=bool))  # of equal ones the first stays
     return np.asarray(~beaten.any(0))
 
 
-def _no_more(o: NestOperand, made: Sequence[tuple[Moves, Keep | None]]) -> npt.NDArray[np.bool_]:
-    """`[a, b]`: choice a of an operand moves no more than choice b in any step, in no more room anywhere."""
-    inside = [moves.region(o, keep) or frozenset() for moves, keep in made]
-    found = np.array([[a <= b for b in inside] for a in inside])
-    if o.kind == "local":
-        return found
-    where = [keep and keep.where for _, keep in made]
-    late = [_late(moves, o, keep) for moves, keep in made]
-    found &= np.array(
-        [
-            [a in (None, b) and x == y for b, y in zip(where, late, strict=True)]
-            for a, x in zip(where, late, strict=True)
-        ]
-    )
-    flows = [moves.flow(o, keep) for moves, keep in made]
-    bits = np.stack([[*f.near.ravel(), *f.far.ravel(), f.near_whole, f.far_whole] for f in flows])
-    return np.asarray(found & (bits[:, None] <= bits).all(-1))
+def _no_more(choices: Choices, masked: bool) -> Bools:
+    """`[a, b]`: choice a of an operand moves no more than choice b in any step, in no more room anywhere, and what of
+    it is late is so in both."""
+    flags = np.stack([choices.near_whole, choices.far_whole, choices.inner, choices.outer], 1)
+    taken = np.concatenate([*choices.near[..., 0], *choices.far[..., 0], flags, choices.inside[..., 0]], 1)
+    late = zip(choices.operand.tolist(), choices.last, (choices.again & masked).tolist(), strict=True)
+    alike: dict[object, list[int]] = {}
+    for i, key in enumerate(late):
+        alike.setdefault(key, []).append(i)
+    found = np.zeros((len(taken), len(taken)), dtype=bool)
+    for some in alike.values():
+        found[np.ix_(some, some)] = (taken[some, None] <= taken[some]).all(-1)
+    return found
 
 
 def _keeps(moves: Moves, o: NestOperand, levels: Sequence[str]) -> list[Keep | None]:
@@ -112,15 +125,6 @@ def _keeps(moves: Moves, o: NestOperand, levels: Sequence[str]) -> list[Keep | N
 
 def _content(moves: Moves, o: NestOperand, keep: Keep | None) -> object:
     """What an operand's choice comes to: what moves and when, and what it takes room for."""
-    inside = moves.region(o, keep)
-    if o.kind == "local":
-        return inside
     flow = moves.flow(o, keep)
     bits = flow.near.tobytes(), flow.far.tobytes(), flow.near_whole, flow.far_whole
-    return bits, _late(moves, o, keep), keep and keep.where, inside
-
-
-def _late(moves: Moves, o: NestOperand, keep: Keep | None) -> object:
-    """What says which of an operand's moves are late."""
-    held = moves.held(o, keep)
-    return moves.last_passes(o, held), moves.frame.masked and moves.again(o, held)
+    return bits, flow.last, moves.frame.masked and flow.again, keep and keep.where, moves.region(o, keep)

@@ -15,6 +15,7 @@ from dfcompiler.facts import Array
 from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile, slowest
+from dfcompiler.masks import clause_indices
 from dfcompiler.nest import Tiles, spread
 from dfcompiler.problem import Band, NestLoop, Problem
 from dfcompiler.traffic import NEAR, ports
@@ -120,14 +121,16 @@ def lower_bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[fl
     top, waits = unit.levels[1], float(unit.template.fill_cycles()) + sum(x.latency_cycles for x in unit.levels)
     rate = max(top.source_bytes_per_cycle, top.sink_bytes_per_cycle) * (1 if unit.levels[0].half_duplex else 2)
     load, store = (_bytes_of_tile(problem, unit, tiles, kind) for kind in ("read", "write"))
-    moved = _longest([p.into * load[p.level != NEAR] for p in ports(unit) if p.into])
-    moved = moved + _longest([p.out * store[p.level != NEAR] for p in ports(unit) if p.out])
+    moved = _longest(load, [(p.level, p.into) for p in ports(unit)])
+    moved = moved + _longest(store, [(p.level, p.out) for p in ports(unit)])
     busy, alone = steps_of(problem, tiles) * tiles.compute + waits, tiles.compute + waits
     return [np.maximum(busy + moved / s, alone + problem.total_bytes / (rate * s)) for s in shares]
 
 
-def _longest(cycles: Sequence[Array]) -> Array:
-    return slowest(*cycles) if cycles else 0.0
+def _longest(moved: tuple[Array, Array], ways: Sequence[tuple[str, float]]) -> Array:
+    """Cycles of bytes near a unit, and of those above, at the slowest of ways, each of so many cycles per byte."""
+    near, above = (max((x for at, x in ways if (at == NEAR) == here), default=0.0) for here in (True, False))
+    return slowest(moved[0] * near, moved[1] * above)
 
 
 def _bytes_of_tile(problem: Problem, unit: Unit, tiles: Tiles, kind: str) -> tuple[Array, Array]:
@@ -277,13 +280,23 @@ def tile_work(problem: Problem, unit: Unit, helper: Unit | None, tiles: Tiles) -
 
 
 def _per_sum(problem: Problem, tiles: Tiles, loop: NestLoop) -> Floats:
-    """Tiles of a reduced loop that run for one sum: its trips, or those that the mask leaves, the mean rounded down."""
+    """Tiles of a reduced loop that run for one sum: its trips, or those that the mask leaves, the mean rounded down;
+    one where the mask is between so many loops that what it leaves is not counted."""
     band = problem.band
+    if band is None and not problem.facts.sequential and _masked_indices(problem) & {*loop.indices}:
+        return np.ones(1)
     if band is None or tiles.pairs is None or loop.name not in (band.col, band.row):
         return tiles.trips[loop.name]
     other = band.row if loop.name == band.col else band.col
     sums = tiles.trips.get(other or "", np.ones_like(tiles.pairs))
     return np.maximum(1.0, np.floor(tiles.pairs / sums))
+
+
+def _masked_indices(problem: Problem) -> set[str]:
+    """Indices of the clauses for which tiles may be left out."""
+    shape, facts = problem.group.shape, problem.facts
+    clauses = problem.mask.clauses(i for i in facts.indices if i not in facts.whole)
+    return {i for c in clauses for i in clause_indices(shape, shape.where[c])}
 
 
 def select(tiles: Tiles, which: npt.NDArray[np.generic], count: int | None = None) -> Tiles:

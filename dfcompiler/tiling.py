@@ -219,14 +219,13 @@ def _price_all(
     levels = (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)
     for live, here in sorted(by_pattern(problem, tiles), key=lambda x: float(every[0, x[1]].min())):
         here = here[np.argsort(every[0, here], kind="stable")]
-        ways = structures(frame, live, levels)
         for start in range(0, len(here), BLOCK):
             block = here[start : start + BLOCK]
             open_ = {s: b for s, b in zip(shares, every, strict=True) if (b[block] < best.bound(s)).any()}
             if open_:
                 block = block[reduce(np.logical_or, [b[block] < best.bound(s) for s, b in open_.items()])]
                 chosen = select(tiles, block)
-                for some in ways:
+                for some in structures(frame, live, levels):
                     _price(Block(problem, unit, chosen, some), {s: b[block] for s, b in open_.items()}, best)
 
 
@@ -264,37 +263,33 @@ def _refused(problem: Problem, unit: Unit) -> str:
 def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
     """Price all pairs of a block that may better what was found, the most promising ones first. `bounds` are those of
     its tilings for each share."""
-    shares = tuple(bounds)
-    unit, nest = block.unit, block.nest
-    capacity = unit.levels[-1].capacity_bytes
-    above = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else np.inf
-    alone = nest.tiles.compute + nest.waits
-    longest = max(best.bound(s) * s for s in shares)
-    rows = np.arange(len(block.structures.rows))
-    if len(rows) * len(alone) > PAIRS:
-        rows = np.flatnonzero(block.useful(longest, capacity, above))
-    for some in np.array_split(rows, -(-len(rows) * len(alone) // PAIRS) or 1):
-        fits = np.logical_and(
-            *(
-                block.all_of(r, block.structures.rows[some]) <= c
-                for r, c in zip(block.rooms, (capacity, above), strict=True)
-            )
-        )
-        busy = [block.all_of(each, block.structures.rows[some]) for each in block.passing]
-        least = reduce(np.maximum, busy[:-1]) + nest.store
-        floors = [np.maximum(alone + least / s, bound) for s, bound in bounds.items()]
-        dram = busy[-1] + nest.last[1]
-        open_ = fits & best.open(shares, floors, dram)
-        few = FIRST
-        while open_.any():
-            pairs = np.flatnonzero(open_)
-            if len(pairs) > few:
-                pairs = pairs[np.argpartition(floors[0].ravel()[pairs], few)[:few]]
-            few = BLOCK
-            open_.ravel()[pairs] = False
-            structures, tilings = np.unravel_index(pairs, open_.shape)
-            _update(block, some[structures], tilings, shares, best)
-            open_ &= best.open(shares, floors, dram)
+    shares, levels, every = tuple(bounds), block.unit.levels, block.structures.rows
+    limits = levels[-1].capacity_bytes, levels[-2].capacity_bytes if len(levels) > 2 else np.inf
+    fit = np.logical_and(*(block.within(r, c) for r, c in zip(block.rooms, limits, strict=True)))
+    least = [block.least_of(each, fit) for each in block.passing]
+    at = np.flatnonzero(best.open(shares, *_floors(block, bounds, least, np.arange(len(fit[0])))))
+    rows = np.arange(len(every))
+    if len(rows) * len(at) > PAIRS:
+        rows = np.flatnonzero(block.useful(max(best.bound(s) * s for s in shares), *limits))
+    for some in np.array_split(rows, -(-len(rows) * len(at) // PAIRS) or 1) if len(at) else ():
+        fits = [block.all_of(r[:, at], every[some]) <= c for r, c in zip(block.rooms, limits, strict=True)]
+        busy = [block.all_of(each[:, at], every[some]) for each in block.passing]
+        floors, dram = _floors(block, bounds, busy, at)
+        left, few = np.flatnonzero(np.logical_and(*fits)), FIRST
+        while len(left := left[best.open(shares, [x.ravel()[left] for x in floors], dram.ravel()[left])]):
+            now = np.argpartition(floors[0].ravel()[left], few)[:few] if len(left) > few else np.arange(len(left))
+            structures, tilings = np.unravel_index(left[now], dram.shape)
+            _update(block, some[structures], at[tilings], shares, best)
+            left, few = np.delete(left, now), BLOCK
+
+
+def _floors(
+    block: Block, bounds: Mapping[float, Floats], busy: Sequence[Floats], at: Ints
+) -> tuple[list[Floats], Floats]:
+    """What these tilings of a block take at the least where ports are so busy: cycles for each share, DRAM bytes."""
+    nest = block.nest
+    alone, longest = nest.tiles.compute[at] + nest.waits, reduce(np.maximum, busy[:-1]) + nest.store[at]
+    return [np.maximum(alone + longest / s, b[at]) for s, b in bounds.items()], busy[-1] + nest.last[1][at]
 
 
 def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[float], best: _Best) -> None:
@@ -307,7 +302,7 @@ def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[floa
             continue
         ties = np.flatnonzero(cycles <= low)
         at = int(ties[np.lexsort((nest.tiles.compute[ties], dram[ties]))[0]])
-        room = float(np.asarray(traffic.room)[at]), float(np.asarray(traffic.room_above)[at])
+        room = float(traffic.room[at]), float(traffic.room_above[at])
         moves, keeps = block.structures.mapping(int(structures[at]))
         one = Nest(block.problem, block.unit, select(nest.tiles, np.array([at])), moves)
         best.offer(share, _Found(float(low), float(dram[at]), one, keeps, room))

@@ -1,6 +1,6 @@
 """Bytes that move in a step, and the ports that they pass: cycles are linear in the bytes of tiles.
 
-A term is one operand: how many bits of each element move in each class of steps, times how many elements a tile has.
+Each operand moves so many bits of each element in each class of steps, times how many elements a tile has.
 A port is a rate in and a rate out; one that is half duplex takes the sum of both, else each way is a port of its own.
 """
 
@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Level, Unit
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 NEAR, ABOVE, DRAM = "near", "above", "dram"  # one unit's own memory, the one above it, the DRAM
 BYTES = "bytes"  # the DRAM where bytes are counted, whenever they move
 
 
 @dataclass(frozen=True)
-class Term:
-    """What moves of one operand: bits per element in and out `[2, class, tiling or 1]`, at the memories and (`far`) of
-    those at the DRAM; times eighths of elements of one instance's tile, of what all take from above, and from DRAM."""
+class Terms:
+    """What moves, by operands or by choices for them (`term`): bits per element in and out `[2, term, class, tiling or
+    1]`, at the memories and (`far`) of those at the DRAM; times eighths of elements `[term, tiling]` of one instance's
+    tile, of what all take from above, and from DRAM."""
 
     bits: Floats
     far: Floats
@@ -34,8 +35,8 @@ class Term:
     above: Floats
     dram: Floats
     counted: Floats  # as `far`, of what happens in any step
-    late: Array = 0.0  # cycles of a move that happens in some steps of a class, `[class, tiling]`, see `Late`
-    late_all: Array = 0.0  # of all such moves
+    late: Floats  # cycles of a move that happens in some steps of a class, `[term, class, tiling or 1]`, see `Late`
+    late_all: Floats  # of all such moves
 
     def at(self, level: str) -> tuple[Floats, Floats]:
         """Bits per element and eighths of elements at a level."""
@@ -43,17 +44,25 @@ class Term:
             return self.counted, self.dram
         return (self.far, self.dram) if level == DRAM else (self.bits, self.near if level == NEAR else self.above)
 
+    def pick(self, terms: Ints, tilings: Ints) -> Terms:
+        """Of each tiling, which may stand there again, its own terms `[term, tiling]`."""
+
+        def pairs(a: Floats) -> Floats:
+            a = a.swapaxes(-1, -2)
+            return np.asarray(a[..., terms, tilings if a.shape[-2] > 1 else 0, :].swapaxes(-1, -2))
+
+        near, above, dram = (a[terms, tilings] for a in (self.near, self.above, self.dram))
+        late = (pairs(a) for a in (self.late, self.late_all))
+        return Terms(pairs(self.bits), pairs(self.far), near, above, dram, pairs(self.counted), *late)
+
 
 @dataclass(frozen=True)
 class Traffic:
-    """What moves, as a sum, `room` bytes occupied in one instance's memory and `room_above` in the memory above."""
+    """What moves, `room` bytes occupied in one instance's memory and `room_above` in the memory above."""
 
-    terms: tuple[Term, ...]
-    room: Array = 0.0
-    room_above: Array = 0.0
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(self.terms + other.terms, self.room + other.room, self.room_above + other.room_above)
+    terms: Terms
+    room: Floats
+    room_above: Floats
 
 
 @dataclass(frozen=True)
@@ -69,18 +78,22 @@ class Port:
         return np.asarray(self.into * bits[0] + self.out * bits[1])
 
 
-def slowest(ports: Sequence[Port], terms: Sequence[Term]) -> Floats:
+def slowest(ports: Sequence[Port], terms: Terms) -> Floats:
     """Cycles of one step at the slowest port, `[class, tiling]`."""
     found = []
     for port in ports:
-        each = ((port.weigh(bits), elements) for bits, elements in (t.at(port.level) for t in terms))
-        found.append(reduce(np.add, (weights * elements for weights, elements in each)))
+        bits, elements = terms.at(port.level)
+        found.append(reduce(np.add, port.weigh(bits) * elements[:, None]))
     return np.asarray(np.maximum.reduce(found))
 
 
 def ports(unit: Unit) -> tuple[Port, ...]:
     """All ports between a unit's memory and DRAM that may hold it up; those that others hide are left out."""
-    levels = unit.levels
+    return _ports(unit.levels)
+
+
+@lru_cache(maxsize=64)
+def _ports(levels: tuple[Level, ...]) -> tuple[Port, ...]:
     own, top = levels[-1], levels[1]
     found = [*_either(NEAR, own.fill_bytes_per_cycle, own.drain_bytes_per_cycle)]
     if len(levels) > 2:

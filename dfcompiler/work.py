@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dfcompiler.opshape import OpShape, Statement, walk
+from dfcompiler.opshape import OpShape, Statement, indices_of, walk
 from dfcompiler.text import tree as t
 
 _KINDS = {"+": "add", "-": "add", "*": "mul", "/": "div", "//": "div", "%": "div"}
@@ -74,7 +74,7 @@ def work(shape: OpShape) -> Work:
 def index_set(shape: OpShape, e: t.Expr) -> tuple[str, ...]:
     """The indices that an expression depends on, also through subscripts and attributes."""
     attrs = {a.name for a in shape.attrs}
-    return tuple(dict.fromkeys(x.name for x in walk(e) if isinstance(x, t.Ref) and x.name not in attrs))
+    return tuple(i for i in indices_of(e) if i not in attrs)
 
 
 def factors(e: t.Expr) -> tuple[list[t.Expr], list[t.Expr]]:

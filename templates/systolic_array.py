@@ -33,14 +33,14 @@ writes; a memory whose read port is narrower than its write port would need more
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 
 import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, digits, slowest
+from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, digits, either, slowest
 
 
 class SystolicArray(Compute, name="systolic-array"):
@@ -88,15 +88,21 @@ class SystolicArray(Compute, name="systolic-array"):
     def _fold(self, x: Contraction, tile: Tile, ports: Ports, r: Array, c: Array) -> Array:
         """Steady cycles of one fold that uses `r` rows and `c` columns."""
         a, b, p = tile.a_bits / 8, tile.b_bits / 8, tile.acc_bits / 8
-        load = np.maximum(self.rows, r * c * b / ports.weight)
-        again = np.where(np.asarray(x.k) > self.rows, x.m * c * p / ports.psum_read, 0)
-        rows_in = slowest(x.m, x.m * r * a / ports.input, x.m * c * p / ports.psum_write, again)
-        pairs_in = slowest(x.k, x.k * r * a / ports.input, x.k * c * b / ports.weight)
-        drain = np.maximum(self.rows, r * c * p / ports.psum_write)
+
+        def rows_in() -> Array:
+            again = np.where(np.asarray(x.k) > self.rows, x.m * c * p / ports.psum_read, 0)
+            return slowest(x.m, x.m * r * a / ports.input, x.m * c * p / ports.psum_write, again)
+
+        def pairs_in() -> Array:
+            return slowest(x.k, x.k * r * a / ports.input, x.k * c * b / ports.weight)
+
         stationary = self._stationary_weights()
-        move, stream = np.where(stationary, load, drain), np.where(stationary, rows_in, pairs_in)
+        shifted = either(stationary, lambda: r * c * b / ports.weight, lambda: r * c * p / ports.psum_write)
+        move, stream = np.maximum(self.rows, shifted), either(stationary, rows_in, pairs_in)
         skew = self.cols - 2 + np.where(stationary, self.rows, 0)
-        return self._by_reload(move + stream + skew, move + stream, np.maximum(move, stream))
+        return self._by_reload(
+            lambda: move + stream + skew, lambda: move + stream, lambda: np.asarray(np.maximum(move, stream))
+        )
 
     def local_bytes(self, tile: Tile) -> Array:
         """Of one product, what is stationary moves once; the rest once per fold of the array over the other dimension,
@@ -111,7 +117,7 @@ class SystolicArray(Compute, name="systolic-array"):
 
     def fill_cycles(self) -> Array:
         skew = self.rows + self.cols - 2
-        return self._by_reload(-1, skew, skew + self.rows)
+        return self._by_reload(lambda: -1, lambda: skew, lambda: skew + self.rows)
 
     def peak_macs_per_cycle(self) -> Array:
         return self.rows * self.cols
@@ -141,7 +147,7 @@ class SystolicArray(Compute, name="systolic-array"):
         held: Array = np.asarray(self.dataflow) == "weight-stationary"
         return held
 
-    def _by_reload(self, serial: Array, exposed: Array, double: Array) -> Array:
-        reload = np.asarray(self.reload)
-        result: Array = np.where(reload == "serial", serial, np.where(reload == "exposed", exposed, double))
-        return result
+    def _by_reload(self, *each: Callable[[], Array]) -> Array:
+        """Cycles where loads are `serial`, `exposed` and double-buffered."""
+        reload, (serial, exposed, double) = np.asarray(self.reload), each
+        return either(reload == "serial", serial, lambda: either(reload == "exposed", exposed, double))

@@ -104,7 +104,7 @@ def test_right_prices_are_not_caught() -> None:
 WRONG_PRICES: dict[str, tuple[Any, Any]] = {
     "spread": (nest, lambda unit, tiles, o: 1.0),  # one copy, however many instances want their own part
     "_mean_elements": (Nest, lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
-    "_all_of": (Nest, lambda nest, whole: 2.0),  # loads of what is kept, twice
+    "all_of": (Nest, lambda nest, whole: 2.0),  # loads of what is kept, twice
 }
 
 
@@ -124,7 +124,8 @@ def test_a_wrong_price_of_time_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
     cycles = Nest.cycles
 
     def hidden(nest: Nest, traffic: Any, shares: Any) -> Any:
-        half = tuple(replace(t, near=t.near / 2, above=t.above / 2, dram=t.dram / 2) for t in traffic.terms)
+        terms = traffic.terms
+        half = replace(terms, near=terms.near / 2, above=terms.above / 2, dram=terms.dram / 2)
         return cycles(nest, replace(traffic, terms=half), shares)
 
     monkeypatch.setattr(Nest, "cycles", hidden)

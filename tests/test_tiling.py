@@ -181,7 +181,15 @@ def test_bounds_never_exceed_prices(name: str) -> None:
                 block = Block(p, unit, piece, some)
                 pairs = rng.integers(0, [[len(some.rows)], [len(piece.compute)]], (2, 40))
                 nest, traffic = block.traffic(*pairs)
-                busy = np.max([block.all_of(x, some.rows)[tuple(pairs)] for x in block.passing[:-1]], 0)
+                passing = [block.all_of(x, some.rows)[tuple(pairs)] for x in block.passing]
+                fits = np.ones(block.passing[0].shape, dtype=bool)
+                for each, least in zip(passing, (block.least_of(x, fits) for x in block.passing), strict=True):
+                    assert np.all(least[pairs[1]] <= each * (1 + 1e-9)), (name, seed, live)
+                for room, each in zip((traffic.room, traffic.room_above), block.rooms, strict=True):
+                    limit = float(np.median(room))
+                    within = block.within(each, limit)[some.rows[pairs[0]].T, pairs[1]].all(0)
+                    assert np.all(within[room <= limit]), (name, seed, live)
+                busy = np.max(passing[:-1], 0)
                 for share, low, cycles in zip(SHARES, bounds, nest.cycles(traffic, SHARES), strict=True):
                     assert np.all(low[pairs[1]] <= cycles * (1 + 1e-9)), (name, seed, live)
                     assert np.all(busy / share <= cycles * (1 + 1e-9)), (name, seed, live)
@@ -212,6 +220,19 @@ def test_structures_left_out_are_no_better(name: str) -> None:
                         [nest.cycles(traffic, [1.0])[0], *np.broadcast_arrays(traffic.room, traffic.room_above)]
                     )
                     assert (best <= mine[:, None] * (1 + 1e-9)).all(0).any(0).all(), (name, seed, order, keeps)
+
+
+def test_nests_that_differ_in_names_share_structures() -> None:
+    frame = Frame.of(joined(CASES["linear"](random.Random(0))))
+    names = {"t": "a", "n": "c", "k": "b"}
+    operands = [replace(o, name=f"{o.name}_", loops=frozenset(names[x] for x in o.loops)) for o in frame.operands]
+    other = replace(frame, operands=tuple(operands), reduced=frozenset(names[x] for x in frame.reduced))
+    (one,), (two,) = structures(frame, ("n", "k"), (INNER,)), structures(other, ("c", "b"), (INNER,))
+    assert one.choices is two.choices and len(one.rows) == len(two.rows) > 1
+    for i in range(len(one.rows)):
+        (moves, keeps), (same, kept) = one.mapping(i), two.mapping(i)
+        assert same.order == tuple(names[x] for x in moves.order)
+        assert kept == tuple(replace(k, operand=f"{k.operand}_") for k in keeps)
 
 
 def priced(block: Block) -> np.ndarray[Any, np.dtype[np.float64]]:

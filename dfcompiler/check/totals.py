@@ -27,7 +27,7 @@ def _segments(m: Mapping) -> Iterator[Fault]:
     for s in m.segments:
         last = max((t.end for t in s.tasks), default=0) + s.at["waits"].whole()
         yield from equal(s.at["start"], at, "the segment before ends at")
-        yield from equal(s.at["cycles"], last, "the last task ends, and what it waits, at")
+        yield from equal(s.at["cycles"], last, "the last task ends, and waits, at")
         at = s.start + sum(map(s.cycles_of, s.runs))
         yield from equal(s.at["end"], at, "its runs end at")
     yield from equal(m.at["cycles"], at, "the last segment ends at")

@@ -7,7 +7,7 @@ design prices a million. Shapes below are the broadcast of all operands.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -265,9 +265,17 @@ class Interconnect(Template, abc.ABC):
 
 
 def ceil_div(a: Array, b: Array) -> NDArray[Any]:
-    """`ceil(a / b)` in integers; broadcasts."""
-    result: NDArray[Any] = -(-np.asarray(a) // np.asarray(b))
+    """`ceil(a / b)`, exact for integers (below 2^53 where they are floats); broadcasts."""
+    quotient = np.true_divide(a, b) if np.result_type(a, b).kind == "f" else None
+    result: NDArray[Any] = -(-np.asarray(a) // np.asarray(b)) if quotient is None else np.ceil(quotient)
     return result
+
+
+def either(which: Array, yes: Callable[[], Array], no: Callable[[], Array]) -> Array:
+    """`yes()` where a condition holds, else `no()`; broadcasts, and asks for only one where there is one condition."""
+    if np.ndim(which):
+        return np.where(which, yes(), no())
+    return yes() if which else no()
 
 
 def digits(width: Array, unit_width: Array) -> NDArray[Any]:

@@ -54,10 +54,10 @@ def placed(problem: Problem, unit: Unit, helper: Unit | None, column: Mapped) ->
     size = {x.name: np.array([float(t.tile[x.name])]) for x in problem.loops}
     ways = {x.name: np.array([float(t.ways.get(x.name, 1))]) for x in problem.loops}
     priced = Nest(problem, unit, tiles_of(problem, unit, helper, size, ways), t.order)
+    rooms = priced.rooms(priced.choices(t.keeps))[0][:, 0].tolist()
     found, at = [], 0
-    for o in problem.operands:
-        keep = kept(o, t.keeps)
-        room = ceil(float(np.asarray(priced.part(o, keep).room).item()))
+    for o, bytes_ in zip(problem.operands, rooms, strict=True):
+        keep, room = kept(o, t.keeps), ceil(bytes_)
         tile = ceil(float(priced.tiles.elements[o.name][0]) * o.bits / 8)
         since = keep.since if keep and keep.where == INNER else OUTSIDE
         trips = {n: int(priced.tiles.trips[n][0]) for n in t.order}
