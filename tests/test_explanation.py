@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from tiny import LLAMA, tiny
 
-import dfcompiler
 from dfcompiler import columns
 from dfcompiler.api import Compiled, compile_model, op_graph, price_op
 from dfcompiler.cli import main
@@ -219,7 +218,7 @@ def test_less_than_the_least_changes_nothing(start: int) -> None:
 def test_an_op_of_a_compile_changes_by_its_shadow_price() -> None:
     slower, seen = compiled(small(hbm__bandwidth="5GB/s")), 0
     for after in tasks(slower):
-        for before in tasks(base()):
+        for before in (c for c in tasks(base()) if c.nodes[-1] in OPS):
             if (after.nodes, after.unit, after.dram) == (before.nodes, before.unit, before.dram):
                 (price,) = (p for p in explained(before.nodes[-1]).shadow_prices if p.part == "hbm")
                 assert after.tiling.cycles - before.tiling.cycles == pytest.approx(price.one.cycles)
@@ -243,7 +242,9 @@ def test_the_smallest_memory_is_enough_and_less_is_not(op: str) -> None:
     with pytest.raises(Infeasible) as failed:
         price_op(name, dims, small(mem__capacity="64B"))
     assert failed.value.code == "no-mapping" and failed.value.hint is not None
-    for said in re.findall(r"--set [^`]*`\), then on `\w+`", failed.value.hint):
+    remedies = re.findall(r"--set [^`]*`\), then on `\w+`", failed.value.hint)
+    assert remedies
+    for said in remedies:
         part, axis, value, unit = offered(said)
         bytes_ = value * {"B": 1, "KiB": KIB}[unit]
         on = said.split("`")[-2]
@@ -289,9 +290,7 @@ def test_the_smallest_crossbars_hold_all_weights_and_less_do_not() -> None:
         compile_model(model, chip(), step, dtype="w8a8kv8")
     assert failed.value.code == "not-resident"
     _, axis, value, _ = offered(failed.value.hint or "")
-    mapped_ = compile_model(model, chip(arrays="64"), step, dtype="w8a8kv8")
-    graph = mapped_.graph
-    assert chip(arrays="64").units["cim"].template.weights_held(8) >= 1
+    graph = compile_model(model, chip(arrays="64"), step, dtype="w8a8kv8").graph
     with pytest.raises(Infeasible, match="times the weights"):
         check_resident(graph, chip())
     check_resident(graph, chip(**{axis: str(value)}))
@@ -311,10 +310,11 @@ def out(tmp_path: Path) -> Path:
 def test_a_folder_is_enough_to_explain_an_op(out: Path) -> None:
     found = recalled(json.loads((out / "mapping.json").read_text(encoding="utf-8")), out)
     assert found.cycles == cycles(base())
-    for name in OPS[:1]:
-        again, before = explain(found, name), explained(name)
-        assert again.runners_up == before.runners_up and again.shadow_prices == before.shadow_prices
-        assert again.column.pj == pytest.approx(before.column.pj)
+    again, before = explain(found, OPS[0]), explained(OPS[0])
+    assert again.shadow_prices == before.shadow_prices
+    steps = ([(r.without, r.step_cycles, r.gap, r.why) for r in e.runners_up] for e in (again, before))
+    assert next(steps) == next(steps)
+    assert again.column.pj == pytest.approx(before.column.pj)
 
 
 def test_it_is_printed_and_written_as_json(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,24 +361,25 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(said), encoding="utf-8")
 
 
-SPOILED: dict[str, Callable[[dict[str, Any]], object]] = {
-    "written by dfcompiler 0.0.1; this is": lambda x: x["versions"].update(dfcompiler="0.0.1"),
-    "written by an earlier dfcompiler": lambda x: x.pop("request"),
-    "damaged: KeyError('start')": lambda x: x["mapping"]["segments"][0]["tasks"][0].pop("start"),
-    "damaged": lambda x: x["mapping"]["segments"].pop(),
-    "is not the chip of": lambda x: x["hardware"].update(fingerprint="0"),
-    "its tasks are not those of": lambda x: x["mapping"]["segments"][0]["tasks"].pop(0),
-    "unknown request": lambda x: x["request"].update(dtypes={"weights": "bf16"}),
-}
+SPOILED: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    ("written by dfcompiler 0.0.1; this is", lambda x: x["versions"].update(dfcompiler="0.0.1")),
+    ("written by an earlier dfcompiler", lambda x: x.pop("request")),
+    ("KeyError", lambda x: x["mapping"]["segments"][0]["tasks"][0].pop("start")),
+    ("ValueError", lambda x: x["mapping"]["segments"].pop()),
+    ("TypeError", lambda x: x["request"].update(dtypes={"weights": "bf16"})),
+    ("is not the chip of", lambda x: x["hardware"].update(fingerprint="0")),
+    ("its tasks are not those of", lambda x: x["mapping"]["segments"][0]["tasks"].pop()),
+]
 
 
-@pytest.mark.parametrize("message", SPOILED)
-def test_a_folder_that_does_not_belong_together_is_refused(message: str, out: Path) -> None:
-    edit(out / "mapping.json", SPOILED[message])
+@pytest.mark.parametrize(("message", "change"), SPOILED, ids=[m for m, _ in SPOILED])
+def test_a_folder_that_does_not_belong_together_is_refused(
+    message: str, change: Callable[[dict[str, Any]], object], out: Path
+) -> None:
+    edit(out / "mapping.json", change)
     with pytest.raises(Diag) as failed:
         recalled(json.loads((out / "mapping.json").read_text(encoding="utf-8")), out)
-    assert failed.value.code == "bad-mapping" and dfcompiler.__version__
-    assert message in failed.value.message or message == "unknown request"
+    assert failed.value.code == "bad-mapping" and message in failed.value.message
 
 
 def test_an_op_that_is_priced_otherwise_is_refused(out: Path) -> None:
