@@ -32,10 +32,10 @@ DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[2] / "sh
 RUN = DATA / "vllm_rtxpro6000_llama31_8b"
 MODEL, CHIP = "llama3-8b", "rtx_pro_6000"  # Llama 3.1 8B has the sizes of Llama 3 8B
 BARS = {"TPOT": 0.05, "TTFT": 0.10, "latency": 0.05}
-# The memory as the run's authors and the server edition's data sheet have it, and as that of the workstation edition:
-# which board ran is not said. NVIDIA's kernel tables (aiconfigurator-core 0.12.0) have a server edition reading weights
+# The memory as the workstation edition's data sheet has it, and as the run's authors and the server edition's do: which
+# board ran is not said. NVIDIA's kernel tables (aiconfigurator-core 0.12.0) have a server edition reading weights
 # at up to 1535 GB/s.
-BOARDS = {"1597 GB/s, as shipped": [], "1792 GB/s": ["hbm.bandwidth=1792 GB/s"]}
+BOARDS = {"1792 GB/s, as shipped": [], "1597 GB/s": ["hbm.bandwidth=1597 GB/s"]}
 HOSTS_S = (0.0, HOST_S)
 FILE = Path(__file__).with_name("SERVING.md")
 

@@ -40,6 +40,7 @@ def mapping_of(
         "sends": False,
         "start": 0,
         "cycles": found.cycles,
+        "waits": found.cycles - max((t.end for t in found.tasks), default=0),
         "period": period,
         "end": cycles,
         "bound": {"cycles": found.bound, "period": between, "all": bound, "period_proof": proof},
