@@ -23,7 +23,7 @@ import numpy.typing as npt
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.late import Late
-from dfcompiler.moves import INNER, Choices, Frame, Keep, Moves, kept
+from dfcompiler.moves import IN, INNER, Choices, Frame, Keep, Moves, kept
 from dfcompiler.overlaps import mean_elements
 from dfcompiler.problem import NestLoop, NestOperand, Problem
 from dfcompiler.traffic import BYTES, NEAR, Port, Terms, Traffic, ports, slowest
@@ -115,8 +115,9 @@ class Nest:
         return (self.late if counted else Late(self, counted=False)).taken_out(choices, terms)
 
     def rooms(self, choices: Choices) -> tuple[Floats, Floats]:
-        """Bytes that each choice takes `[choice, tiling]` of the unit's memory, two buffers where tiles change, one
-        region where it is kept, sums beside; and of the memory above."""
+        """Bytes that each choice takes `[choice, tiling]` of the unit's memory: two buffers where tiles change, one
+        region where it is kept, a sum beside what leaves, three where it leaves unfinished (one goes, one is here, one
+        comes); and of the memory above."""
         operands = [self.problem.operands[i] for i in choices.operand.tolist()]
         bits, partial = np.array([[o.bits] for o in operands]), np.array([[o.partial_bits] for o in operands])
         buffers = np.array([[2 if o.loops & set(self.order) else 1] for o in operands])
@@ -124,7 +125,9 @@ class Nest:
         tile = region = self._elements[choices.operand]
         for i, name in enumerate(self.moves.names):
             region = region * np.where(choices.inside[:, i], self.tiles.trips[name], 1.0)
-        passing = tile * (np.where(partial > 0, partial + bits, bits * buffers) / 8)
+        spills = choices.near[IN].any(-2) & np.array([[o.kind == "write"] for o in operands])
+        sums = np.where(spills, 3 * partial, partial + bits)
+        passing = tile * (np.where(partial > 0, sums, bits * buffers) / 8)
         widest = np.maximum(region * np.maximum(bits, partial), np.minimum(region + tile, region * buffers) * bits) / 8
         own = np.where(local, region * (bits / 8), np.where(choices.inner[:, None], widest, passing))
         return own, choices.outer[:, None] * (region * self._spreads[choices.operand] * bits / 8)
