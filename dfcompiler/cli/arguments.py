@@ -241,7 +241,7 @@ COMMANDS = {
         "what users feel of a model on a chip: times to tokens, throughput, the highest rate",
         "serve",
         _serve,
-        "dfc serve llama3-8b --on h100_sxm --poisson 5 --slo ttft=1,tbt=0.1 --find-rate",
+        "dfc serve llama3-8b --on h100_sxm --poisson 5 --slo ttft=1,tbt=0.1",
     ),
     "price": Command(
         "the best tiling of one operator, no graph",
