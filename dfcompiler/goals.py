@@ -58,7 +58,7 @@ class Goal:
         return ceil(pj / self.pj_per_cycle) if self.pj_per_cycle < inf else 0
 
     def scale(self, cycles: int, columns: Sequence[Column]) -> float:
-        """What to multiply costs by, so that those of schedules of so many cycles are whole numbers to 15 digits."""
+        """What to multiply costs by to count them in whole numbers, those of schedules of up to so many cycles."""
         if not self.per_pj:
             return 1 / self.of_cycle
         return LARGE / (self.of_cycle * cycles + self.per_pj * sum(c.pj for c in columns) + 1)

@@ -46,6 +46,7 @@ def solve(
     Raises Infeasible `over-limit` where no schedule was found within the limits of the goal.
     """
     alone = _alone(flow, columns, seconds * PART_OF_TIME, seed, gap)
+    seconds *= 1 - PART_OF_TIME if alone else 1
     least = max(longest_path(flow, columns), *(s.bound for s in alone), 0)
     parts = tuple(s.cycles for s in alone)
     if not goal.quickest:
@@ -119,11 +120,13 @@ def _search(
         return _unsolved(hint, least, goal)
     tasks, cycles = model.tasks(solver), solver.value(model.makespan)
     found = Solution(tasks, cycles, least, optimal=False)
-    cost = max(goal.of_cycle * least, solver.best_objective_bound / model.scale)
+    rounded = (horizon + len(columns)) / 2  # by how much an objective in whole numbers may be off
+    cost = max(goal.of_cycle * least, (solver.best_objective_bound - rounded) / model.scale)
     if goal.quickest:
         least = min(cycles, max(least, ceil(solver.best_objective_bound - 1e-6)))
         return replace(found, bound=least, optimal=cycles <= least, least=goal.of_cycle * least)
-    return replace(found, optimal=status == cp_model.OPTIMAL, least=min(cost, goal.cost(found)))
+    optimal = solver.objective_value <= solver.best_objective_bound  # `gap` ends a search before that
+    return replace(found, optimal=optimal, least=min(cost, goal.cost(found)))
 
 
 def _unsolved(hint: Solution, least: int, goal: Goal) -> Solution:

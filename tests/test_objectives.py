@@ -96,6 +96,15 @@ def test_a_limit_of_power_is_kept_by_waiting() -> None:
     assert held.cycles == min(max(c, ceil(e / power)) for c, e in active(flow, columns))
 
 
+@pytest.mark.parametrize("seed", range(0, 50, 5))
+def test_what_is_proven_within_a_gap_is_not_called_the_best(seed: int) -> None:
+    flow, columns = small(seed)
+    goal, hint = Goal(per_cycle=0.0, per_pj=1.0, static_pj=STATIC_PJ), first_schedule(flow, columns)
+    near, best_one = (ilp.solve(flow, columns, hint, seconds=20, seed=0, gap=g, goal=goal) for g in (0.9, 0.0))
+    assert best_one.optimal and near.least <= goal.cost(best_one) * (1 + 1e-9)
+    assert not near.optimal or goal.cost(near) == pytest.approx(goal.cost(best_one))
+
+
 @cache
 def compiled(objective: str, power_w: float | None = None) -> Compiled:
     model, chip = load_model("llama3-8b"), load_chip("ador")
