@@ -6,7 +6,7 @@ every index from the operands' shapes, or says which two places disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from math import isfinite
@@ -100,6 +100,21 @@ def children(e: t.Expr) -> tuple[t.Expr, ...]:
             return (a,)
         case _:
             return ()
+
+
+def rebuilt(e: t.Expr, change: Callable[[t.Expr], t.Expr]) -> t.Expr:
+    """The expression with its direct sub-expressions changed."""
+    match e:
+        case t.Access(name, subs):
+            return t.Access(name, tuple(map(change, subs)), span=e.span)
+        case t.Call(fn, args):
+            return t.Call(fn, tuple(map(change, args)), span=e.span)
+        case t.Bin(op, a, b):
+            return t.Bin(op, change(a), change(b), span=e.span)
+        case t.Neg(a):
+            return t.Neg(change(a), span=e.span)
+        case _:
+            return e
 
 
 def walk(e: t.Expr) -> Iterator[t.Expr]:

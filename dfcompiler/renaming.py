@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from dfcompiler.opshape import Operand, OpShape, Statement
+from dfcompiler.opshape import Operand, OpShape, Statement, rebuilt
 from dfcompiler.text import tree as t
 
 
@@ -29,14 +29,8 @@ def rename(
                 return t.Ext(index(name), span=e.span)
             case t.Access():
                 return access(e)
-            case t.Call(fn, args):
-                return t.Call(fn, tuple(go(a) for a in args), span=e.span)
-            case t.Bin(op, a, b):
-                return t.Bin(op, go(a), go(b), span=e.span)
-            case t.Neg(a):
-                return t.Neg(go(a), span=e.span)
             case _:
-                return e
+                return rebuilt(e, go)
 
     def operand(o: Operand) -> Operand:
         within, distinct = o.within and index(o.within), o.distinct and index(o.distinct)

@@ -16,7 +16,7 @@ import numpy as np
 from dfcompiler.facts import Array, Facts
 from dfcompiler.hazards import same_values
 from dfcompiler.masks import Mask, clause_indices
-from dfcompiler.opshape import Statement, accesses
+from dfcompiler.opshape import Statement, accesses, rebuilt
 from dfcompiler.text import tree as t
 from dfcompiler.work import index_set
 
@@ -77,16 +77,4 @@ def _whole(sizes: Mapping[str, Any], index: str, extent: Array) -> bool:
 
 def _put(e: t.Expr, values: Mapping[str, t.Expr]) -> t.Expr:
     """An expression with other values for some of its indices."""
-    match e:
-        case t.Ref(name):
-            return values.get(name, e)
-        case t.Access(name, subs):
-            return t.Access(name, tuple(_put(x, values) for x in subs), span=e.span)
-        case t.Call(fn, args):
-            return t.Call(fn, tuple(_put(x, values) for x in args), span=e.span)
-        case t.Bin(op, a, b):
-            return t.Bin(op, _put(a, values), _put(b, values), span=e.span)
-        case t.Neg(a):
-            return t.Neg(_put(a, values), span=e.span)
-        case _:
-            return e
+    return values.get(e.name, e) if isinstance(e, t.Ref) else rebuilt(e, lambda x: _put(x, values))

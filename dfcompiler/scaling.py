@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dfcompiler.opshape import walk
+from dfcompiler.opshape import rebuilt, walk
 from dfcompiler.text import tree as t
 from dfcompiler.work import factors
 
@@ -206,21 +206,8 @@ def _second(e: t.Expr, operand: str) -> t.Expr:
 
 def _mapped(e: t.Expr, change: Callable[[t.Access], t.Expr]) -> t.Expr:
     """The expression with every access changed, inner ones first."""
-
-    def go(x: t.Expr) -> t.Expr:
-        return _mapped(x, change)
-
-    match e:
-        case t.Access(name, subs):
-            return change(t.Access(name, tuple(map(go, subs)), span=e.span))
-        case t.Call(fn, args):
-            return t.Call(fn, tuple(map(go, args)), span=e.span)
-        case t.Bin(op, a, b):
-            return t.Bin(op, go(a), go(b), span=e.span)
-        case t.Neg(a):
-            return t.Neg(go(a), span=e.span)
-        case _:
-            return e
+    inner = rebuilt(e, lambda x: _mapped(x, change))
+    return change(inner) if isinstance(inner, t.Access) else inner
 
 
 def _each_let(s: t.Stmt, change: Callable[[t.Let], t.Let]) -> t.Stmt:

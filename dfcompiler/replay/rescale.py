@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from dfcompiler.diagnostics import Diag
-from dfcompiler.opshape import OpShape, Statement, accesses, walk
+from dfcompiler.opshape import OpShape, Statement, accesses, rebuilt, walk
 from dfcompiler.text import tree as t
 
 BEFORE = " before"  # no tensor's name has a blank
@@ -99,30 +99,10 @@ def _inlined(s: Statement, name: str, subs: tuple[t.Expr, ...]) -> t.Expr:
 
 
 def _at(e: t.Expr, where: dict[str, t.Expr]) -> t.Expr:
-    match e:
-        case t.Ref(name):
-            return where.get(name, e)
-        case t.Access(name, subs):
-            return t.Access(name, tuple(_at(s, where) for s in subs), span=e.span)
-        case t.Call(fn, args):
-            return t.Call(fn, tuple(_at(a, where) for a in args), span=e.span)
-        case t.Bin(op, a, b):
-            return t.Bin(op, _at(a, where), _at(b, where), span=e.span)
-        case t.Neg(a):
-            return t.Neg(_at(a, where), span=e.span)
-        case _:
-            return e
+    return where.get(e.name, e) if isinstance(e, t.Ref) else rebuilt(e, lambda x: _at(x, where))
 
 
 def _renamed(e: t.Expr, names: set[str]) -> t.Expr:
-    match e:
-        case t.Access(name, subs):
-            return t.Access(name + BEFORE if name in names else name, subs, span=e.span)
-        case t.Call(fn, args):
-            return t.Call(fn, tuple(_renamed(a, names) for a in args), span=e.span)
-        case t.Bin(op, a, b):
-            return t.Bin(op, _renamed(a, names), _renamed(b, names), span=e.span)
-        case t.Neg(a):
-            return t.Neg(_renamed(a, names), span=e.span)
-        case _:
-            return e
+    if isinstance(e, t.Access):
+        return t.Access(e.name + BEFORE if e.name in names else e.name, e.subs, span=e.span)
+    return rebuilt(e, lambda x: _renamed(x, names))
