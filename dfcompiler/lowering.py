@@ -19,7 +19,8 @@ from dfcompiler.opshape import bind, extents
 from dfcompiler.parameters import Names
 from dfcompiler.steps import Part
 from dfcompiler.text import tree as t
-from dfcompiler.text.show import show_expr, show_gtype
+from dfcompiler.text.show import show_gtype
+from dfcompiler.text.show_expressions import show_expr
 
 Scope: TypeAlias = dict[str, Tensor]
 Body: TypeAlias = Callable[[list[Scope]], tuple[Item, ...]]

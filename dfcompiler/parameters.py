@@ -19,7 +19,7 @@ import numpy as np
 from dfcompiler.diagnostics import Diag, Note, Source, Span, nearest
 from dfcompiler.scalars import FUNCTIONS, applied
 from dfcompiler.text import tree as t
-from dfcompiler.text.show import show_expr
+from dfcompiler.text.show_expressions import show_expr
 
 LARGEST = 1 << 40  # no number of a real configuration that matters is larger; products of a few stay within int64
 

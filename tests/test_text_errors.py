@@ -113,7 +113,7 @@ t:1:26: note: this `{` is not closed by `}`
     (
         "oqs",
         """t:1:1: error[syntax]: unexpected `oqs`, \
-expected the end of the text, `block`, `chip`, `config`, `graph`, `model` or `op`
+expected the end of the text, `block`, `chip`, `config`, `graph`, `model`, `op` or `space`
     oqs
     ^^^""",
     ),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dfcompiler.diagnostics import Source
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items
-from dfcompiler.text.show import show, show_expr
+from dfcompiler.text.show import show
+from dfcompiler.text.show_expressions import show_expr
 
 EXAMPLES = int(os.environ.get("DFC_FUZZ", "100"))
 

@@ -10,7 +10,8 @@ from dfcompiler.cli import display
 from dfcompiler.hardware.elaboration import chip_names, load_chip
 from dfcompiler.models import library, load_model, model_names
 from dfcompiler.pipeline import PIPELINES
-from dfcompiler.text.show import comma, show_param
+from dfcompiler.text.show import show_param
+from dfcompiler.text.show_expressions import comma
 
 
 def _ops() -> dict[str, str]:

@@ -18,7 +18,7 @@ from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.hardware.elaboration import find_chip
 from dfcompiler.models import load_model
 from dfcompiler.text.parse import read_source
-from dfcompiler.text.show import comma
+from dfcompiler.text.show_expressions import comma
 from dfcompiler.text.tree import ChipDecl
 
 SHOWN: dict[str, Callable[[str], None]] = {

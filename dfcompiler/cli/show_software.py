@@ -29,7 +29,8 @@ from dfcompiler.pipeline import (
 from dfcompiler.pipeline import show_pipeline as pipeline_text
 from dfcompiler.steps import phase
 from dfcompiler.text import tree as t
-from dfcompiler.text.show import comma, show, show_expr, show_rel
+from dfcompiler.text.show import show
+from dfcompiler.text.show_expressions import comma, show_expr, show_rel
 
 TOKENS = 1024  # of the step by which the KV cache is measured
 

@@ -99,7 +99,7 @@ class Builder:
     def several(self, *nodes: Any) -> tuple[Any, ...]:
         return nodes
 
-    params = targets = clause = clauses = branch = readers = several
+    params = targets = clause = clauses = branch = readers = points = several
     args = over = opts = results = carries = settings = csettings = several
 
     def sizes(self, *sizes: Token) -> tuple[int, ...]:

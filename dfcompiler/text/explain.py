@@ -36,7 +36,7 @@ PHRASES = {
 EXPRESSION = frozenset({"NUMBER", "NAME", "INF", "NEG", "VBAR", "LPAR", "STRING"})
 OPEN = {"LBRACE": "}", "LPAR": ")", "LSQB": "]"}
 USED_REDUCER = re.compile(r"\b(?P<fn>sum|max|min|topk)[ \t]*\((?P<args>[^()\n]*)(?P<closed>\)\s*)?$")
-ITEM = re.compile(r"(op|model|block|config|graph|chip)[ \t]+[\"a-zA-Z_]")
+ITEM = re.compile(r"(op|model|block|config|graph|chip|space)[ \t]+[\"a-zA-Z_]")
 
 
 def explain(error: lark.UnexpectedInput, source: Source, parser: lark.Lark) -> Diag:

@@ -21,6 +21,7 @@ KINDS: dict[str, type[t.Item]] = {
     "config": t.ConfigDecl,
     "graph": t.GraphDecl,
     "chip": t.ChipDecl,
+    "space": t.SpaceDecl,
 }
 WORDS: dict[type, str] = {kind: word for word, kind in KINDS.items()}
 

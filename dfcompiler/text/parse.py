@@ -33,7 +33,7 @@ def read_source(path: str | Path) -> Source:
 
 
 def parse_items(source: Source) -> tuple[Item, ...]:
-    """The ops, models, blocks, graphs and chips of a source. Raises Diag: `syntax`, `duplicate-name`."""
+    """The ops, models, blocks, graphs, chips and spaces of a source. Raises Diag: `syntax`, `duplicate-name`."""
     items: tuple[Item, ...] = _parse(source, "start")
     return items
 
@@ -53,7 +53,7 @@ def parse_setting(source: Source) -> CSetting:
 def _parse(source: Source, start: str) -> Any:
     import lark  # only who meets a text that is not kept waits for it
 
-    from dfcompiler.text.build import Builder
+    from dfcompiler.text.build_spaces import WholeBuilder
     from dfcompiler.text.explain import explain
 
     parser = _parser(_grammar())
@@ -61,7 +61,7 @@ def _parse(source: Source, start: str) -> Any:
         parsed = parser.parse(source.text, start)
     except lark.UnexpectedInput as error:
         raise explain(error, source, parser) from None
-    return Builder(source).build(parsed)
+    return WholeBuilder(source).build(parsed)
 
 
 def _grammar() -> Path:

@@ -5,60 +5,19 @@ What it cannot say: a negative `Num` (that is `Neg`), and names that are no name
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from functools import singledispatch
 
 from dfcompiler.text import tree as t
+from dfcompiler.text.show_expressions import braced, comma, quoted, show_clause, show_expr, show_word
 
 WIDTH = 110
 INDENT = "  "
-WORD = re.compile(r"[a-zA-Z_][a-zA-Z_0-9]*(-[a-zA-Z_0-9]+)*")
-# How tightly an expression binds: a part that binds less than its place asks for gets parentheses.
-SUM, PRODUCT, SIGNED = 1, 2, 3
-BINDING = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT, "%": PRODUCT}
 
 
 def show(node: t.Item) -> str:
     """The text of an item, ending in a newline."""
     return "\n".join(lines(node)) + "\n"
-
-
-def show_expr(e: t.Expr | t.DeviceDim, place: int = SUM) -> str:
-    """An expression, in parentheses where it binds less tightly than `place`."""
-    match e:
-        case t.Num(value):
-            return repr(value)
-        case t.Ref(name):
-            return name
-        case t.Ext(name):
-            return f"|{name}|"
-        case t.Pack(name):
-            return f"*{name}"
-        case t.DeviceDim(name):
-            return f"@{name}"
-        case t.Access(name, subs):
-            return f"{name}[{comma(map(show_expr, subs))}]"
-        case t.Call(fn, args):
-            return f"{fn}({comma(map(show_expr, args))})"
-        case t.Text(value):
-            return quoted(value)
-        case t.Field(base, name):
-            return f"{show_expr(base)}.{name}"
-        case t.Entry(base, index):
-            return f"{show_expr(base)}[{show_expr(index)}]"
-        case t.Neg(a):
-            text, own = f"-{show_expr(a, SIGNED)}", SIGNED
-        case t.Bin(op, a, b):
-            own = BINDING[op]
-            text = f"{show_expr(a, own)} {op} {show_expr(b, own + 1)}"
-    return text if own >= place else f"({text})"
-
-
-def comma(parts: Iterable[str]) -> str:
-    """The parts, separated by commas."""
-    return ", ".join(parts)
 
 
 def indented(nodes: Iterable[object]) -> list[str]:
@@ -69,11 +28,6 @@ def indented(nodes: Iterable[object]) -> list[str]:
 def block(head: str, body: Iterable[object]) -> list[str]:
     """A head and its body in braces."""
     return [f"{head} {{", *indented(body), "}"]
-
-
-def quoted(text: str) -> str:
-    """A quoted text, with the escapes of JSON."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 @singledispatch
@@ -117,16 +71,6 @@ def show_type(x: t.TypeExpr) -> str:
     skew = f" skew {x.within.skew}" if x.within and x.within.skew else ""
     within = f" in {x.within.name}{distinct}{skew}" if x.within else ""
     return f"{role}[{comma(map(show_expr, x.dims))}]{within}"
-
-
-def show_rel(rel: t.Rel) -> str:
-    """A relation: `t <= s + past[b]`."""
-    return f"{show_expr(rel.a)} {rel.op} {show_expr(rel.b)}"
-
-
-def show_clause(clause: Iterable[t.Rel]) -> str:
-    """Relations of which one must hold."""
-    return " or ".join(map(show_rel, clause))
 
 
 @lines.register
@@ -311,17 +255,6 @@ def show_value(value: t.Value) -> str:
     return repr(value)
 
 
-def show_word(text: str) -> str:
-    """A word, quoted where it would read as something else."""
-    return text if WORD.fullmatch(text) and text != "inf" else quoted(text)
-
-
-def braced(parts: Iterable[str]) -> str:
-    """Settings behind a call or a part; nothing where there are none."""
-    inside = comma(parts)
-    return f" {{{inside}}}" if inside else ""
-
-
 # ---- chips
 
 
@@ -358,3 +291,54 @@ def show_cvalue(value: t.CValue) -> str:
         case t.Quantity(number, unit):
             return f"{number!r} {unit}".rstrip()
     return show_word(value)
+
+
+# ---- spaces of designs
+
+
+@lines.register
+def _(s: t.SpaceDecl) -> list[str]:
+    return block(f"space {s.name}", s.body)
+
+
+@lines.register
+def _(s: t.SPool) -> list[str]:
+    return block(f"pool {comma(s.names)}" + (f" on {show_word(s.chip)}" if s.chip else ""), s.body)
+
+
+@lines.register
+def _(s: t.SAxis) -> list[str]:
+    if isinstance(s.values, t.SRange):
+        return [f"axis {s.name} = {show_cvalue(s.values.first)} .. {show_cvalue(s.values.last)}"]
+    return [f"axis {s.name} = {comma(map(show_cvalue, s.values))}"]
+
+
+@lines.register
+def _(s: t.SSet) -> list[str]:
+    return [f"set {s.path} = {show_expr(s.value)}"]
+
+
+@lines.register
+def _(s: t.SDrop) -> list[str]:
+    return [f"drop {s.part} where {comma(map(show_clause, s.where))}"]
+
+
+@lines.register
+def _(s: t.SLoad) -> list[str]:
+    options = braced(f"{o.name} = {show_expr(o.value)}" for o in s.options)
+    return [f"load {s.name}: {show_word(s.model)}{options}"]
+
+
+@lines.register
+def _(s: t.SLet) -> list[str]:
+    return [f"let {s.name} = {show_expr(s.value)}"]
+
+
+@lines.register
+def _(s: t.SLimit) -> list[str]:
+    return [f"limit {show_clause((s.rel,))}"]
+
+
+@lines.register
+def _(s: t.SGoal) -> list[str]:
+    return [f"{s.sense} {s.name} = {show_expr(s.value)}"]

@@ -84,8 +84,22 @@ from dfcompiler.text.operators import (
     Where,
     Within,
 )
+from dfcompiler.text.spaces import (
+    PStmt,
+    SAxis,
+    SDrop,
+    SGoal,
+    SLet,
+    SLimit,
+    SLoad,
+    SpaceDecl,
+    SPool,
+    SRange,
+    SSet,
+    SStmt,
+)
 
-Item: TypeAlias = OpDecl | ModelDecl | BlockDecl | ConfigDecl | GraphDecl | ChipDecl
+Item: TypeAlias = OpDecl | ModelDecl | BlockDecl | ConfigDecl | GraphDecl | ChipDecl | SpaceDecl
 
 __all__ = [
     "Access",
@@ -133,6 +147,7 @@ __all__ = [
     "OpDecl",
     "Opt",
     "Outputs",
+    "PStmt",
     "Pack",
     "Param",
     "Quantity",
@@ -145,8 +160,19 @@ __all__ = [
     "Rel",
     "Repeat",
     "Require",
+    "SAxis",
+    "SDrop",
+    "SGoal",
+    "SLet",
+    "SLimit",
+    "SLoad",
+    "SPool",
+    "SRange",
+    "SSet",
+    "SStmt",
     "Scan",
     "Setting",
+    "SpaceDecl",
     "Stmt",
     "TensorDecl",
     "Text",

@@ -1,0 +1,1 @@
+"""The outer loop: which chips and systems of a declared space serve best, with a proof where the space allows one."""

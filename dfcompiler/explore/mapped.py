@@ -1,0 +1,135 @@
+"""Figures of one design in full: its chip elaborated, its steps compiled, its requests served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dfcompiler.api import Compiled, compile_model
+from dfcompiler.economics import price
+from dfcompiler.explore.designs import chip_at, known_of
+from dfcompiler.explore.references import Array, value
+from dfcompiler.explore.space import DESIGN, Pool, Value
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.models import load_model
+from dfcompiler.parallelism import Parallel
+from dfcompiler.power import peak_w, static_w
+from dfcompiler.steps import phase
+from dfcompiler.text import tree as t
+
+PIPELINE = "default"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load is for one design: options with their values."""
+
+    model: str
+    options: Mapping[str, Value]
+
+    def number(self, name: str, otherwise: int) -> int:
+        """A whole number among the options."""
+        return int(self.options.get(name, otherwise))
+
+    @property
+    def parallel(self) -> Parallel:
+        """How its devices share it out."""
+        ways = {name: self.number(name, 1) for name in ("tp", "ep", "pp", "dp")}
+        devices = self.options.get("devices")
+        return Parallel(devices=None if devices is None else int(devices), **ways)
+
+
+def load_at(load: t.SLoad, values: Mapping[str, Value]) -> Load:
+    """The options of a load where the axes have these values; `phase` and `dtype` are words."""
+    known = known_of(values)
+    found: dict[str, Value] = {}
+    for option in load.options:
+        word = isinstance(option.value, t.Ref) and option.value.name not in values
+        found[option.name] = option.value.name if word else value(option.value, known).item()  # type: ignore[union-attr]
+    return Load(load.model, found)
+
+
+def compiled(load: Load, chip: Chip, pipeline: str = PIPELINE, seed: int = 0) -> Compiled:
+    """The step of a load on a chip. Raises what `compile_model` raises."""
+    number = load.number
+    asked = phase(
+        str(load.options.get("phase", "decode")), number("batch", 1), number("seq", 2048), number("context", 0)
+    )
+    dtype = load.options.get("dtype")
+    return compile_model(
+        load_model(load.model),
+        chip,
+        asked,
+        dtype=None if dtype is None else str(dtype),
+        parallel=load.parallel,
+        pipeline=pipeline,
+        seed=seed,
+    )
+
+
+@dataclass
+class Mapped:
+    """Figures of one design of a pool, each computed when it is first asked for."""
+
+    pool: Pool
+    values: Mapping[str, Value]
+    pipeline: str = PIPELINE
+    _held: dict[tuple[str, ...], Array] = field(default_factory=dict)
+    _chip: Chip | None = None
+
+    @property
+    def chip(self) -> Chip:
+        """The chip; raises what `chip_at` raises."""
+        if self._chip is None:
+            self._chip = chip_at(self.pool, self.values)
+        return self._chip
+
+    def figure(self, path: tuple[str, ...]) -> Array:
+        """A figure by its name within the pool. Raises Infeasible where the design has none."""
+        if path not in self._held:
+            self._held[path] = self._found(path)
+        return self._held[path]
+
+    def _found(self, path: tuple[str, ...]) -> Array:
+        name = path[0]
+        if name in self.values:
+            return np.asarray(self.values[name])
+        if name in self.pool.lets:
+            return value(self.pool.lets[name].value, self.figure)
+        if name in DESIGN:
+            return np.asarray(design_figure(self.chip, name))
+        load = load_at(self.pool.loads[name], self.values)
+        found = compiled(load, self.chip, self.pipeline)
+        step = {
+            "latency_s": found.report.latency_s,
+            "energy_j": found.report.energy_j,
+            "tokens": found.report.tokens,
+            "devices": load.parallel.count,
+            "free_bytes": found.report.capacity.available_bytes - found.report.capacity.needed_bytes,
+        }
+        self._held |= {(name, figure): np.asarray(x, dtype=np.float64) for figure, x in step.items()}
+        return self._held[path]
+
+
+def design_figure(chip: Chip, name: str) -> float:
+    """What one device is, whatever it runs; raises Infeasible `beyond-reticle` for the price of a die too large."""
+    match name:
+        case "area_mm2":
+            return chip.area_mm2()["total"]
+        case "die_mm2":
+            return chip.die_mm2()
+        case "usd":
+            return price(chip).usd
+        case "static_w":
+            return static_w(chip)
+        case "peak_w":
+            return peak_w(chip)
+        case "dram_bytes":
+            return chip.dram_capacity_bytes
+        case "dram_bytes_per_s":
+            return chip.dram_bytes_per_s
+        case "link_bytes_per_s":
+            return chip.link_bytes_per_s
+    raise KeyError(name)
