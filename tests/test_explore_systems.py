@@ -1,0 +1,146 @@
+"""Fronts of spaces that separate, against every system tried one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfcompiler.diagnostics import Diag, Source
+from dfcompiler.explore.figures import figures, grid, kept
+from dfcompiler.explore.fronts import front
+from dfcompiler.explore.references import Array, value
+from dfcompiler.explore.separation import Combined, combined, scaling_axis
+from dfcompiler.explore.space import Pool, Space, resolve
+from dfcompiler.explore.systems import explored, limited_pool
+from dfcompiler.text import tree as t
+from dfcompiler.text.parse import parse_items
+
+AXES = """
+  pool a, b on tpu128 {
+    axis servers = 1 .. 3
+    axis rows = 8, 16, 32
+    axis memory = 10 GB, 20 GB
+    set sa.rows = rows
+    set hbm.capacity = memory
+    load work: llama3-8b { phase = decode, batch = 1 }
+    let rate = servers / work.latency_s
+    let bill = servers * (usd + 3)
+  }
+  pool b { axis batch = 1, 2, 4 }
+"""
+TWO = "  minimize cost = a.bill + 2 * b.bill\n  maximize rate = minimum(a.rate, b.rate * b.batch)\n"
+FOUR = TWO + "  minimize ttft = a.work.latency_s\n  minimize tbt = b.work.latency_s\n"
+GOALS = {
+    "cost-rate": TWO,
+    "times": FOUR,
+    "worst": "  minimize worst = maximum(a.work.latency_s, b.work.latency_s / 2)\n  minimize cost = a.usd + b.usd\n",
+    "sum-of-energy": "  minimize pj = a.work.energy_j + b.work.energy_j\n  maximize r = 3 * minimum(a.rate, b.rate)\n",
+    "limited": "  limit a.work.latency_s <= 0.6\n  limit b.bill <= 9\n" + TWO,
+}
+
+
+def space(goals: str, axes: str = AXES) -> Space:
+    source = Source("s.space", f"space s {{\n{axes}{goals}}}\n")
+    decl = parse_items(source)[0]
+    assert isinstance(decl, t.SpaceDecl)
+    return resolve(decl, source)
+
+
+@dataclass
+class Drawn:
+    """Random prices along some axes of a pool, some of them inf."""
+
+    pool: Pool
+    seed: int
+
+    def price(self, path: tuple[str, ...]) -> Array:
+        rng = np.random.default_rng([self.seed, *".".join(path).encode()])
+        own = [n if a.name not in ("servers", "link") and rng.random() < 0.8 else 1
+               for a, n in zip(self.pool.axes, self.pool.shape, strict=True)]  # fmt: skip
+        some = 2.0 ** rng.integers(-2, 3, size=own)  # what is computed of these is exact
+        return np.where(rng.random(own) < 0.1, np.inf, some) if path[0] == "work" else some
+
+
+def one_by_one(s: Space, prices: dict[str, Drawn]) -> set[tuple[float, ...]]:
+    """Goals of the front, every system computed by itself."""
+    names = list(s.pools)
+    pools = {n: limited_pool(s, s.pools[n]) for n in names}
+    known = {n: figures(p, grid(p), prices[n]) for n, p in pools.items()}
+    alive = {n: np.broadcast_to(kept(p, known[n]), p.shape) for n, p in pools.items()}
+    found = []
+    for rows in product(*(np.ndindex(*pools[n].shape) for n in names)):
+        at = dict(zip(names, rows, strict=True))
+        shared = [{r[i] for n, r in at.items() for i, a in enumerate(pools[n].axes) if a == x} for x in s.shared]
+        if any(len(v) > 1 for v in shared) or not all(alive[n][at[n]] for n in names):
+            continue
+
+        def read(path: tuple[str, ...], at: dict[str, tuple[int, ...]] = at) -> Array:
+            if path[0] in s.lets:
+                return value(s.lets[path[0]].value, read)
+            pool = path[0]
+            return np.broadcast_to(known[pool](path[1:]), pools[pool].shape)[at[pool]]
+
+        goals = [float(value(g.expr, read)) * (1 if g.sense == "min" else -1) for g in s.goals]
+        if np.all(np.isfinite(goals)):
+            found.append(goals)
+    rows = np.array(found).reshape(-1, len(s.goals))
+    return {tuple(r) for r in rows[front(rows)]}
+
+
+@given(seed=st.integers(0, 2**16), goals=st.sampled_from(sorted(GOALS)))
+def test_the_front_is_that_of_all_systems(seed: int, goals: str) -> None:
+    s = space(GOALS[goals])
+    prices = {n: Drawn(p, seed + i) for i, (n, p) in enumerate(s.pools.items())}
+    found = explored(s, prices)
+    signs = np.array([g.sign for g in found.goals])
+    assert {tuple(r) for r in found.values * signs} == one_by_one(s, prices)
+    assert len(found.values) == len({tuple(r) for r in found.values})
+    assert found.points == prod(p.designs for p in s.pools.values())
+
+
+@given(seed=st.integers(0, 2**16))
+def test_pools_agree_on_shared_axes(seed: int) -> None:
+    axes = "  axis link = 1, 2, 3\n" + AXES.replace("let rate = servers", "let rate = link * servers")
+    s = space(TWO, axes)
+    prices = {n: Drawn(p, seed + i) for i, (n, p) in enumerate(s.pools.items())}
+    found = explored(s, prices)
+    signs = np.array([g.sign for g in found.goals])
+    assert {tuple(r) for r in found.values * signs} == one_by_one(s, prices)
+    assert found.points == prod(p.designs for p in s.pools.values()) // 3
+    rows = {n: f.rows[found.choice[:, i]] for i, (n, f) in enumerate(found.pools.items())}
+    assert (rows["a"][:, 0] == rows["b"][:, 0]).all()
+
+
+def test_servers_scale_and_nothing_else_does() -> None:
+    s = space(TWO)
+    terms = [combined(g.expr, s) for g in s.goals]
+    assert all(isinstance(x, Combined) for x in terms)
+    pool = s.pools["a"]
+    assert scaling_axis(pool, [x.terms["a"] for x in terms if isinstance(x, Combined)]) == "servers"
+    late = space(FOUR)
+    own = [x.terms["a"] for g in late.goals if isinstance(x := combined(g.expr, late), Combined) and "a" in x.terms]
+    assert scaling_axis(late.pools["a"], own) is None  # the first token comes no later with more servers
+
+
+@pytest.mark.parametrize(
+    ("goals", "code", "words"),
+    [
+        ("  minimize x = a.usd * b.usd\n", "not-separable", "mixes a, b by more than a sum"),
+        ("  minimize x = a.usd + minimum(a.usd, b.usd)\n", "not-separable", "lies within"),
+        ("  minimize x = a.usd - b.usd\n", "not-separable", "mixes a, b"),
+        ("  limit a.usd + b.usd <= 4\n" + TWO, "not-separable", "spans several pools"),
+        ("  minimize x = a.usd\n", "unused-pool", "no goal reads the pool `b`"),
+    ],
+)
+def test_what_does_not_separate_is_said(goals: str, code: str, words: str) -> None:
+    s = space(goals)
+    with pytest.raises(Diag) as raised:
+        explored(s, {n: Drawn(p, 0) for n, p in s.pools.items()})
+    assert raised.value.code == code
+    assert words in str(raised.value)
