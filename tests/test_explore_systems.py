@@ -131,10 +131,10 @@ def test_servers_scale_and_nothing_else_does() -> None:
 @pytest.mark.parametrize(
     ("goals", "code", "words"),
     [
-        ("  minimize x = a.usd * b.usd\n", "not-separable", "mixes a, b by more than a sum"),
-        ("  minimize x = a.usd + minimum(a.usd, b.usd)\n", "not-separable", "lies within"),
-        ("  minimize x = a.usd - b.usd\n", "not-separable", "mixes a, b"),
-        ("  limit a.usd + b.usd <= 4\n" + TWO, "not-separable", "spans several pools"),
+        ("  minimize x = a.usd * b.usd\n", "unseparable-goal", "mixes a, b by more than a sum"),
+        ("  minimize x = a.usd + minimum(a.usd, b.usd)\n", "unseparable-goal", "lies within"),
+        ("  minimize x = a.usd - b.usd\n", "unseparable-goal", "mixes a, b"),
+        ("  limit a.usd + b.usd <= 4\n" + TWO, "unseparable-goal", "spans several pools"),
         ("  minimize x = a.usd\n", "unused-pool", "no goal reads the pool `b`"),
     ],
 )

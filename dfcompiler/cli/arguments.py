@@ -21,7 +21,7 @@ from dfcompiler.cli.options import (
     take_watching,
     whole,
 )
-from dfcompiler.cli.serve_arguments import configure
+from dfcompiler.cli import explore_arguments, serve_arguments
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.terms import terms
 
@@ -56,7 +56,7 @@ def _show(p: Parser) -> None:
     p.add_argument(
         "thing",
         metavar="THING",
-        help="a name that `dfc list` prints, a config.json, .dfm or .chip file, or a folder of `dfc compile -o`",
+        help="a name that `dfc list` prints, a config.json, .dfm, .chip or .space file, or a folder of `dfc compile -o`",
     )
     p.add_argument("--op", metavar="NAME", help="of such a folder: why this op has its unit and its tile")
     take_json(p)
@@ -114,8 +114,13 @@ def _serve(p: Parser) -> None:
     take_chip(p)
     take_dtype(p, None)
     take_devices(p)
-    configure(p, whole, real)
+    serve_arguments.configure(p, whole, real)
     p.add_argument("-o", "--out", metavar="DIR", help="write the answers, a row per request and what replicas did here")
+    take_json(p)
+
+
+def _explore(p: Parser) -> None:
+    explore_arguments.configure(p, whole, real)
     take_json(p)
 
 
@@ -222,7 +227,7 @@ class Command:
 
 COMMANDS = {
     "list": Command(
-        "what there is: operators, models, templates, chips, passes, pipelines", "catalog", _list, "dfc list chips"
+        "what there is: operators, models, templates, chips, spaces, passes, pipelines", "catalog", _list, "dfc list chips"
     ),
     "show": Command("one of these, or the schedule in a folder", "show", _show, "dfc show attention"),
     "compile": Command(
@@ -242,6 +247,12 @@ COMMANDS = {
         "serve",
         _serve,
         "dfc serve llama3-8b --on h100_sxm --poisson 5 --slo ttft=1,tbt=0.1",
+    ),
+    "explore": Command(
+        "which chips and systems of a space serve best: their Pareto front, with a proof",
+        "explore",
+        _explore,
+        "dfc explore llmshare --need rate_req_s=20",
     ),
     "price": Command(
         "the best tiling of one operator, no graph",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dfcompiler import registry
 from dfcompiler.cli import display
+from dfcompiler.explore.space import load_space, space_names
 from dfcompiler.hardware.elaboration import chip_names, load_chip
 from dfcompiler.models import library, load_model, model_names
 from dfcompiler.pipeline import PIPELINES
@@ -40,6 +41,15 @@ def _chips() -> dict[str, str]:
     return found
 
 
+def _spaces() -> dict[str, str]:
+    found = {}
+    for name in space_names():
+        space = load_space(name)
+        goals = comma(f"{g.sense} {g.name}" for g in space.goals)
+        found[name] = f"{display.large(space.points, '')} points: {comma(space.pools)}; {goals}"
+    return found
+
+
 def _classes(kind: str) -> dict[str, str]:
     return {n: display.first_sentence(inspect.getdoc(registry.lookup(kind, n))) for n in registry.names(kind)}
 
@@ -49,6 +59,7 @@ ENTRIES: dict[str, Callable[[], dict[str, str]]] = {
     "models": _models,
     "templates": lambda: _classes("template"),
     "chips": _chips,
+    "spaces": _spaces,
     "passes": lambda: _classes("pass"),
     "pipelines": lambda: dict(PIPELINES),
 }

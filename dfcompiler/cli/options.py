@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from dfcompiler.diagnostics import Diag
 
-KINDS = ("ops", "models", "templates", "chips", "passes", "pipelines")
+KINDS = ("ops", "models", "templates", "chips", "spaces", "passes", "pipelines")
 PHASES = ("prefill", "decode", "mixed")
 STYLES = ("portable", "typed")
 OBJECTIVES = "latency (default), energy, edp, area-delay or latency-then-energy"

@@ -10,6 +10,7 @@ from typing import Any
 
 from dfcompiler.cli import display
 from dfcompiler.cli.catalog import names
+from dfcompiler.cli.explore_display import show_space
 from dfcompiler.cli.inputs import overrides
 from dfcompiler.cli.mapping_table import print_mapping
 from dfcompiler.cli.show_hardware import show_chip, show_template
@@ -25,6 +26,7 @@ SHOWN: dict[str, Callable[[str], None]] = {
     "ops": show_op,
     "models": lambda name: show_model(load_model(name)),
     "templates": show_template,
+    "spaces": show_space,
     "passes": show_pass,
     "pipelines": show_pipeline,
 }
@@ -54,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
             SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, {})
     elif (mapping := mapping_in(path)) is not None:
         print_mapping(read_mapping(mapping))
+    elif path.suffix == ".space":
+        show_space(args.thing)
     elif path.exists() or path.suffix in (".json", ".dfm"):
         show_model(load_model(args.thing))
     else:

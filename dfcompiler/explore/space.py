@@ -34,11 +34,11 @@ PRICES = ("mapped", "static")
 # What a design is, whatever it runs: of one device. Energy per operation and yields are those of its node.
 DESIGN = ("area_mm2", "die_mm2", "usd", "static_w", "peak_w", "dram_bytes", "dram_bytes_per_s", "link_bytes_per_s")
 # What a step takes on the devices of a load, and what requests feel where it has `lengths`.
-STEP = ("latency_s", "energy_j", "tokens", "devices", "free_bytes")
+STEP = ("latency_s", "energy_j", "tokens", "devices", "kv_bytes", "free_bytes")
 SERVED = ("max_rate_req_s", "goodput_req_s", "ttft_p50_s", "ttft_p90_s", "tbt_p50_s", "tbt_p90_s", "throughput_tok_s")
 # How a load says what it is: a step, how it is shared out, its types; requests and what they may feel.
 OPTIONS = ("phase", "batch", "seq", "context", "devices", "tp", "ep", "pp", "dp", "dtype")
-SERVING = ("lengths", "requests", "rate", "ttft", "tbt", "replicas")
+SERVING = ("lengths", "requests", "rate", "ttft", "tbt", "attain", "replicas")
 
 
 @dataclass(frozen=True)

@@ -63,20 +63,20 @@ class Systems:
 
 
 def separated(space: Space) -> tuple[Signed, ...]:
-    """The goals by their terms. Raises Diag `not-separable` where one does not separate or a limit is not of one pool,
-    and `unused-pool`."""
+    """The goals by their terms. Raises Diag `unseparable-goal` where one does not separate, or a limit is not of one
+    pool, and `unused-pool`."""
     found = []
     for goal in space.goals:
         one = combined(goal.expr, space)
         if isinstance(one, Unseparated):
             message = f"`{goal.name}` does not separate into pools: {one.why}"
-            raise Diag("not-separable", message, one.at.span or goal.expr.span)
+            raise Diag("unseparable-goal", message, one.at.span or goal.expr.span)
         found.append(Signed(goal.name, 1.0 if goal.sense == "min" else -1.0, one.kind, one.terms))
     for limit in space.limits:
         if len(read := pools_read(limit, space)) != 1:
             hint = "make it a goal, and choose on the front"
             message = "this limit spans several pools" if read else "this limit reads no pool"
-            raise Diag("not-separable", message, limit.span, hint=hint)
+            raise Diag("unseparable-goal", message, limit.span, hint=hint)
     for name, pool in space.pools.items():
         if not any(name in g.terms for g in found):
             hint = "leave the pool out, or read it in a goal"
