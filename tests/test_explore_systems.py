@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfcompiler.diagnostics import Diag, Source
+from dfcompiler.explore.claims import checked
 from dfcompiler.explore.figures import figures, grid, kept
 from dfcompiler.explore.fronts import front
 from dfcompiler.explore.references import Array, value
@@ -102,6 +103,28 @@ def test_the_front_is_that_of_all_systems(seed: int, goals: str) -> None:
     assert {tuple(r) for r in found.values * signs} == one_by_one(s, prices)
     assert len(found.values) == len({tuple(r) for r in found.values})
     assert found.points == prod(p.designs for p in s.pools.values())
+
+
+@given(seed=st.integers(0, 2**16), goals=st.sampled_from(sorted(GOALS)), data=st.data())
+def test_the_checker_finds_nothing_and_what_is_missing(seed: int, goals: str, data: st.DataObject) -> None:
+    s = space(GOALS[goals])
+    prices = {n: Drawn(p, seed + i) for i, (n, p) in enumerate(s.pools.items())}
+    found = explored(s, prices)
+    verdicts = checked(s, prices, found)
+    assert [v.faults for v in verdicts] == [()] * len(verdicts)
+    assert [v.count for v in verdicts][: len(s.pools)] == [p.designs for p in s.pools.values()]
+    name = data.draw(st.sampled_from(sorted(s.pools)))
+    rows = found.pools[name]
+    if not len(rows.rows):
+        return
+    lost = data.draw(st.integers(0, len(rows.rows) - 1))
+    fewer = replace(rows, rows=np.delete(rows.rows, lost, 0), values=np.delete(rows.values, lost, 0))
+    wrong = replace(found, pools={**found.pools, name: fewer}, choice=found.choice[:0], values=found.values[:0])
+    assert any(not v.ok for v in checked(s, prices, wrong) if v.name == f"designs of {name}")
+    if len(found.values):
+        gone = data.draw(st.integers(0, len(found.values) - 1))
+        short = replace(found, values=np.delete(found.values, gone, 0))
+        assert not checked(s, prices, short)[-1].ok
 
 
 @given(seed=st.integers(0, 2**16))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dfcompiler import __version__
+from dfcompiler.cli import explore_arguments, serve_arguments
 from dfcompiler.cli.options import (
     KINDS,
     OBJECTIVES,
@@ -21,7 +22,6 @@ from dfcompiler.cli.options import (
     take_watching,
     whole,
 )
-from dfcompiler.cli import explore_arguments, serve_arguments
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.terms import terms
 
@@ -56,7 +56,8 @@ def _show(p: Parser) -> None:
     p.add_argument(
         "thing",
         metavar="THING",
-        help="a name that `dfc list` prints, a config.json, .dfm, .chip or .space file, or a folder of `dfc compile -o`",
+        help="a name that `dfc list` prints, a config.json, .dfm, .chip or .space file, or a folder of "
+        "`dfc compile -o`",
     )
     p.add_argument("--op", metavar="NAME", help="of such a folder: why this op has its unit and its tile")
     take_json(p)
@@ -227,7 +228,10 @@ class Command:
 
 COMMANDS = {
     "list": Command(
-        "what there is: operators, models, templates, chips, spaces, passes, pipelines", "catalog", _list, "dfc list chips"
+        "what there is: operators, models, templates, chips, spaces, passes, pipelines",
+        "catalog",
+        _list,
+        "dfc list chips",
     ),
     "show": Command("one of these, or the schedule in a folder", "show", _show, "dfc show attention"),
     "compile": Command(
