@@ -68,11 +68,9 @@ def front_of_systems(
         for g, how in enumerate(goals):
             a = some[:, columns[0].index(g)][:, None] if g in columns[0] else None
             b = second[:, columns[1].index(g)][None, :] if g in columns[1] else None
-            if a is not None and b is not None:
-                both = a + b if how == "+" else np.maximum(a, b)
-            else:
-                both = np.broadcast_to(b if a is None else a, (len(some), len(second)))
-            values[:, g] = both.ravel()
+            both = a if b is None else b if a is None else a + b if how == "+" else np.maximum(a, b)
+            assert both is not None
+            values[:, g] = np.broadcast_to(both, (len(some), len(second))).ravel()
         seen += len(values)
         better = np.flatnonzero(~_matched(values, order))
         faults += [
