@@ -9,11 +9,10 @@ from pathlib import Path
 
 from dfcompiler.cli.inputs import check_writable, seed_of
 from dfcompiler.diagnostics import Diag, unknown
-from dfcompiler.explore.exploration import Exploration, needs
+from dfcompiler.explore import folder
+from dfcompiler.explore.exploration import needs
 from dfcompiler.explore.exploring import Search, explore
 from dfcompiler.explore.space import PRICES, load_space
-
-FRONT = "front.json"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
         check_writable(out)
     found = explore(space, Search(budget=args.budget, seed=seed_of(args)))
     best = found.best(wanted) if wanted else None
-    written = [_write(found, out)] if out else []
+    written = folder.write(space, found, out) if out else []
     if args.json:
         chosen = {"axes": dict(best.axes), "objectives": dict(best.objectives)} if best else None
         print(json.dumps(found.to_json() | ({"best": chosen} if wanted else {}), allow_nan=False))
@@ -39,10 +38,3 @@ def run(args: argparse.Namespace) -> None:
     from dfcompiler.cli.explore_display import print_exploration
 
     print_exploration(space, found, best, wanted, written)
-
-
-def _write(found: Exploration, out: Path) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / FRONT
-    path.write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
