@@ -57,7 +57,7 @@ def test_two_look_ups_find_the_cheapest(seed: int, level: int, first: int, secon
 
 @given(seed=SEEDS)
 def test_time_sharing_is_the_linear_program(seed: int) -> None:
-    rates = np.random.default_rng(seed).integers(1, 50, size=4) / 8
+    rates = np.random.default_rng(seed).integers(0, 50, size=4) / 8
     p_a, d_a, p_b, d_b = rates
     solver = pywraplp.Solver.CreateSolver("GLOP")
     x, y, r = solver.NumVar(0, 1, "x"), solver.NumVar(0, 1, "y"), solver.NumVar(0, 1e9, "r")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
@@ -15,8 +15,10 @@ from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.explore.claims import checked
 from dfcompiler.explore.figures import figures, grid, kept
 from dfcompiler.explore.fronts import front
-from dfcompiler.explore.references import Array, value
-from dfcompiler.explore.separation import Combined, combined, scaling_axis
+from dfcompiler.explore.kinds import bound, kinds
+from dfcompiler.explore.reallocation import gap, overlapped, time_shared
+from dfcompiler.explore.references import Array, paths, value
+from dfcompiler.explore.separation import Combined, combined, inlined, scaling_axis
 from dfcompiler.explore.space import Pool, Space, resolve
 from dfcompiler.explore.systems import explored, limited_pool
 from dfcompiler.text import tree as t
@@ -68,6 +70,16 @@ class Drawn:
         return np.where(rng.random(own) < 0.1, np.inf, some) if path[0] == "work" else some
 
 
+@dataclass
+class Priced(Drawn):
+    """The same, of chips that cost what those of another pool do."""
+
+    usd: Array = field(default_factory=lambda: np.zeros(1))
+
+    def price(self, path: tuple[str, ...]) -> Array:
+        return self.usd[..., None] if path == ("usd",) else super().price(path)
+
+
 def one_by_one(s: Space, prices: dict[str, Drawn]) -> set[tuple[float, ...]]:
     """Goals of the front, every system computed by itself."""
     names = list(s.pools)
@@ -75,6 +87,8 @@ def one_by_one(s: Space, prices: dict[str, Drawn]) -> set[tuple[float, ...]]:
     known = {n: figures(p, grid(p), prices[n]) for n, p in pools.items()}
     alive = {n: np.broadcast_to(kept(p, known[n]), p.shape) for n, p in pools.items()}
     found = []
+    wholes = [inlined(g.expr, s.lets) for g in s.goals]
+    asked = {(p[0], ("work", "latency_s")) for e in wholes for p, _ in paths(e) if p[1] in ("rate", "work")}
     for rows in product(*(np.ndindex(*pools[n].shape) for n in names)):
         at = dict(zip(names, rows, strict=True))
         shared = [{r[i] for n, r in at.items() for i, a in enumerate(pools[n].axes) if a == x} for x in s.shared]
@@ -87,6 +101,8 @@ def one_by_one(s: Space, prices: dict[str, Drawn]) -> set[tuple[float, ...]]:
             pool = path[0]
             return np.broadcast_to(known[pool](path[1:]), pools[pool].shape)[at[pool]]
 
+        if any(np.isinf(np.broadcast_to(known[n](path), pools[n].shape)[at[n]]) for n, path in asked):
+            continue
         goals = [float(value(g.expr, read)) * (1 if g.sense == "min" else -1) for g in s.goals]
         if np.all(np.isfinite(goals)):
             found.append(goals)
@@ -167,3 +183,33 @@ def test_what_does_not_separate_is_said(goals: str, code: str, words: str) -> No
         explored(s, {n: Drawn(p, 0) for n, p in s.pools.items()})
     assert raised.value.code == code
     assert words in str(raised.value)
+
+
+@given(seed=st.integers(0, 2**16))
+def test_servers_that_move_are_bounded_from_above(seed: int) -> None:
+    """Every system of fixed pools is within both bounds; kinds are those of a loop over designs."""
+    s = space("  minimize cost = a.bill + b.bill\n  maximize rate = minimum(a.rate, b.rate * b.batch)\n")
+    prices = {"a": Drawn(s.pools["a"], seed), "b": Drawn(s.pools["b"], seed)}
+    usd = prices["a"].price(("usd",))
+    prices["b"] = Priced(s.pools["b"], seed + 1, usd)
+    found, servers = explored(s, prices), kinds(s, prices)
+    for rate in (time_shared, overlapped):
+        if not len(servers.cost):
+            continue
+        cost, most, _ = bound(servers, rate)
+        both = gap(found.values[:, 0], found.values[:, 1], cost, most)
+        allowed = [most[cost <= c * (1 + 1e-12)].max(initial=0) for c in found.values[:, 0]]
+        assert all(r <= a * (1 + 1e-12) for r, a in zip(found.values[:, 1], allowed, strict=True)), both
+    each = {}
+    for name, p in s.pools.items():
+        known = figures(p, grid(p), prices[name])
+        alive = np.broadcast_to(kept(p, known), p.shape)
+        alive = alive & np.isfinite(prices[name].price(("work", "latency_s")))
+        speed = np.broadcast_to(known(("rate",)) * (known(("batch",)) if name == "b" else 1), p.shape)
+        each[name] = np.where(alive, speed, 0)[0]
+    prefill, decode = each["a"].ravel(), each["b"].max(-1).ravel()
+    price = np.broadcast_to(figures(s.pools["a"], grid(s.pools["a"]), prices["a"])(("bill",)), s.pools["a"].shape)[0]
+    rows = np.stack([price.ravel(), -prefill, -decode], 1)[(prefill > 0) | (decode > 0)]
+    want = {tuple(r) for r in rows[front(rows)]} if len(rows) else set()
+    assert {(c, -a, -b) for c, a, b in zip(servers.cost, servers.first, servers.second, strict=True)} == want
+    assert servers.designs == 6

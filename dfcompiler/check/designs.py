@@ -120,7 +120,8 @@ def _designs(table: Table) -> Iterator[tuple[int, Floats, npt.NDArray[np.bool_]]
         held = {name: flat[name][at[name] + start[name]] for name in flat}
         with np.errstate(all="ignore"):
             values = np.stack([sign * _value(tree, held) for tree, sign in table.terms], 1)
-            kept = [np.isfinite(values).all(1), *(_value(limit, held).astype(bool) for limit in table.limits)]
+            able = [np.isfinite(x) for x in held.values() if x.dtype.kind == "f"]  # what it lacks is inf
+            kept = [np.isfinite(values).all(1), *able, *(_value(limit, held).astype(bool) for limit in table.limits)]
         yield block * inner, values, np.logical_and.reduce(np.broadcast_arrays(*kept))
 
 

@@ -8,7 +8,8 @@ O(N log F) time, and memory of a block and the front.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import product
 from math import prod
 
@@ -106,12 +107,12 @@ def blocks(
     for corner in slices(pool, fixed):
         shape = tuple(s.stop - s.start for s in corner)
         at = {name: _cut(x, corner) for name, x in grid(pool).items()}
-        known = figures(pool, at, _Cut(prices, corner))
+        priced = _Cut(prices, corner)
+        known = figures(pool, at, priced)
         some = [np.broadcast_to(x.sign * value(x.expr, known), shape).ravel() for x in terms]
-        alive = np.broadcast_to(kept(pool, known), shape).ravel()
-        for x in some:
-            alive = alive & np.isfinite(x)
-        yield corner, some, alive
+        able = (np.isfinite(x) for x in (*priced.read.values(), *(s.reshape(shape) for s in some)))
+        alive = reduce(np.logical_and, able, np.broadcast_to(kept(pool, known), shape))
+        yield corner, some, alive.ravel()
 
 
 def slices(pool: Pool, fixed: Mapping[str, int]) -> Iterator[tuple[slice, ...]]:
@@ -125,13 +126,15 @@ def slices(pool: Pool, fixed: Mapping[str, int]) -> Iterator[tuple[slice, ...]]:
 
 @dataclass(frozen=True)
 class _Cut:
-    """The prices of a block."""
+    """The prices of a block, and which of them were read: a design that lacks one of these is none."""
 
     prices: Prices
     corner: tuple[slice, ...]
+    read: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def price(self, path: tuple[str, ...]) -> Array:
-        return _cut(self.prices.price(path), self.corner)
+        self.read[path] = _cut(self.prices.price(path), self.corner)
+        return self.read[path]
 
 
 def _cut(x: Array, corner: tuple[slice, ...]) -> Array:

@@ -46,7 +46,7 @@ def overlapped(p_a: Floats, d_a: Floats, p_b: Floats, d_b: Floats) -> Floats:
 
 def cost_line(cost: Floats, p: Floats, d: Floats) -> float:
     """The least cost per rate of any servers of these kinds, in one phase at a time."""
-    return float(np.min(cost / p) + np.min(cost / d))
+    return sum(float(np.min(cost[x > 0] / x[x > 0], initial=np.inf)) for x in (p, d))
 
 
 def kinds_front(cost: Floats, p: Floats, d: Floats) -> npt.NDArray[np.intp]:
@@ -55,7 +55,7 @@ def kinds_front(cost: Floats, p: Floats, d: Floats) -> npt.NDArray[np.intp]:
 
 
 def bound_front(
-    cost: Floats, p: Floats, d: Floats, counts: Sequence[int], rate: Rate = time_shared
+    cost: Floats, p: Floats, d: Floats, counts: Sequence[float], rate: Rate = time_shared
 ) -> tuple[Floats, Floats, int]:
     """Costs and largest rates of all systems of two of these kinds with each of `counts` servers: their front, by cost,
     and how many systems were bounded. So many servers of a kind that so many of another match are left out first; of
