@@ -253,7 +253,7 @@ COMMANDS = {
         "dfc serve llama3-8b --on h100_sxm --poisson 5 --slo ttft=1,tbt=0.1",
     ),
     "explore": Command(
-        "which chips and systems of a space serve best: their Pareto front, with a proof",
+        "which chips and systems of a space serve best, with a proof",
         "explore",
         _explore,
         "dfc explore llmshare --need rate_req_s=20",

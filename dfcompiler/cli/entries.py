@@ -46,7 +46,7 @@ def _spaces() -> dict[str, str]:
     for name in space_names():
         space = load_space(name)
         goals = comma(f"{g.sense} {g.name}" for g in space.goals)
-        found[name] = f"{display.large(space.points, '')} points: {comma(space.pools)}; {goals}"
+        found[name] = f"{space.points:,.4g} points: {comma(space.pools)}; {goals}"
     return found
 
 
