@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from dfcompiler.explore.question import Dimension, Goal, costs, size
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dfcompiler.explore.fronts import adrs, covered, front, hypervolume, merge
+from dfcompiler.explore.question import Dimension, Goal, costs, size
 
 Floats = NDArray[np.float64]
 
