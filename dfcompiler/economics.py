@@ -14,6 +14,7 @@ import numpy as np
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.hardware.axes import Array
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.plurals import plain
 from dfcompiler.hardware.tech import Tech, load_tech
 from dfcompiler.hardware.template import Interconnect, Memory
 from dfcompiler.terms import Terms
@@ -86,33 +87,38 @@ def good_die_usd(die_mm2: Array, wafer_usd: float, defects_per_cm2: float, tech:
 
 
 def price(chip: Chip) -> Price:
-    """What one good device costs to make. Raises Infeasible `beyond-reticle` where its die is larger than one exposure.
+    """What one good device costs to make. Raises Infeasible `beyond-reticle` where its die is larger than one exposure;
+    of many designs, those have a price of inf.
 
     Memories with a footprint stand beside the die on an interposer; the others are on the board, and the die's package
     is organic. A package that fails takes all that is in it along.
     """
     tech, die_mm2 = chip.tech, chip.die_mm2()
-    most = tech.value("wafer", "reticle_mm2")
-    if die_mm2 > most:
-        message = f"the die of `{chip.name}` has {die_mm2:,.0f} mm2; one exposure has {most:g}"
-        raise Infeasible("beyond-reticle", message, hint=f"{die_mm2 - most:,.0f} mm2 too much: fewer or smaller parts")
-    die = float(good_die_usd(die_mm2, tech.value("wafer", "usd"), tech.value("wafer", "defects_per_cm2"), tech))
-    memories = [p.template for p in chip.parts.values() if isinstance(p.template, Memory)]
-    memory = float(sum(float(m.usd()) for m in memories))
-    beside = float(sum(float(m.footprint_mm2()) for m in memories))
-    inside = memory if beside else 0.0
-    interposer, assembly = _package(die_mm2, beside, tech)
-    lost = 1 / tech.value("package", "assembly_yield") - 1
-    return Price(die, interposer, assembly + lost * (die + interposer + assembly + inside), memory)
+    largest = tech.value("wafer", "reticle_mm2")
+    if np.all(die_mm2 > largest):
+        message = f"the die of `{chip.name}` has {np.min(die_mm2):,.0f} mm2; one exposure has {largest:g}"
+        hint = f"{np.min(die_mm2) - largest:,.0f} mm2 too much: fewer or smaller parts"
+        raise Infeasible("beyond-reticle", message, hint=hint)
+    made_mm2 = plain(np.where(np.asarray(die_mm2) > largest, np.inf, die_mm2))
+    with np.errstate(invalid="ignore"):  # what has an infinite area has no price
+        die = plain(good_die_usd(made_mm2, tech.value("wafer", "usd"), tech.value("wafer", "defects_per_cm2"), tech))
+        memories = [p.template for p in chip.parts.values() if isinstance(p.template, Memory)]
+        memory: float = sum(plain(m.usd()) for m in memories)
+        beside: float = sum(plain(m.footprint_mm2()) for m in memories)
+        inside = np.where(np.asarray(beside) > 0, memory, 0.0)
+        interposer, assembly = _package(made_mm2, beside, tech)
+        lost = 1 / tech.value("package", "assembly_yield") - 1
+        return Price(die, interposer, plain(assembly + lost * (die + interposer + assembly + inside)), memory)
 
 
 def _package(die_mm2: float, beside_mm2: float, tech: Tech) -> tuple[float, float]:
     """USD of the interposer, if there is one, and of bonding, substrate and test."""
-    if not beside_mm2:
-        return 0.0, die_mm2 * tech.value("package", "organic_usd_per_mm2")
+    apart = np.asarray(beside_mm2) > 0
     area = (die_mm2 + beside_mm2) * tech.value("package", "interposer_margin")
     wafer, defects = (tech.value("package", f"interposer_{x}") for x in ("wafer_usd", "defects_per_cm2"))
-    return float(good_die_usd(area, wafer, defects, tech)), area * tech.value("package", "assembly_usd_per_mm2")
+    interposer = np.where(apart, good_die_usd(area, wafer, defects, tech), 0.0)
+    bonded = area * tech.value("package", "assembly_usd_per_mm2")
+    return plain(interposer), plain(np.where(apart, bonded, die_mm2 * tech.value("package", "organic_usd_per_mm2")))
 
 
 def switches_usd(chip: Chip, devices: int) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.hardware.plurals import plain
 from dfcompiler.hardware.template import Contraction, Memory, Tile
 
 BITS = 16  # of operands: bf16 is what units are sized by
@@ -12,7 +13,8 @@ LARGE = Contraction(1, 1024, 1024, 1024)  # a product in which a unit is as busy
 def static_w(chip: Chip) -> float:
     """Leakage and clocks of the die, by its area, and its memories without traffic."""
     memories = (p.template for p in chip.parts.values() if isinstance(p.template, Memory))
-    return chip.die_mm2() * chip.tech.value("static", "w_per_mm2") + sum(float(m.idle_w()) for m in memories)
+    idle: float = sum(plain(m.idle_w()) for m in memories)
+    return chip.die_mm2() * chip.tech.value("static", "w_per_mm2") + idle
 
 
 def peak_w(chip: Chip) -> float:
@@ -22,12 +24,14 @@ def peak_w(chip: Chip) -> float:
     """
     dram = chip.dram.template
     assert isinstance(dram, Memory)
-    stored = chip.dram_bytes_per_s * float(dram.pj_per_byte(chip.tech))
-    return static_w(chip) + (stored + sum(_peak_pj_per_s(chip, unit) for unit in chip.units.values())) * 1e-12
+    stored = chip.dram_bytes_per_s * plain(dram.pj_per_byte(chip.tech))
+    watts: float = static_w(chip) + (stored + sum(_peak_pj_per_s(chip, unit) for unit in chip.units.values())) * 1e-12
+    return watts
 
 
 def _peak_pj_per_s(chip: Chip, unit: Unit) -> float:
     """Products at their peak, with what they move between the unit and the memory beside it."""
-    macs_per_s = float(unit.template.peak_macs_per_cycle()) * chip.clock_hz * unit.instances
-    moved = float(unit.template.local_bytes(Tile((LARGE,), {}, BITS, BITS, 2 * BITS))) / float(LARGE.macs)
-    return macs_per_s * (float(unit.template.pj_per_mac(chip.tech, BITS)) + moved * unit.levels[-1].pj_per_byte)
+    macs_per_s: float = plain(unit.template.peak_macs_per_cycle()) * chip.clock_hz * unit.instances
+    moved: float = plain(unit.template.local_bytes(Tile((LARGE,), {}, BITS, BITS, 2 * BITS))) / float(LARGE.macs)
+    watts: float = macs_per_s * (plain(unit.template.pj_per_mac(chip.tech, BITS)) + moved * unit.levels[-1].pj_per_byte)
+    return watts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from dfcompiler.explore.space import Axis, Pool, Space, Value
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import elaborate
-from dfcompiler.hardware.revision import revised
+from dfcompiler.hardware.plurals import whole
 from dfcompiler.hardware.settings import CHIP_AXES, DIMENSIONS
 from dfcompiler.text import tree as t
 
@@ -51,38 +52,50 @@ def dropped(pool: Pool, known: Known) -> dict[str, Array]:
     return found
 
 
-def chip_at(pool: Pool, values: Mapping[str, Value]) -> Chip:
-    """The chip of a design. Raises Diag with a place in the space for settings that no chip of this kind can have."""
+def chip_at(pool: Pool, values: Mapping[str, Value | Array], without: Collection[str] | None = None) -> Chip:
+    """The chip of a design, or of many whose axes have arrays of values that broadcast.
+
+    What is left out is what the design drops, or for many, of which all drop the same, `without`. Raises Diag with a
+    place in the space for settings that no chip of this kind can have.
+    """
     known = known_of(values)
     units = {a.name: a.unit for a in pool.axes}
     settings: dict[str, t.CSetting] = {}
     decl = pool.chip
     for s in pool.sets:
-        wanted = value(s.value, known).item()
+        wanted = _number(value(s.value, known))
         if any(g.name == s.path for g in decl.groups):
             decl = replace(decl, groups=tuple(_counted(g, s, wanted) for g in decl.groups))
             continue
         settings[s.path] = t.CSetting(s.path.rpartition(".")[2], _written(decl, s, wanted, units), span=s.span)
-    without = [part for part, where in dropped(pool, known).items() if where.item()]
-    return elaborate(revised(decl, {}), settings, without)
+    if without is None:
+        without = [part for part, where in dropped(pool, known).items() if where.item()]
+    return elaborate(decl, settings, without)
 
 
-def _counted(group: t.CGroup, s: t.SSet, count: float) -> t.CGroup:
+def _number(found: Array) -> Any:
+    return found if found.ndim else found.item()
+
+
+def _counted(group: t.CGroup, s: t.SSet, count: Any) -> t.CGroup:
     if group.name != s.path:
         return group
-    if count != int(count) or count < 1:
-        raise Diag("bad-count", f"group `{s.path}` cannot have {count:g} members", s.span)
-    return replace(group, count=int(count))
+    bad = np.ravel((np.asarray(count) != np.floor(count)) | (np.asarray(count) < 1))
+    if bad.any():
+        raise Diag("bad-count", f"group `{s.path}` cannot have {np.ravel(count)[bad][0]:g} members", s.span)
+    return replace(group, count=whole(count))
 
 
-def _written(decl: t.ChipDecl, s: t.SSet, wanted: float | str, units: Mapping[str, str]) -> t.CValue:
+def _written(decl: t.ChipDecl, s: t.SSet, wanted: Any, units: Mapping[str, str]) -> t.CValue:
     """A value as the chip's text would say it: in the unit of the axis that it is, else in that of the setting."""
-    if isinstance(wanted, str):
-        return wanted
-    whole = float(wanted).is_integer()
+    if isinstance(wanted, str) or np.asarray(wanted).dtype.kind == "U":
+        found: str = wanted
+        return found
     read = [path for path, _ in paths(s.value)]
     own = units.get(read[0][0], "") if len(read) == 1 and isinstance(s.value, t.Ref) else ""
-    return t.Quantity(int(wanted) if whole else float(wanted), own or _unit(decl, s.path, s.span), span=s.span)
+    if np.ndim(wanted) == 0:
+        wanted = int(wanted) if float(wanted).is_integer() else float(wanted)
+    return t.Quantity(wanted, own or _unit(decl, s.path, s.span), span=s.span)
 
 
 def _unit(decl: t.ChipDecl, path: str, span: Span | None) -> str:

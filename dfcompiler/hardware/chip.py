@@ -1,4 +1,7 @@
-"""A chip as the compiler sees it: parts, and for each compute unit the memories between it and the DRAM."""
+"""A chip as the compiler sees it: parts, and for each compute unit the memories between it and the DRAM.
+
+All numbers of a chip may be arrays over many designs that broadcast (`plurals`): its figures are so then.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from dfcompiler.diagnostics import Span
 from dfcompiler.hardware.axes import Template
+from dfcompiler.hardware.plurals import plain, whole
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import Compute, Interconnect, Memory, Ports
 from dfcompiler.text.tree import ChipDecl
@@ -103,19 +105,22 @@ class Chip:
     @property
     def dram_capacity_bytes(self) -> int:
         """Bytes of DRAM."""
-        return int(_memory(self.dram).capacity_bytes())
+        found: int = whole(_memory(self.dram).capacity_bytes())
+        return found
 
     @property
     def dram_bytes_per_s(self) -> float:
         """Bandwidth of the DRAM, efficiency included."""
-        return float(_memory(self.dram).read_bytes_per_cycle(self.clock_hz)) * self.clock_hz
+        rate: float = plain(_memory(self.dram).read_bytes_per_cycle(self.clock_hz))
+        return rate * self.clock_hz
 
     @property
     def link_bytes_per_s(self) -> float:
         """What the chip can send to other chips, all links together, each way; 0 without links."""
         ways = (part.template for part in self.links)
-        each = (float(w.bytes_per_cycle(self.clock_hz)) for w in ways if isinstance(w, Interconnect))
-        return sum(each) * self.clock_hz
+        each = (plain(w.bytes_per_cycle(self.clock_hz)) for w in ways if isinstance(w, Interconnect))
+        total: float = sum(each) * self.clock_hz
+        return total
 
     def area_mm2(self) -> dict[str, float]:
         """Part -> area of all its instances, then `uncore` and `total`."""
@@ -164,4 +169,5 @@ def _memory(part: Part) -> Memory:
 def _area_mm2(part: Part, tech: Tech) -> float:
     if not isinstance(part.template, Compute | Memory | Interconnect):
         return 0.0
-    return float(np.asarray(part.template.area_mm2(tech)).item()) * part.copies
+    one: float = plain(part.template.area_mm2(tech))
+    return one * part.copies

@@ -6,10 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag, Note, Span, unknown
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Chip, Level, Origin, Part, Unit
+from dfcompiler.hardware.plurals import most, plain
 from dfcompiler.hardware.revision import Override, revised
 from dfcompiler.hardware.settings import CHIP_AXES, SHARE, Value, build, by_name, checked, unknown_axis
 from dfcompiler.hardware.tech import load_tech
@@ -87,7 +90,7 @@ def elaborate(decl: ChipDecl, overrides: Mapping[str, Override] | None = None, w
     for name in ("node", "clock"):
         if name not in chip_values:
             raise Diag(f"missing-{name}", f"chip `{decl.name}` has no `{name}`", decl.span, hint=_example(name))
-    clock_hz, node_nm = float(chip_values["clock"]), float(chip_values["node"])
+    clock_hz, node_nm = plain(chip_values["clock"]), float(chip_values["node"])
     tech = load_tech(node_nm, own["node"][1])
     asked = {name: given[name].pop("share") for name in placed if "share" in given[name]}
     built = {name: _part(one, given[name], clock_hz) for name, one in placed.items()}
@@ -113,7 +116,7 @@ def elaborate(decl: ChipDecl, overrides: Mapping[str, Override] | None = None, w
         clock_hz=clock_hz,
         node_nm=node_nm,
         tech=tech,
-        uncore_mm2=float(chip_values.get("uncore", 0)),
+        uncore_mm2=plain(chip_values.get("uncore", 0)),
         parts=parts,
         units={name: _unit(parts[name], parts, ways, seen[name], clock_hz) for name in ways},
         dram=dram,
@@ -132,7 +135,7 @@ def _placed(decl: ChipDecl) -> dict[str, _Placed]:
     """Every part by name; Diag `duplicate-part`, `bad-count`."""
     every = [_Placed(part, 1, None) for part in decl.parts]
     for group in decl.groups:
-        if not 1 <= group.count <= 2**20:
+        if not np.all((np.asarray(group.count) >= 1) & (np.asarray(group.count) <= 2**20)):
             raise Diag("bad-count", f"group `{group.name}` has {group.count} members", group.span, hint="1 to 2^20")
         every += [_Placed(part, group.count, group.name) for part in group.parts]
     found: dict[str, _Placed] = {}
@@ -173,7 +176,7 @@ def _shares(built: Mapping[str, Part], taken: Given) -> dict[str, float]:
     for name, (_, span, _) in taken.items():
         if not is_compute(built[name]):
             raise unknown_axis("share", name, [one.name for one in built[name].template.axes()], span)
-    return {name: float(checked(SHARE, value, None, span)) for name, (value, span, _) in taken.items()}
+    return {name: plain(checked(SHARE, value, None, span)) for name, (value, span, _) in taken.items()}
 
 
 def _part(one: _Placed, given: Given, clock_hz: float) -> Part:
@@ -197,7 +200,8 @@ def _removable(parts: Mapping[str, Part], without: Collection[str]) -> Collectio
 def _copies(part: Part, graph: Graph, parts: Mapping[str, Part]) -> int:
     """How many an area is paid for: a network's endpoints, else the instances."""
     if isinstance(part.template, Interconnect) and not part.template.between_chips():
-        return sum(max(parts[n].instances, part.instances) for n in graph.neighbors(part.name))
+        ends: int = sum(most(parts[n].instances, part.instances) for n in graph.neighbors(part.name))
+        return ends
     return part.instances
 
 
@@ -238,7 +242,11 @@ def _helper(part: Part, beside: list[Part]) -> str | None:
     """The unit beside this one that runs all that this one cannot; the fastest at additions, then the first."""
     missing = [kind for kind in OP_KINDS if not compute(part).runs(kind)]
     able = [p for p in beside if all(compute(p).runs(kind) for kind in missing)] if missing else []
-    return max(able, key=lambda p: float(compute(p).peak_ops_per_cycle("add")), default=part).name if able else None
+    rates = [plain(compute(p).peak_ops_per_cycle("add")) for p in able]
+    best = [p for p, rate in zip(able, rates, strict=True) if all(np.all(rate >= other) for other in rates)]
+    if able and not best:  # of many designs
+        raise Diag("unlike-designs", f"which unit helps `{part.name}` is not the same in all designs", part.span)
+    return best[0].name if best else None
 
 
 def _origins(

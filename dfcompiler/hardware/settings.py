@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from dfcompiler.diagnostics import Diag, Note, Span, nearest, unknown
 from dfcompiler.hardware.axes import Axis, Legal, Names, Template, illegal, reals
@@ -57,8 +60,9 @@ def checked(one: Axis, value: CValue, clock_hz: float | None, span: Span | None)
 
     Bandwidths and times may be given per cycle or per second: `clock_hz` converts.
     """
-    plain = _plain(one, value, clock_hz, span)
+    plain = _many(one, value, clock_hz, span) if _is_many(value) else _plain(one, value, clock_hz, span)
     if not one.legal.check(plain):
+        plain = next((v for v in np.unique(plain).tolist() if not one.legal.check(v)), plain)
         fault = illegal(one, plain, _written(value) if isinstance(value, Quantity) and value.unit else "")
         raise Diag(fault.code, fault.message, span, hint=fault.hint)
     return plain
@@ -78,6 +82,21 @@ def _plain(one: Axis, value: CValue, clock_hz: float | None, span: Span | None) 
     return int(number) if whole else float(number)
 
 
+def _is_many(value: CValue) -> bool:
+    """Whether it stands for many designs: an array of names, or a quantity with an array in its base unit."""
+    return isinstance(value.value if isinstance(value, Quantity) else value, np.ndarray)
+
+
+def _many(one: Axis, value: CValue, clock_hz: float | None, span: Span | None) -> Any:
+    """As `_plain`, of an array over designs."""
+    if not isinstance(value, Quantity):
+        return value
+    number: Any = value.value
+    number = _converted(one, value, number, value.unit, clock_hz, span) if value.unit != _unit(one) else number
+    whole = isinstance(one.default, int) and np.all(np.asarray(number) == np.floor(number))
+    return np.asarray(number).astype(np.int64 if whole else np.float64)
+
+
 def _name(one: Axis, value: str, span: Span | None) -> str:
     known = [str(v) for v in one.legal.values()]
     if value in known:
@@ -89,9 +108,9 @@ def _name(one: Axis, value: str, span: Span | None) -> str:
 def _converted(
     one: Axis, value: Quantity, number: float, unit: str, clock_hz: float | None, span: Span | None
 ) -> float:
-    if clock_hz and (unit, _unit(one)) in (("B/cycle", "B/s"), ("s", "cycle")):
+    if clock_hz is not None and (unit, _unit(one)) in (("B/cycle", "B/s"), ("s", "cycle")):
         return number * clock_hz
-    if clock_hz and (unit, _unit(one)) in (("B/s", "B/cycle"), ("cycle", "s")):
+    if clock_hz is not None and (unit, _unit(one)) in (("B/s", "B/cycle"), ("cycle", "s")):
         return number / clock_hz
     if unit == "" and one.unit == "cycle":
         return number

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import networkx as nx
+import numpy as np
 
 from dfcompiler.diagnostics import Diag, Note, Span, unknown
 from dfcompiler.hardware.chip import Level, Part
+from dfcompiler.hardware.plurals import least, plain, whole
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import Compute, Interconnect, Memory
 from dfcompiler.text.tree import CConnect
@@ -125,7 +127,7 @@ def _check_dies(hops: list[Hop], unit: Part) -> None:
 
 def _check_counts(way: list[Part]) -> None:
     for outer, inner in itertools.pairwise(way):
-        if inner.instances % outer.instances:
+        if np.any(inner.instances % outer.instances):
             message = (
                 f"{inner.instances} of `{inner.name}` cannot be spread evenly over {outer.instances} `{outer.name}`"
             )
@@ -170,10 +172,10 @@ def check_shares(
     for memory, units in innermost.items():
         asked = [u for u in units if u in fixed]
         total = sum(fixed[u] for u in asked)
-        if total > 1 + 1e-9:
-            message = f"the units on `{memory}` ask for {100 * total:.6g} % of it"
+        if np.any(total > 1 + 1e-9):
+            message = f"the units on `{memory}` ask for {100 * np.max(total):.6g} % of it"
             raise Diag("bad-share", message, at[asked[-1]], hint="the shares of a memory sum to at most 100 %")
-        if total > 1 - 1e-9 and len(asked) < len(units):
+        if np.any(total > 1 - 1e-9) and len(asked) < len(units):
             left = ", ".join(f"`{u}`" for u in units if u not in fixed)
             message = f"the shares of `{memory}` leave nothing for {left}"
             raise Diag("bad-share", message, at[asked[-1]], hint="lower a share, or give every unit one")
@@ -190,26 +192,26 @@ def levels(
 
 def _level(up: Hop | None, hop: Hop, share: float, clock_hz: float, tech: Tech, inside: bool) -> Level:
     over = [p.template for p in hop.over if isinstance(p.template, Interconnect)]
-    wire = min((float(w.bytes_per_cycle(clock_hz)) for w in over), default=INF)
-    read, write = (float(f(clock_hz)) for f in (hop.memory.read_bytes_per_cycle, hop.memory.write_bytes_per_cycle))
-    source = float(up.memory.read_bytes_per_cycle(clock_hz)) if up else INF
-    sink = float(up.memory.write_bytes_per_cycle(clock_hz)) if up else INF
+    wire = least(INF, *(plain(w.bytes_per_cycle(clock_hz)) for w in over))
+    read, write = (plain(f(clock_hz)) for f in (hop.memory.read_bytes_per_cycle, hop.memory.write_bytes_per_cycle))
+    source = plain(up.memory.read_bytes_per_cycle(clock_hz)) if up else INF
+    sink = plain(up.memory.write_bytes_per_cycle(clock_hz)) if up else INF
     if up and not inside:
-        outside = float(up.memory.outside_bytes_per_cycle(clock_hz))
-        source, sink = (min(outside, x) if up.memory.off_chip() else x for x in (source, sink))
+        outside = plain(up.memory.outside_bytes_per_cycle(clock_hz))
+        source, sink = (least(outside, x) if up.memory.off_chip() else x for x in (source, sink))
     return Level(
         part=hop.part.name,
         instances=hop.part.instances,
-        capacity_bytes=int(float(hop.memory.capacity_bytes()) * share),
-        fill_bytes_per_cycle=min(write, wire, source) if up else INF,
-        drain_bytes_per_cycle=min(read, wire, sink) if up else INF,
+        capacity_bytes=whole(plain(hop.memory.capacity_bytes()) * share),
+        fill_bytes_per_cycle=least(write, wire, source) if up else INF,
+        drain_bytes_per_cycle=least(read, wire, sink) if up else INF,
         source_bytes_per_cycle=source * up.part.instances if up else INF,
         sink_bytes_per_cycle=sink * up.part.instances if up else INF,
         multicast=any(w.multicasts() for w in over),
         half_duplex=hop.memory.half_duplex(),
-        latency_cycles=sum(float(w.latency_s(clock_hz)) for w in over) * clock_hz,
-        pj_per_byte=float(hop.memory.inside_pj_per_byte(tech) if inside else hop.memory.pj_per_byte(tech)),
-        wire_pj_per_byte=sum(float(w.pj_per_byte(tech)) for w in over),
+        latency_cycles=sum(plain(w.latency_s(clock_hz)) for w in over) * clock_hz,
+        pj_per_byte=plain(hop.memory.inside_pj_per_byte(tech) if inside else hop.memory.pj_per_byte(tech)),
+        wire_pj_per_byte=sum(plain(w.pj_per_byte(tech)) for w in over),
     )
 
 
