@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfcompiler.cli.inputs import check_writable, seed_of
-from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.diagnostics import unknown
 from dfcompiler.explore import folder
 from dfcompiler.explore.exploration import needs
 from dfcompiler.explore.exploring import Search, explore
@@ -23,18 +23,28 @@ def run(args: argparse.Namespace) -> None:
             raise unknown("prices", args.prices, PRICES)
         space = replace(space, prices=args.prices)
     wanted = needs(args.need, space.goals) if args.need else {}
-    out = Path(args.out) if args.out else None
-    if args.resume and out is None:
-        raise Diag("bad-option", "--resume goes on with a study in a folder: give it with -o")
-    if out and not args.resume:
-        check_writable(out)
-    found = explore(space, Search(budget=args.budget, seed=seed_of(args)))
+    search = _search(args)
+    if search.out and not search.resume:
+        check_writable(search.out)
+    found = explore(space, search)
     best = found.best(wanted) if wanted else None
-    written = folder.write(space, found, out) if out else []
+    written = folder.write(space, found, search.out) if search.out else []
     if args.json:
-        chosen = {"axes": dict(best.axes), "objectives": dict(best.objectives)} if best else None
-        print(json.dumps(found.to_json() | ({"best": chosen} if wanted else {}), allow_nan=False))
+        chosen = {"best": best and {"axes": dict(best.axes), "objectives": dict(best.objectives)}} if wanted else {}
+        print(json.dumps(found.to_json() | chosen, allow_nan=False))
         return
     from dfcompiler.cli.explore_display import print_exploration
 
     print_exploration(space, found, best, wanted, written)
+
+
+def _search(args: argparse.Namespace) -> Search:
+    return Search(
+        budget=args.budget,
+        sampler=args.sampler,
+        seed=seed_of(args),
+        engine=args.engine,
+        workers=args.workers,
+        out=Path(args.out) if args.out else None,
+        resume=args.resume,
+    )

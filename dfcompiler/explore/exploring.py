@@ -17,9 +17,8 @@ from dfcompiler.explore.declared import explore_prices
 from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.evaluation import Engine, Inline
 from dfcompiler.explore.exploration import Exploration, Member, Proof, exploration
-from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.question import Answer, Point
-from dfcompiler.explore.rounds import Observer, run
+from dfcompiler.explore.rounds import run
 from dfcompiler.explore.samplers import DEFAULT, Scene, sampler
 from dfcompiler.explore.space import Space
 from dfcompiler.explore.standing import standing
@@ -59,6 +58,8 @@ def explore(space: Space, search: Search = Search()) -> Exploration:
     """The front of a space under its own prices. Raises what pricing, compiling and the folder raise, and Infeasible
     `empty-front`."""
     if space.prices == "static":
+        from dfcompiler.explore.prices import StaticPrices
+
         return explore_prices(space, {n: StaticPrices(p) for n, p in space.pools.items()}, space.prices)
     return explore_mapped(space, search)
 

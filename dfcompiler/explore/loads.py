@@ -21,7 +21,12 @@ class Load:
     """The options of a load with their values."""
 
     model: str
-    options: Mapping[str, Value]
+    said: tuple[tuple[str, Value], ...]
+
+    @property
+    def options(self) -> Mapping[str, Value]:
+        """The options by name."""
+        return dict(self.said)
 
     def number(self, name: str, otherwise: int) -> int:
         """A whole number among the options. Raises Diag `bad-option`."""
@@ -63,4 +68,4 @@ def load_at(load: t.SLoad, values: Mapping[str, Value]) -> Load:
     for option in load.options:
         word = option.name in WORDS and isinstance(option.value, t.Ref) and option.value.name not in values
         found[option.name] = option.value.name if word else value(option.value, known).item()  # type: ignore[union-attr]
-    return Load(load.model, found)
+    return Load(load.model, tuple(sorted(found.items())))
