@@ -37,7 +37,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 BLOCK = re.compile(r"^(?:`([\w/.-]+)`\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (dfc .*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
-KINDS = {"console", "pycon", "dfir", "dfm", "json", "python", "chip", ""}
+KINDS = {"console", "pycon", "dfir", "dfm", "json", "python", "chip", "space", ""}
 WRONG = {"nested.dfir"}  # what a page shows the error of
 # What a page says of a file that a command of it wrote.
 WRITTEN = {"write-a-pass": ("mine/tests/fuse_pairs.test", "offer fuse-pairs: u, y")}
