@@ -1,0 +1,76 @@
+"""What is not enumerated: work at the peaks of units, compulsory bytes at the DRAM's bandwidth, exchanges on links."""
+
+from __future__ import annotations
+
+from itertools import product as every
+
+import numpy as np
+
+from dfcompiler.exchanges import links_of
+from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.prices.chipgrid import ChipGrid
+from dfcompiler.explore.prices.steps import Exchange
+from dfcompiler.explore.references import Array
+from dfcompiler.explore.space import Pool
+from dfcompiler.fabrics import Fabric, exchange_time
+from dfcompiler.problem import Problem
+
+
+def moving_s(chips: ChipGrid, read: float, written: float) -> Array:
+    """Seconds of bytes out of and into the DRAM over the designs, on the way of the units that it is fastest for."""
+    found: Array = np.asarray(np.inf)
+    for unit in chips.units.values():
+        out, into = read / unit.levels[1].source, written / unit.levels[1].sink
+        found = np.minimum(found, out + into if unit.levels[0].one.half_duplex else np.maximum(out, into))
+    return np.asarray(found / chips.clock_hz)
+
+
+def roof_s(p: Problem, chips: ChipGrid) -> Array:
+    """Seconds below which no unit runs a problem: multiply-accumulates on those that do most of them, all other work
+    on units that do it, kinds in turn, and compulsory bytes; inf where no unit can."""
+    read, written = (sum(o.total_bytes for o in p.operands if o.kind == kind) for kind in ("read", "write"))
+    time = moving_s(chips, read, written)
+    if p.contractions:
+        each = (
+            p.macs_on(u.template) / (u.template.peak_macs_at(max(p.a_bits, p.b_bits)) * u.instances)
+            for u in chips.units.values()
+            if u.template.runs("mac")
+        )
+        time = np.maximum(time, _least(each) / chips.clock_hz)
+    beside: Array = np.asarray(0.0)
+    for kind, count in p.vector.items():
+        rates = (u.template.peak_ops_per_cycle(kind) * u.instances for u in chips.units.values() if u.one.does(kind))
+        beside = beside + _least(count / r for r in rates)
+    return np.asarray(np.maximum(time, beside / chips.clock_hz))
+
+
+def _least(each: object) -> Array:
+    found: Array = np.asarray(np.inf)
+    for a in each:  # type: ignore[attr-defined]
+        found = np.minimum(found, a)
+    return found
+
+
+def exchange_s(e: Exchange, fabrics: Array, chips: ChipGrid) -> Array:
+    """Seconds of an exchange: its algorithms on the links, or its operands and results at the DRAM if that is more."""
+    linked = np.zeros(fabrics.shape)
+    for at in np.ndindex(fabrics.shape):
+        linked[at] = sum(exchange_time(d.pattern, e.devices, d.bytes, fabrics[at])[0] for d in e.demands)
+    return np.maximum(linked, moving_s(chips, e.read_bytes, e.written_bytes))
+
+
+def fabrics_of(pool: Pool, chips: ChipGrid, design: tuple[int, ...]) -> Array:
+    """The links of the designs as `Fabric`s, an array of objects; the axes that no link reads are as in `design`.
+
+    Raises Diag `no-link`, `unlike-links`.
+    """
+    arrays = [np.asarray(v) for part in chips.one.links for v in chips.templates[part.name].settings().values()]
+    shape = np.broadcast_shapes(*(a.shape for a in (*arrays, np.asarray(chips.clock_hz))))
+    shape = (1,) * (len(pool.axes) - len(shape)) + shape
+    found = np.empty(shape, dtype=object)
+    for at in every(*(range(n) for n in shape)):
+        point = [i if n > 1 else d for i, n, d in zip(at, shape, design, strict=True)]
+        chip = chip_at(pool, {a.name: a.values[i] for a, i in zip(pool.axes, point, strict=True)})
+        fabric: Fabric = links_of(chip).fabric
+        found[at] = fabric
+    return found

@@ -1,0 +1,88 @@
+"""A load as work that follows in turn: ops of the real step, equal ones once, and exchanges between devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dfcompiler.api import context
+from dfcompiler.collectives import Demand, bytes_of, demands_of, exchanged
+from dfcompiler.columns import content_key, segments
+from dfcompiler.compose import single
+from dfcompiler.cost import capacity
+from dfcompiler.diagnostics import Source
+from dfcompiler.explore.mapped import Load
+from dfcompiler.graph import Graph
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.models import load_model
+from dfcompiler.pipeline import parse_pipeline, run_pipeline
+from dfcompiler.problem import Problem, problem
+from dfcompiler.steps import phase
+
+PIPELINE = "lower-model,quantize"  # devices and stages come after these
+
+
+@dataclass(frozen=True)
+class Op:
+    """A problem that runs so many times; equal problems have equal keys."""
+
+    times: int
+    key: str
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What so many equal exchanges ask of the links, among how many devices, and what they read and write."""
+
+    times: int
+    demands: tuple[Demand, ...]
+    devices: int
+    read_bytes: float
+    written_bytes: float
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """All work of a step of one device, what its memory must hold, new tokens and devices."""
+
+    ops: tuple[Op, ...]
+    exchanges: tuple[Exchange, ...]
+    needed_bytes: float
+    tokens: int
+    devices: int
+
+
+def step_work(load: Load, chip: Chip) -> StepWork:
+    """The work of a load on its devices, of which `chip` is one: it decides the types that quantisation leaves and how
+    a step is split, which are the same for all designs of a pool.
+
+    Raises what lowering and sharding raise.
+    """
+    number, dtype, model = load.number, load.options.get("dtype"), load_model(load.model)
+    kind = str(load.options.get("phase", "decode"))
+    asked = phase(kind, number("batch", 1), number("seq", 2048), number("context", 0))
+    ctx = context(model, chip, asked, None if dtype is None else str(dtype))
+    passes = parse_pipeline(Source("static", load.parallel.inserted(PIPELINE)))
+    graph, _ = run_pipeline(passes, Graph(model.name), ctx)
+    ops: dict[str, Op] = {}
+    exchanges: dict[Exchange, int] = {}
+    for segment in segments(graph):
+        for name in segment.nodes:
+            node = graph.nodes[name]
+            if exchanged(node):
+                found = Exchange(1, *demands_of(graph, node), *bytes_of(graph, node))
+                exchanges[found] = exchanges.get(found, 0) + segment.repeat
+                continue
+            p = problem(single(graph, node), ctx.need("dtypes"))
+            key = content_key(p)
+            times = ops[key].times if key in ops else 0
+            ops[key] = Op(times + segment.repeat, key, p)
+    found_ = (Exchange(n, e.demands, e.devices, e.read_bytes, e.written_bytes) for e, n in exchanges.items())
+    return StepWork(
+        tuple(ops.values()),
+        tuple(found_),
+        capacity(graph, chip).needed_bytes,
+        asked.tokens,
+        load.parallel.count,
+    )
