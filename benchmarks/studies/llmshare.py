@@ -23,7 +23,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dfcompiler.explore.prices import StaticPrices
 from tables import markdown
 
 from dfcompiler.diagnostics import Source
@@ -31,6 +30,7 @@ from dfcompiler.explore.claims import checked
 from dfcompiler.explore.declared import too_long
 from dfcompiler.explore.figures import block, figures
 from dfcompiler.explore.kinds import bound, kinds
+from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.reallocation import cost_line, gap, overlapped, time_shared
 from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.explore.systems import Systems, explored, separated

@@ -141,10 +141,10 @@ def costs(goals: Sequence[Goal], members: Sequence[Member]) -> Floats:
 
 def reference(oriented: Floats) -> Floats:
     """A corner that all points are better than: the worst of each goal, and a tenth of the extent beyond (of the worst
-    itself where there is no extent)."""
+    itself where there is no extent); of what is above 0 and is to be large, no less than 0."""
     worst, extent = oriented.max(0), np.ptp(oriented, axis=0)
     found: Floats = worst + BEYOND * np.where(extent > 0, extent, np.maximum(np.abs(worst), 1e-300))
-    return found
+    return np.where(worst < 0, np.minimum(found, 0.0), found)
 
 
 def needs(text: str, goals: Sequence[Goal]) -> dict[str, float]:

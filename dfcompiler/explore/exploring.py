@@ -17,6 +17,7 @@ from dfcompiler.explore.declared import explore_prices
 from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.evaluation import Engine, Inline
 from dfcompiler.explore.exploration import Exploration, Member, Proof, exploration
+from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.question import Answer, Point
 from dfcompiler.explore.rounds import run
 from dfcompiler.explore.samplers import DEFAULT, Scene, sampler
@@ -58,8 +59,6 @@ def explore(space: Space, search: Search = Search()) -> Exploration:
     """The front of a space under its own prices. Raises what pricing, compiling and the folder raise, and Infeasible
     `empty-front`."""
     if space.prices == "static":
-        from dfcompiler.explore.prices import StaticPrices
-
         return explore_prices(space, {n: StaticPrices(p) for n, p in space.pools.items()}, space.prices)
     return explore_mapped(space, search)
 

@@ -19,7 +19,7 @@ import numpy as np
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.designs import dropped, known_of
 from dfcompiler.explore.figures import grid
-from dfcompiler.explore.mapped import load_at
+from dfcompiler.explore.loads import load_at
 from dfcompiler.explore.prices.chipgrid import ChipGrid, UnitGrid, chip_grid
 from dfcompiler.explore.prices.columns import Columns, Where
 from dfcompiler.explore.prices.compiled import available, lower

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfcompiler.api import context
@@ -11,13 +10,12 @@ from dfcompiler.columns import content_key, segments
 from dfcompiler.compose import single
 from dfcompiler.cost import capacity
 from dfcompiler.diagnostics import Source
-from dfcompiler.explore.mapped import Load
+from dfcompiler.explore.loads import Load
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import load_model
 from dfcompiler.pipeline import parse_pipeline, run_pipeline
 from dfcompiler.problem import Problem, problem
-from dfcompiler.steps import phase
 
 PIPELINE = "lower-model,quantize"  # devices and stages come after these
 
@@ -59,10 +57,8 @@ def step_work(load: Load, chip: Chip) -> StepWork:
 
     Raises what lowering and sharding raise.
     """
-    number, dtype, model = load.number, load.options.get("dtype"), load_model(load.model)
-    kind = str(load.options.get("phase", "decode"))
-    asked = phase(kind, number("batch", 1), number("seq", 2048), number("context", 0))
-    ctx = context(model, chip, asked, None if dtype is None else str(dtype))
+    model, asked = load_model(load.model), load.step
+    ctx = context(model, chip, asked, load.dtype)
     passes = parse_pipeline(Source("static", load.parallel.inserted(PIPELINE)))
     graph, _ = run_pipeline(passes, Graph(model.name), ctx)
     ops: dict[str, Op] = {}
