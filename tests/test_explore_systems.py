@@ -26,16 +26,19 @@ from dfcompiler.text.parse import parse_items
 
 AXES = """
   pool a, b on tpu128 {
-    axis servers = 1 .. 3
-    axis rows = 8, 16, 32
+    axis servers = 1 .. 2
+    axis rows = 8, 16
     axis memory = 10 GB, 20 GB
     set sa.rows = rows
     set hbm.capacity = memory
-    load work: llama3-8b { phase = decode, batch = 1 }
     let rate = servers / work.latency_s
     let bill = servers * (usd + 3)
   }
-  pool b { axis batch = 1, 2, 4 }
+  pool a { load work: llama3-8b { phase = decode, batch = 1 } }
+  pool b {
+    axis batch = 1, 2, 4
+    load work: llama3-8b { phase = decode, batch = batch }
+  }
 """
 TWO = "  minimize cost = a.bill + 2 * b.bill\n  maximize rate = minimum(a.rate, b.rate * b.batch)\n"
 FOUR = TWO + "  minimize ttft = a.work.latency_s\n  minimize tbt = b.work.latency_s\n"
@@ -57,15 +60,16 @@ def space(goals: str, axes: str = AXES) -> Space:
 
 @dataclass
 class Drawn:
-    """Random prices along some axes of a pool, some of them inf."""
+    """Random prices along some of the axes that set the chip, or that the load reads; some of them are inf."""
 
     pool: Pool
     seed: int
 
     def price(self, path: tuple[str, ...]) -> Array:
         rng = np.random.default_rng([self.seed, *".".join(path).encode()])
-        own = [n if a.name not in ("servers", "link") and rng.random() < 0.8 else 1
-               for a, n in zip(self.pool.axes, self.pool.shape, strict=True)]  # fmt: skip
+        read = {"rows", "memory", "batch"} if path[0] == "work" else {"rows", "memory"}
+        axes = zip(self.pool.axes, self.pool.shape, strict=True)
+        own = [n if a.name in read and rng.random() < 0.8 else 1 for a, n in axes]
         some = 2.0 ** rng.integers(-2, 3, size=own)  # what is computed of these is exact
         return np.where(rng.random(own) < 0.1, np.inf, some) if path[0] == "work" else some
 
@@ -162,9 +166,13 @@ def test_servers_scale_and_nothing_else_does() -> None:
     assert all(isinstance(x, Combined) for x in terms)
     pool = s.pools["a"]
     assert scaling_axis(pool, [x.terms["a"] for x in terms if isinstance(x, Combined)]) == "servers"
-    late = space(FOUR)
+    late = space(FOUR)  # the first token comes no later with more servers, and no earlier
     own = [x.terms["a"] for g in late.goals if isinstance(x := combined(g.expr, late), Combined) and "a" in x.terms]
-    assert scaling_axis(late.pools["a"], own) is None  # the first token comes no later with more servers
+    assert len(own) == 3
+    assert scaling_axis(late.pools["a"], own) == "servers"
+    mixed = space("  minimize x = a.bill + a.usd + b.usd\n" + TWO)
+    read = [x.terms["a"] for g in mixed.goals if isinstance(x := combined(g.expr, mixed), Combined)]
+    assert scaling_axis(mixed.pools["a"], read) is None
 
 
 @pytest.mark.parametrize(
@@ -212,4 +220,4 @@ def test_servers_that_move_are_bounded_from_above(seed: int) -> None:
     rows = np.stack([price.ravel(), -prefill, -decode], 1)[(prefill > 0) | (decode > 0)]
     want = {tuple(r) for r in rows[front(rows)]} if len(rows) else set()
     assert {(c, -a, -b) for c, a, b in zip(servers.cost, servers.first, servers.second, strict=True)} == want
-    assert servers.designs == 6
+    assert servers.designs == 4

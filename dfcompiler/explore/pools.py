@@ -55,7 +55,7 @@ def pool_front(pool: Pool, prices: Prices, terms: Sequence[Term], fixed: Mapping
     """The front of a pool's designs; `fixed` are indices on axes that are not to be chosen.
 
     An axis that only scales (`scaling_axis`) is taken as 1 first: a design that is matched by another one is matched
-    by as many of it.
+    by as many of it, also in terms that do not read the axis.
     """
     given = dict(fixed or {})
     scale = scaling_axis(pool, [x.expr for x in terms])
@@ -63,18 +63,14 @@ def pool_front(pool: Pool, prices: Prices, terms: Sequence[Term], fixed: Mapping
         return _front(pool, prices, terms, given)
     at = next(i for i, a in enumerate(pool.axes) if a.name == scale)
     by = np.array(pool.axes[at].values, dtype=np.float64)
-    ones = [replace(x, expr=_without(x.expr, pool, scale)) for x in terms]
-    one = _front(pool, prices, ones, given | {scale: 0})
-    values = np.concatenate([one.values * n for n in by])
+    ones = [without_factor(inlined(x.expr, pool.lets), scale) for x in terms]
+    one = _front(
+        pool, prices, [replace(x, expr=y or x.expr) for x, y in zip(terms, ones, strict=True)], given | {scale: 0}
+    )
+    values = np.concatenate([one.values * np.where([y is not None for y in ones], n, 1.0) for n in by])
     rows = np.concatenate([_with(one.rows, at, i) for i in range(len(by))])
     best = front(values)
     return PoolFront(pool, rows[best], values[best], one.designs * len(by), one.legal * len(by))
-
-
-def _without(e: t.Expr, pool: Pool, axis: str) -> t.Expr:
-    rest = without_factor(inlined(e, pool.lets), axis)
-    assert rest is not None
-    return rest
 
 
 def _with(rows: Ints, axis: int, index: int) -> Ints:

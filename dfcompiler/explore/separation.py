@@ -137,15 +137,17 @@ def _scaled(found: Combined | Unseparated, op: str, by: t.Expr) -> Combined | Un
 
 
 def scaling_axis(pool: Pool, terms: Sequence[t.Expr]) -> str | None:
-    """An axis of positive numbers that multiplies every term and is read by nothing else; None where there is none."""
+    """An axis of positive numbers that multiplies every term that reads it, and is read by nothing else; None where
+    there is none."""
     elsewhere = {path[0] for s in pool.sets for path, _ in paths(s.value)}
     elsewhere |= {path[0] for load in pool.loads.values() for o in load.options for path, _ in paths(o.value)}
     compared = (*pool.limits, *(r for d in pool.drops for c in d.where for r in c))
     elsewhere |= {path[0] for rel in compared for side in (rel.a, rel.b) for path, _ in paths(inlined(side, pool.lets))}
     for axis in pool.axes:
         numbers = all(not isinstance(v, str) and v > 0 for v in axis.values)
-        factored = (without_factor(inlined(term, pool.lets), axis.name) for term in terms)
-        if numbers and axis.name not in elsewhere and all(factored):
+        reading = [whole for term in terms if axis.name in _names(whole := inlined(term, pool.lets))]
+        factored = (without_factor(whole, axis.name) for whole in reading)
+        if numbers and reading and axis.name not in elsewhere and all(factored):
             return axis.name
     return None
 
