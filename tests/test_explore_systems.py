@@ -15,10 +15,10 @@ from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.explore.claims import checked
 from dfcompiler.explore.figures import figures, grid, kept
 from dfcompiler.explore.fronts import front
-from dfcompiler.explore.kinds import bound, kinds
 from dfcompiler.explore.reallocation import gap, overlapped, time_shared
 from dfcompiler.explore.references import Array, paths, value
 from dfcompiler.explore.separation import Combined, combined, inlined, scaling_axis
+from dfcompiler.explore.servers import bound, servers
 from dfcompiler.explore.space import Pool, Space, resolve
 from dfcompiler.explore.systems import explored, limited_pool
 from dfcompiler.text import tree as t
@@ -200,11 +200,11 @@ def test_servers_that_move_are_bounded_from_above(seed: int) -> None:
     prices = {"a": Drawn(s.pools["a"], seed), "b": Drawn(s.pools["b"], seed)}
     usd = prices["a"].price(("usd",))
     prices["b"] = Priced(s.pools["b"], seed + 1, usd)
-    found, servers = explored(s, prices), kinds(s, prices)
+    found, some = explored(s, prices), servers(s, prices)
     for rate in (time_shared, overlapped):
-        if not len(servers.cost):
+        if not len(some.cost):
             continue
-        cost, most, _ = bound(servers, rate)
+        cost, most, _ = bound(some, rate)
         both = gap(found.values[:, 0], found.values[:, 1], cost, most)
         allowed = [most[cost <= c * (1 + 1e-12)].max(initial=0) for c in found.values[:, 0]]
         assert all(r <= a * (1 + 1e-12) for r, a in zip(found.values[:, 1], allowed, strict=True)), both
@@ -219,5 +219,5 @@ def test_servers_that_move_are_bounded_from_above(seed: int) -> None:
     price = np.broadcast_to(figures(s.pools["a"], grid(s.pools["a"]), prices["a"])(("bill",)), s.pools["a"].shape)[0]
     rows = np.stack([price.ravel(), -prefill, -decode], 1)[(prefill > 0) | (decode > 0)]
     want = {tuple(r) for r in rows[front(rows)]} if len(rows) else set()
-    assert {(c, -a, -b) for c, a, b in zip(servers.cost, servers.first, servers.second, strict=True)} == want
-    assert servers.designs == 4
+    assert {(c, -a, -b) for c, a, b in zip(some.cost, some.first, some.second, strict=True)} == want
+    assert some.designs == 4

@@ -29,9 +29,9 @@ from dfcompiler.diagnostics import Source
 from dfcompiler.explore.claims import checked
 from dfcompiler.explore.declared import too_long
 from dfcompiler.explore.figures import block, figures
-from dfcompiler.explore.kinds import bound, kinds
 from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.reallocation import cost_line, gap, overlapped, time_shared
+from dfcompiler.explore.servers import bound, servers
 from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.explore.systems import Systems, explored, separated
 from dfcompiler.text.parse import parse_items
@@ -143,18 +143,18 @@ def times(space: Space, prices: Mapping[str, StaticPrices]) -> None:
 def moving(space: Space, prices: Mapping[str, StaticPrices], found: Systems) -> None:
     """How much more servers that move between the pools could serve at the same cost, at most."""
     with timed("kinds of servers"):
-        servers = kinds(space, prices)
-    print(f"{len(servers.cost):,} of {servers.designs:,} kinds matter")
+        some = servers(space, prices)
+    print(f"{len(some.cost):,} of {some.designs:,} kinds matter")
     rows = []
     cost, rate = found.values[:, 0], found.values[:, 1]
     for name, limit in (("a server in one phase at a time", time_shared), ("steps that hold both", overlapped)):
         with timed(f"bound: {name}"):
-            usd, most, pairs = bound(servers, limit)
+            usd, most, pairs = bound(some, limit)
         g = gap(cost, rate, usd, most)
         parts = [g[(rate >= a) & (rate < b)] for a, b in ((0, np.median(rate)), (np.median(rate), np.inf))]
         rows.append([name, f"{pairs:,}", *(f"{np.median(p):.3f}" for p in parts), f"{g.max():.2f}"])
     print(markdown(["bound over front at equal cost", "pairs", "median, small", "median, large", "largest"], rows))
-    line = cost_line(servers.cost, servers.first, servers.second)
+    line = cost_line(some.cost, some.first, some.second)
     print(
         f"no system costs less than {line:,.0f} USD per request/s; the best fixed one costs {np.min(cost / rate):,.0f}"
     )

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Kinds:
+class Servers:
     """The kinds that no other kind matches, `[n]` each: what one server costs, and its rate in either pool; of
     `designs` kinds, and the numbers of servers that a pool may have."""
 
@@ -37,7 +37,7 @@ class Kinds:
     counts: tuple[float, ...]
 
 
-def kinds(space: Space, prices: Mapping[str, Prices]) -> Kinds:
+def servers(space: Space, prices: Mapping[str, Prices]) -> Servers:
     """The kinds of servers of a space. Raises Diag `unlike-pools` where servers cannot move: pools of different chips,
     or goals that are not a cost and a rate that scale with servers."""
     goals = separated(space)
@@ -52,10 +52,10 @@ def kinds(space: Space, prices: Mapping[str, Prices]) -> Kinds:
     able = np.flatnonzero(np.isfinite(price) & ((p > 0) | (d > 0)))
     best = able[kinds_front(price[able], p[able], d[able])]
     counts = tuple(float(v) for v in scale.values if not isinstance(v, str))
-    return Kinds(price[best], p[best], d[best], len(price), counts)
+    return Servers(price[best], p[best], d[best], len(price), counts)
 
 
-def bound(of: Kinds, rate: Rate = time_shared) -> tuple[Floats, Floats, int]:
+def bound(of: Servers, rate: Rate = time_shared) -> tuple[Floats, Floats, int]:
     """The largest rates of all systems of two kinds, with each number of servers, by cost; and how many pairs of kinds
     and numbers that took."""
     return bound_front(of.cost, of.first, of.second, of.counts, rate)
