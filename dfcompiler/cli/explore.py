@@ -47,4 +47,5 @@ def _search(args: argparse.Namespace) -> Search:
         workers=args.workers,
         out=Path(args.out) if args.out else None,
         resume=args.resume,
+        check=args.check,
     )

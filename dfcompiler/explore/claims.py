@@ -22,10 +22,11 @@ def checked(space: Space, prices: Mapping[str, Prices], found: Systems) -> tuple
     """Every design of every pool, and every pair of the pools' fronts, against what was found. Figures are taken on
     trust: what prices them has oracles of its own. Fronts by value of a shared axis are not checked: none is shared.
 
-    Raises Diag `bad-option` where pools share axes.
+    Raises Diag `bad-option` where pools share axes, and of more than two pools.
     """
-    if space.shared:
-        raise Diag("bad-option", f"`{space.name}` has axes that pools share: its front cannot be checked yet")
+    if space.shared or len(space.pools) > 2:
+        hint = "leave --check out"
+        raise Diag("bad-option", f"`{space.name}` has shared axes or more than two pools: no check is made", hint=hint)
     verdicts = []
     for name, front in found.pools.items():
         terms = [(g.terms[name], g.sign) for g in found.goals if name in g.terms]
@@ -37,6 +38,17 @@ def checked(space: Space, prices: Mapping[str, Prices], found: Systems) -> tuple
         signs = np.array([g.sign for g in found.goals])
         verdicts.append(front_of_systems(how, parts, columns, found.values * signs))
     return tuple(verdicts)
+
+
+def sentence(verdicts: Sequence[Verdict]) -> str:
+    """What a check looked at and found. Raises Diag `wrong-front` where a design is better than the front."""
+    for v in verdicts:
+        if v.faults:
+            raise Diag(
+                "wrong-front", f"{v.name}: {len(v.faults)} faults, first `{v.faults[0].path}` {v.faults[0].message}"
+            )
+    seen = ", ".join(f"{v.count:,} {v.name}" for v in verdicts)
+    return f"checked by other code: of {seen} none is better than the front"
 
 
 def _table(space: Space, name: str, prices: Prices, terms: Sequence[tuple[t.Expr, float]]) -> Table:

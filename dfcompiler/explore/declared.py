@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.explore.claims import checked, sentence
 from dfcompiler.explore.exploration import Exploration, Member, exploration, meets
 from dfcompiler.explore.figures import Prices
 from dfcompiler.explore.implicit import Implicit, roles
@@ -22,14 +23,17 @@ Ints = npt.NDArray[np.int64]
 LISTED = 4096  # points of a front that is too long to list
 
 
-def explore_prices(space: Space, prices: Mapping[str, Prices], name: str) -> Exploration:
-    """The front of a space that separates, proven by trying every design. Raises what `separated` raises."""
+def explore_prices(space: Space, prices: Mapping[str, Prices], name: str, check: bool = False) -> Exploration:
+    """The front of a space that separates, proven by trying every design; with `check` each is computed again by code
+    that shares nothing with the search. Raises what `separated` and `claims.checked` raise."""
     start = time.perf_counter()
     goals = separated(space)
     long = too_long(space, goals, prices) if not space.shared else None
     if long is not None:
-        return _implicit(space, *long, name=name, start=start)
+        again = [sentence(checked(space, prices, long[1]))] if check else []
+        return _implicit(space, *long, name=name, start=start, again=again)
     found = explored(space, prices)
+    again = [sentence(checked(space, prices, found))] if check else []
     designs, legal = (sum(getattr(f, what) for f in found.pools.values()) for what in ("designs", "legal"))
     said = f"all {designs:,} designs of {_pools(space)} were priced, {legal:,} of them within limits and able to run"
     sides = ", ".join(f"{len(f.rows):,} of {n}" for n, f in found.pools.items())
@@ -39,7 +43,7 @@ def explore_prices(space: Space, prices: Mapping[str, Prices], name: str) -> Exp
         members(space, found),
         prices=name,
         proof="exhaustive",
-        claims=[said, *(combined if len(space.pools) > 1 else [])],
+        claims=[said, *(combined if len(space.pools) > 1 else []), *again],
         screened=space.points - designs if len(space.pools) > 1 else 0,
         evaluated=designs,
         seconds=time.perf_counter() - start,
@@ -78,7 +82,9 @@ def too_long(space: Space, goals: tuple[Signed, ...], prices: Mapping[str, Price
     return Implicit(first, second), empty
 
 
-def _implicit(space: Space, whole: Implicit, systems: Systems, *, name: str, start: float) -> Exploration:
+def _implicit(
+    space: Space, whole: Implicit, systems: Systems, *, name: str, start: float, again: Sequence[str]
+) -> Exploration:
     """Counted in full; of its systems some are listed, evenly by their place in the sweep."""
     count = whole.count()
     step = max(1, -(-count // LISTED))
@@ -90,6 +96,7 @@ def _implicit(space: Space, whole: Implicit, systems: Systems, *, name: str, sta
         f"all {designs:,} designs of {_pools(space)} were priced",
         f"the front has {count:,} of {space.points:.3g} systems: pairs of {sides} designs, counted by a sweep",
         f"{len(choice):,} of them are listed; `--need` asks the whole front",
+        *again,
     ]
     return exploration(
         space,

@@ -124,7 +124,7 @@ def exploration(
         tuple(sorted(members, key=lambda m: tuple(m.objectives[g.name] * sign(g) for g in space.goals))),
         len(members) if front_size is None else front_size,
         hypervolume(oriented, corner),
-        {g.name: float(c * sign(g)) for g, c in zip(space.goals, corner, strict=True)},
+        {g.name: float(c * sign(g)) + 0.0 for g, c in zip(space.goals, corner, strict=True)},
         whole,
     )
 

@@ -34,7 +34,8 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Search:
-    """How far to search, by what, from which seed, and where it runs. `out` is the folder of the study."""
+    """How far to search, by what, from which seed, and where it runs; `out` is the folder of the study. With `check`
+    the front of static prices is checked by other code."""
 
     budget: int = BUDGET
     sampler: str | None = None
@@ -43,6 +44,7 @@ class Search:
     workers: int | None = None
     out: Path | None = None
     resume: bool = False
+    check: bool = False
 
     def __post_init__(self) -> None:
         if self.budget < 1:
@@ -56,15 +58,30 @@ class Search:
 
 
 def explore(space: Space, search: Search = Search()) -> Exploration:
-    """The front of a space under its own prices. Raises what pricing, compiling and the folder raise, and Infeasible
-    `empty-front`."""
+    """The front of a space under its own prices; one of static prices needs no study.
+
+    Raises what pricing, compiling and the folder raise, and Infeasible `empty-front`.
+    """
     if space.prices == "static":
-        return explore_prices(space, {n: StaticPrices(p) for n, p in space.pools.items()}, space.prices)
+        _refuse_study(search)
+        return explore_prices(space, {n: StaticPrices(p) for n, p in space.pools.items()}, space.prices, search.check)
     return explore_mapped(space, search)
+
+
+def _refuse_study(search: Search) -> None:
+    asked = {"sampler": search.sampler, "resume": search.resume, "engine": search.engine != ENGINES[0]}
+    for name, given in asked.items():
+        if given:
+            hint = "static prices try every design; with --prices mapped there is a study"
+            raise Diag("bad-option", f"--{name} is for a study of designs that are mapped", hint=hint)
 
 
 def explore_mapped(space: Space, search: Search) -> Exploration:
     """The front of what a study evaluated; all of a space that is no larger than the budget."""
+    if search.check:
+        raise Diag(
+            "bad-option", "--check is for static prices", hint="mapped designs: `dfc check` of a compiled folder"
+        )
     start = time.perf_counter()
     question = Asked(space)
     name = search.sampler or ("all" if space.points <= search.budget else DEFAULT)
