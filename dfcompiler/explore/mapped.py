@@ -4,65 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from dfcompiler.api import Compiled, compile_model
 from dfcompiler.economics import price
-from dfcompiler.explore.designs import chip_at, known_of
+from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.loads import Load, load_at
 from dfcompiler.explore.references import Array, value
-from dfcompiler.explore.space import DESIGN, Pool, Value
+from dfcompiler.explore.served import served
+from dfcompiler.explore.space import DESIGN, SERVED, Pool, Value
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import load_model
-from dfcompiler.parallelism import Parallel
 from dfcompiler.power import peak_w, static_w
-from dfcompiler.steps import phase
-from dfcompiler.text import tree as t
 
 PIPELINE = "default"
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a load is for one design: options with their values."""
-
-    model: str
-    options: Mapping[str, Value]
-
-    def number(self, name: str, otherwise: int) -> int:
-        """A whole number among the options."""
-        return int(self.options.get(name, otherwise))
-
-    @property
-    def parallel(self) -> Parallel:
-        """How its devices share it out."""
-        ways = {name: self.number(name, 1) for name in ("tp", "ep", "pp", "dp")}
-        devices = self.options.get("devices")
-        return Parallel(devices=None if devices is None else int(devices), **ways)
-
-
-def load_at(load: t.SLoad, values: Mapping[str, Value]) -> Load:
-    """The options of a load where the axes have these values; `phase` and `dtype` are words."""
-    known = known_of(values)
-    found: dict[str, Value] = {}
-    for option in load.options:
-        word = isinstance(option.value, t.Ref) and option.value.name not in values
-        found[option.name] = option.value.name if word else value(option.value, known).item()  # type: ignore[union-attr]
-    return Load(load.model, found)
+REMEMBERED = 4096  # loads on chips in one process
 
 
 def compiled(load: Load, chip: Chip, pipeline: str = PIPELINE, seed: int = 0) -> Compiled:
     """The step of a load on a chip. Raises what `compile_model` raises."""
-    number = load.number
-    asked = phase(
-        str(load.options.get("phase", "decode")), number("batch", 1), number("seq", 2048), number("context", 0)
-    )
-    dtype = load.options.get("dtype")
     return compile_model(
         load_model(load.model),
         chip,
-        asked,
-        dtype=None if dtype is None else str(dtype),
+        load.step,
+        dtype=load.dtype,
         parallel=load.parallel,
         pipeline=pipeline,
         seed=seed,
@@ -101,16 +68,28 @@ class Mapped:
         if name in DESIGN:
             return np.asarray(design_figure(self.chip, name))
         load = load_at(self.pool.loads[name], self.values)
-        found = compiled(load, self.chip, self.pipeline)
-        step = {
-            "latency_s": found.report.latency_s,
-            "energy_j": found.report.energy_j,
-            "tokens": found.report.tokens,
-            "devices": load.parallel.count,
-            "free_bytes": found.report.capacity.available_bytes - found.report.capacity.needed_bytes,
-        }
-        self._held |= {(name, figure): np.asarray(x, dtype=np.float64) for figure, x in step.items()}
+        found = _felt(load, self.chip) if path[1] in SERVED else _step(load, self.chip, self.pipeline)
+        self._held |= {(name, figure): np.asarray(x, dtype=np.float64) for figure, x in found.items()}
         return self._held[path]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _step(load: Load, chip: Chip, pipeline: str) -> Mapping[str, float]:
+    """The figures of `STEP`: points that differ in what these do not read, such as servers, share them."""
+    report = compiled(load, chip, pipeline).report
+    return {
+        "latency_s": report.latency_s,
+        "energy_j": report.energy_j,
+        "tokens": report.tokens,
+        "devices": load.parallel.count,
+        "kv_bytes": report.capacity.kv_bytes,
+        "free_bytes": report.capacity.available_bytes - report.capacity.needed_bytes,
+    }
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _felt(load: Load, chip: Chip) -> Mapping[str, float]:
+    return served(load, chip)
 
 
 def design_figure(chip: Chip, name: str) -> float:

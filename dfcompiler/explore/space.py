@@ -21,20 +21,24 @@ from dfcompiler.explore.references import paths
 from dfcompiler.hardware.elaboration import find_chip
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items, read_source
+from dfcompiler.text.show import show_cvalue
 from dfcompiler.text.units import to_base
 
 Value: TypeAlias = int | float | str
 Path_: TypeAlias = tuple[str, ...]
 
 MOST_VALUES = 1 << 16  # of one axis
+# How designs are priced: each compiled in full, or all at once by exact tilings of their products and rooflines of the
+# rest, one op after the other.
+PRICES = ("mapped", "static")
 # What a design is, whatever it runs: of one device. Energy per operation and yields are those of its node.
 DESIGN = ("area_mm2", "die_mm2", "usd", "static_w", "peak_w", "dram_bytes", "dram_bytes_per_s", "link_bytes_per_s")
 # What a step takes on the devices of a load, and what requests feel where it has `lengths`.
-STEP = ("latency_s", "energy_j", "tokens", "devices", "free_bytes")
+STEP = ("latency_s", "energy_j", "tokens", "devices", "kv_bytes", "free_bytes")
 SERVED = ("max_rate_req_s", "goodput_req_s", "ttft_p50_s", "ttft_p90_s", "tbt_p50_s", "tbt_p90_s", "throughput_tok_s")
 # How a load says what it is: a step, how it is shared out, its types; requests and what they may feel.
 OPTIONS = ("phase", "batch", "seq", "context", "devices", "tp", "ep", "pp", "dp", "dtype")
-SERVING = ("lengths", "requests", "rate", "ttft", "tbt", "replicas")
+SERVING = ("lengths", "requests", "rate", "ttft", "tbt", "attain", "replicas")
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Space:
-    """Pools, and over all of them figures, limits and goals. `shared` are axes on which pools agree."""
+    """Pools, and over all of them figures, limits and goals. `shared` are axes on which pools agree; `prices` says by
+    which model designs are priced, one of `PRICES`."""
 
     name: str
+    prices: str
     shared: tuple[Axis, ...]
     pools: Mapping[str, Pool]
     lets: Mapping[str, t.SLet]
@@ -146,8 +152,9 @@ def load_space(name_or_path: str) -> Space:
 def resolve(decl: t.SpaceDecl, source: Source) -> Space:
     """The space that a declaration means.
 
-    Raises Diag: `bad-axis`, `unknown-figure`, `unknown-pool`, `unknown-option`, `missing-chip`, `missing-goal`,
-    `duplicate-name`, `cyclic-figure`, and what finding a chip raises.
+    Raises Diag: `bad-axis`, `cyclic-figure`, `duplicate-name`; `missing-chip`, `missing-goal`, `missing-pool`;
+    `unknown-axis`, `unknown-figure`, `unknown-option`, `unknown-prices`, `unknown-setting`; and what finding a chip
+    raises.
     """
     shared = tuple(axis_of(s) for s in decl.body if isinstance(s, t.SAxis))
     _distinct("axis", shared)
@@ -155,6 +162,7 @@ def resolve(decl: t.SpaceDecl, source: Source) -> Space:
     lets = _by_name("figure", [s for s in decl.body if isinstance(s, t.SLet)])
     space = Space(
         decl.name,
+        _prices(decl),
         shared,
         pools,
         lets,
@@ -166,6 +174,19 @@ def resolve(decl: t.SpaceDecl, source: Source) -> Space:
         raise Diag("missing-goal", f"space `{decl.name}` has no goal", decl.span, hint="`minimize NAME = FIGURE`")
     _check(space)
     return space
+
+
+def _prices(decl: t.SpaceDecl) -> str:
+    found = PRICES[0]
+    for s in decl.body:
+        if not isinstance(s, t.CSetting):
+            continue
+        if s.name != "prices":
+            raise unknown("setting", s.name, ["prices"], s.span)
+        if s.value not in PRICES:
+            raise unknown("prices", show_cvalue(s.value), PRICES, s.span)
+        found = str(s.value)
+    return found
 
 
 # ---- axes --------------------------------------------------------------------------------------

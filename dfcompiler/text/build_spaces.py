@@ -14,6 +14,7 @@ class WholeBuilder(Builder):
     def space(self, name: Token, *body: t.SStmt) -> t.SpaceDecl:
         self.foreign.clear()
         self.unique("goal", [s for s in body if isinstance(s, t.SGoal)])
+        self.unique("setting", [s for s in body if isinstance(s, t.CSetting)])
         return t.SpaceDecl(str(name), body, span=self.span(name))
 
     def spool(self, names: tuple[Token, ...], chip: Token | None, *body: t.PStmt) -> t.SPool:

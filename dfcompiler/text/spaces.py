@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from dfcompiler.diagnostics import Span
-from dfcompiler.text.chips import CValue, Quantity
+from dfcompiler.text.chips import CSetting, CValue, Quantity
 from dfcompiler.text.expressions import Expr, Rel, place
 from dfcompiler.text.families import Opt
 
@@ -100,7 +100,7 @@ class SPool:
     chip_span: Span | None = place()
 
 
-SStmt: TypeAlias = SAxis | SPool | SLet | SLimit | SGoal
+SStmt: TypeAlias = CSetting | SAxis | SPool | SLet | SLimit | SGoal
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""A space as the question of a study: every point compiled and served in full, in whatever process it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from dfcompiler import content
+from dfcompiler.explore.designs import values_of
+from dfcompiler.explore.mapped import PIPELINE, Mapped
+from dfcompiler.explore.question import Answer, Dimension, Goal, Point
+from dfcompiler.explore.references import Array, holds, value
+from dfcompiler.explore.space import Space
+from dfcompiler.text import tree as t
+from dfcompiler.text.show_expressions import show_rel
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a study asks of a space under prices of designs that are mapped one by one."""
+
+    space: Space
+    pipeline: str = PIPELINE
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The axes of the space."""
+        return tuple(Dimension(a.name, a.values) for a in self.space.axes)
+
+    @cached_property
+    def goals(self) -> tuple[Goal, ...]:
+        """The goals of the space."""
+        return tuple(Goal(g.name, "min" if g.sense == "min" else "max") for g in self.space.goals)
+
+    def identity(self) -> str:
+        """A hash of the space, of its chips, of all content and of how steps are mapped."""
+        said = [self.space.digest().encode(), self.pipeline.encode(), *content.state()]
+        return hashlib.sha256(b"\0".join(said)).hexdigest()
+
+    def evaluate(self, point: Point) -> Answer:
+        """The goals at a point, or the limit that it does not keep. Raises what compiling raises."""
+        pools = {n: Mapped(p, values_of(self.space, p, point), self.pipeline) for n, p in self.space.pools.items()}
+        shared = {a.name: a.values[i] for a, i in zip(self.space.axes, point, strict=True)}
+
+        def known(path: tuple[str, ...]) -> Array:
+            if path[0] in self.space.lets:
+                return value(self.space.lets[path[0]].value, known)
+            if path[0] in pools:
+                return pools[path[0]].figure(path[1:])
+            if len(pools) == 1:
+                return next(iter(pools.values())).figure(path)
+            return np.asarray(shared[path[0]])
+
+        limits: list[tuple[t.Rel, Mapped | None]] = [(r, m) for m in pools.values() for r in m.pool.limits]
+        for rel, own in (*limits, *((r, None) for r in self.space.limits)):
+            if not holds(rel, own.figure if own else known):
+                return Answer(None, f"`{show_rel(rel)}` does not hold")
+        return Answer({g.name: float(value(g.expr, known)) for g in self.space.goals})
