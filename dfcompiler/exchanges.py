@@ -15,6 +15,7 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.fabrics import Fabric, exchange_time, fewest_bytes
 from dfcompiler.graph import Graph, Node
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.plurals import least, most, plain
 from dfcompiler.hardware.template import Interconnect, Memory
 from dfcompiler.tiling import RESOLUTION, Tiling
 
@@ -58,17 +59,30 @@ def least_bytes(graph: Graph, node: Node, chip: Chip) -> float:
     return sum(fewest_bytes(d.pattern, devices, d.bytes, links_of(chip).fabric) for d in found)
 
 
+def stored_bytes(graph: Graph, node: Node, algorithm: str) -> tuple[float, float]:
+    """Bytes that an exchange reads from DRAM and writes there; of what stays on its device, no more is read than is
+    kept."""
+    taken, made = bytes_of(graph, node)
+    return taken if algorithm else made, made
+
+
+def memory_cycles(chip: Chip, read: float, made: float) -> float:
+    """Cycles in which the DRAM is busy with these bytes."""
+    dram = chip.dram.template
+    assert isinstance(dram, Memory)
+    outside = plain(dram.outside_bytes_per_cycle(chip.clock_hz))
+    reading = read / outside
+    writing = made / least(outside, plain(dram.write_bytes_per_cycle(chip.clock_hz)))
+    found: float = reading + writing if dram.half_duplex() else most(reading, writing)
+    return found
+
+
 def price_exchange(graph: Graph, node: Node, chip: Chip) -> Tiling:
     """The price of an exchange: of the DRAM it takes as small a share as leaves the links the bottleneck."""
     links, dram = links_of(chip), chip.dram
-    assert isinstance(dram.template, Memory)
-    taken, made = bytes_of(graph, node)
     seconds, brought, algorithm = taken_by(graph, node, links.fabric)
-    read = taken if algorithm else made  # of what stays on its device, no more is read than is kept
-    outside = float(dram.template.outside_bytes_per_cycle(chip.clock_hz))
-    reading = read / outside
-    writing = made / min(outside, float(dram.template.write_bytes_per_cycle(chip.clock_hz)))
-    busy = reading + writing if dram.template.half_duplex() else max(reading, writing)
+    read, made = stored_bytes(graph, node, algorithm)
+    busy = memory_cycles(chip, read, made)
     linked = seconds * chip.clock_hz
     share = min(RESOLUTION, max(1, ceil(RESOLUTION * busy / linked))) / RESOLUTION if linked else 1.0
     return Tiling(

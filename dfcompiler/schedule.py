@@ -186,10 +186,10 @@ def steady(graph: Graph, layer: Layer, limits: Goal) -> Layer:
     schedule that may start again before its end is used, and the bound falls back to the longest chain.
     """
     back_to_back = replace(layer, period=layer.solution.cycles, period_floor=layer.solution.bound)
+    if in_turn(graph, layer.segment):
+        return replace(back_to_back, serial=True)
     flow, carried = flow_of(graph, layer.segment), between_layers(graph, layer.segment)
     chains = _chains(flow, carried)
-    if layer.segment.repeat == 1 or set(flow) in chains:
-        return replace(back_to_back, serial=True)
     tasks = layer.solution.tasks
     of = {v: t for t in tasks for v in t.column.nodes}
     powered = limits.least_cycles(layer.solution.pj)
@@ -201,6 +201,12 @@ def steady(graph: Graph, layer: Layer, limits: Goal) -> Layer:
     cost = paths.costs(flow, shortest(columns_of(graph).of(layer.segment)))
     floor = max((int(paths.longest(flow.subgraph(c), cost)) for c in chains), default=0)
     return replace(layer, period=period, period_floor=floor)
+
+
+def in_turn(graph: Graph, segment: Segment) -> bool:
+    """Whether layers cannot overlap, since everything in one hangs on what the one before hands on."""
+    flow = flow_of(graph, segment)
+    return segment.repeat == 1 or set(flow) in _chains(flow, between_layers(graph, segment))
 
 
 def between_layers(graph: Graph, segment: Segment) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ class Tile(Pass, name="tile"):
     """Search all tilings of every op and of every offered group on every unit of the chip, each at several
     shares of the way to memory. `shares=1` prices units that have it to themselves."""
 
+    prices = True
     shares: int = len(SHARES)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,18 @@ import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, digits, slowest
+from dfcompiler.hardware.template import (
+    Compute,
+    Contraction,
+    Pieces,
+    Ports,
+    Tile,
+    ceil_div,
+    classes,
+    digits,
+    evenly,
+    slowest,
+)
 
 
 class MacTree(Compute, name="mac-tree"):
@@ -48,17 +59,24 @@ class MacTree(Compute, name="mac-tree"):
         return self.sparsity == "two-of-four"
 
     def cycles(self, tile: Tile, ports: Ports) -> Array:
+        return self._all(tile, ports, classes)
+
+    def least_cycles(self, tile: Tile, ports: Ports) -> Array:
+        """Of groups and chunks that are all as large."""
+        return self._all(tile, ports, evenly)
+
+    def _all(self, tile: Tile, ports: Ports, pieces: Pieces) -> Array:
         passes = digits(tile.a_bits, self.operand_bits) * digits(tile.b_bits, self.operand_bits)
         total: Array = 0.0
         for contraction in tile.contractions:
-            total = total + passes * contraction.batch * self._product(contraction, tile, ports)
+            total = total + passes * contraction.batch * self._product(contraction, tile, ports, pieces)
         return total
 
-    def _product(self, x: Contraction, tile: Tile, ports: Ports) -> Array:
-        """Cycles of one product: whole and ragged groups and chunks, each class times its count."""
+    def _product(self, x: Contraction, tile: Tile, ports: Ports, pieces: Pieces) -> Array:
+        """Cycles of one product: its groups and chunks by classes, each times its count."""
         a, b, p = tile.a_bits / 8, tile.b_bits / 8, tile.acc_bits / 8
         total: Array = 0.0
-        every = product(classes(x.m, self.hold), classes(x.k, self.width), classes(x.n, self.trees))
+        every = product(pieces(x.m, self.hold), pieces(x.k, self.width), pieces(x.n, self.trees))
         for (groups, h), (deep, k), (wide, n) in every:
             one = slowest(h, k * n * b / ports.weight, h * k * a / ports.input)
             total = total + groups * deep * wide * one

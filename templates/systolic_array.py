@@ -34,13 +34,27 @@ writes; a memory whose read port is narrower than its write port would need more
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
 from dfcompiler.hardware.tech import Tech
-from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile, ceil_div, classes, digits, either, slowest
+from dfcompiler.hardware.template import (
+    UNLIMITED,
+    Compute,
+    Contraction,
+    Pieces,
+    Ports,
+    Tile,
+    ceil_div,
+    classes,
+    digits,
+    either,
+    evenly,
+    slowest,
+)
 
 
 class SystolicArray(Compute, name="systolic-array"):
@@ -71,17 +85,24 @@ class SystolicArray(Compute, name="systolic-array"):
         return self.sparsity == "two-of-four"
 
     def cycles(self, tile: Tile, ports: Ports) -> Array:
+        return self._all(tile, ports, classes)
+
+    def least_cycles(self, tile: Tile, ports: Ports) -> Array:
+        """Of folds that are all as large; sums of a K that is cut into tiles of one fold are not read back."""
+        return self._all(tile, replace(ports, psum_read=UNLIMITED), evenly)
+
+    def _all(self, tile: Tile, ports: Ports, pieces: Pieces) -> Array:
         passes = digits(tile.a_bits, self.operand_bits) * digits(tile.b_bits, self.operand_bits)
         total: Array = 0.0
         for contraction in tile.contractions:
-            total = total + passes * contraction.batch * self._folds(contraction, tile, ports)
+            total = total + passes * contraction.batch * self._folds(contraction, tile, ports, pieces)
         return total
 
-    def _folds(self, x: Contraction, tile: Tile, ports: Ports) -> Array:
-        """Cycles of one product: full and ragged folds, each class times its count."""
+    def _folds(self, x: Contraction, tile: Tile, ports: Ports, pieces: Pieces) -> Array:
+        """Cycles of one product: its folds by classes, each times its count."""
         over_rows = np.where(self._stationary_weights(), x.k, x.m)
         total: Array = 0.0
-        for (nr, r), (nc, c) in product(classes(over_rows, self.rows), classes(x.n, self.cols)):
+        for (nr, r), (nc, c) in product(pieces(over_rows, self.rows), pieces(x.n, self.cols)):
             total = total + nr * nc * self._fold(x, tile, ports, r, c)
         return total
 

@@ -59,6 +59,9 @@ class VectorUnit(Compute, name="vector-unit"):
             total = total + ceil_div(count * self._op_cycles(kind), self.lanes)
         return total
 
+    def least_cycles(self, tile: Tile, ports: Ports) -> Array:
+        return self.cycles(tile, ports)  # what lanes round up, they round up once at least
+
     def _op_cycles(self, kind: str) -> Array:
         if kind in ONE_CYCLE:
             return 1

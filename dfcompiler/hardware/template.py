@@ -7,10 +7,10 @@ design prices a million. Shapes below are the broadcast of all operands.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,13 @@ class Compute(Template, abc.ABC):
     @abc.abstractmethod
     def cycles(self, tile: Tile, ports: Ports) -> Array:
         """Steady cycles of one tile when tiles follow each other back to back."""
+
+    def least_cycles(self, tile: Tile, ports: Ports) -> Array:
+        """Cycles that no way to cut the work of a tile into smaller ones can beat, all of them together: of any tiles
+        that cover it, `cycles` add up to as much at least. By default what the peaks say."""
+        bits = max(tile.a_bits, tile.b_bits)
+        products: Array = sum((x.macs for x in tile.contractions), 0.0) / self.peak_macs_at(bits)
+        return slowest(products, *(n / self.peak_ops_per_cycle(kind) for kind, n in tile.vector.items()))
 
     @abc.abstractmethod
     def fill_cycles(self) -> Array:
@@ -286,6 +293,16 @@ def digits(width: Array, unit_width: Array) -> NDArray[Any]:
 def slowest(*cycles: Array) -> Array:
     """The largest of several rates that run side by side; broadcasts."""
     return reduce(np.maximum, cycles)
+
+
+Pieces: TypeAlias = Callable[[Array, Array], Sequence[tuple[Array, Array]]]  # (how many, how large) of a size
+
+
+def evenly(size: Array, unrolled: Array) -> tuple[tuple[Array, Array]]:
+    """As few pieces of at most `unrolled` as cover `size`, all as large: of a cost per piece that is convex in how
+    large it is (the largest of constants and products of sizes), any pieces take as much at least (Jensen)."""
+    count = ceil_div(size, unrolled)
+    return ((count, size / count),)
 
 
 def classes(size: Array, unrolled: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

@@ -1,0 +1,175 @@
+"""Bounds of a pool's loads for all of its designs at once: no schedule that a mapper may find is shorter.
+
+A bound is an array with extent 1 along the axes that it does not read, so what many designs share is computed once;
+designs by their indices look theirs up. How a load is shared out over devices (`plans`) is the same for all designs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dfcompiler.diagnostics import Diag
+from dfcompiler.explore.figures import grid
+from dfcompiler.explore.fleet import Kind, design_figures, kinds, picked
+from dfcompiler.explore.intervals import Ends, ends, may_hold
+from dfcompiler.explore.mapped import PIPELINE, load_at
+from dfcompiler.explore.plans import Plan, plan
+from dfcompiler.explore.references import Array, paths
+from dfcompiler.explore.space import DESIGN, Goal, Pool
+from dfcompiler.explore.steps import step_cycles
+from dfcompiler.hardware.elaboration import elaborate
+from dfcompiler.hardware.template import KernelCompute
+from dfcompiler.text import tree as t
+
+EXACT = ("tokens", "devices", "free_bytes")  # of a load: known without a mapping
+
+
+class Screen:
+    """Bounds of the figures of a pool over its open grid, and of goals for some of its designs.
+
+    Raises Diag `no-bound` where a unit is priced as whole kernels: of these no bound is proven.
+    """
+
+    def __init__(self, pool: Pool, pipeline: str = PIPELINE) -> None:
+        self.pool, self.pipeline = pool, pipeline
+        self.at = grid(pool)
+        self.fleet = kinds(pool, self.at)
+        for name, unit in self.fleet[0].chip.units.items():
+            if isinstance(unit.template, KernelCompute):
+                message = f"`{name}` runs whole kernels of a library: designs of it are not screened"
+                raise Diag("no-bound", message, pool.chip.span, hint="evaluate them, or sample the space")
+        self._held: dict[tuple[str, ...], Ends] = {}
+        self._plans: dict[object, Plan] = {}
+
+    # ---- figures over the grid ------------------------------------------------------------------
+
+    def ends(self, path: tuple[str, ...]) -> Ends:
+        """The least and the most that a figure may be, over the grid."""
+        if path not in self._held:
+            self._held[path] = self._found(path)
+        return self._held[path]
+
+    def price(self, path: tuple[str, ...]) -> Array:
+        """The least that a figure may be, over the grid."""
+        return self.ends(path)[0]
+
+    def _found(self, path: tuple[str, ...]) -> Ends:
+        name = path[0]
+        if name in self.at:
+            return self.at[name], self.at[name]
+        if name in self.pool.lets:
+            return ends(self.pool.lets[name].value, self.ends)
+        if name in DESIGN:
+            found = design_figures(self.fleet, name)
+            return found, found
+        self._held |= {(name, figure): both for figure, both in self._step(self.pool.loads[name]).items()}
+        return self._held[path]
+
+    def _step(self, load: t.SLoad) -> dict[str, Ends]:
+        """The figures of a load. Designs on which it cannot be shared out, or does not fit, take forever."""
+        axes = [a for a in self.pool.axes if any((a.name,) == p for o in load.options for p, _ in paths(o.value))]
+        cells: dict[tuple[int, ...], dict[str, Array] | None] = {}
+        fault: Diag | None = None
+        for index in np.ndindex(*(len(a.values) for a in axes)):
+            values = {a.name: a.values[i] for a, i in zip(axes, index, strict=True)}
+            try:
+                cells[index] = self._cell(load, values)
+            except Diag as found:
+                cells[index], fault = None, fault or found
+        if fault and not any(cells.values()):
+            raise fault
+        where = [self.pool.axes.index(a) for a in axes]
+        names = ("latency_s", "energy_j", *EXACT)
+        every = {name: [c[name] if c else None for c in cells.values()] for name in names}
+        low = {name: self._put(where, cells, found) for name, found in every.items()}
+        return {name: (x, x if name in EXACT else np.full_like(x, np.inf)) for name, x in low.items()}
+
+    def _cell(self, load: t.SLoad, values: Mapping[str, Any]) -> dict[str, Array]:
+        """The figures of a load whose options have values."""
+        found: dict[str, list[Array]] = {}
+        for kind in self.fleet:
+            one = self.plan(load, values, kind)
+            chip = kind.chip
+            cycles = step_cycles(one.graph, chip, one.ctx.need("dtypes"))
+            free = np.asarray(chip.dram_capacity_bytes - one.capacity.needed_bytes)
+            latency = np.where(free >= 0, cycles / chip.clock_hz, np.inf)
+            known = {
+                "latency_s": latency,
+                "energy_j": one.devices * _at_rest(kind) * latency,
+                "tokens": one.tokens,
+                "devices": one.devices,
+                "free_bytes": free,
+            }
+            for name, x in known.items():
+                found.setdefault(name, []).append(np.asarray(x, dtype=np.float64))
+        return {name: picked(self.fleet, each) for name, each in found.items()}
+
+    def plan(self, load: t.SLoad, values: Mapping[str, Any], kind: Kind) -> Plan:
+        """The plan of a load whose options have values, on designs that leave out the same units."""
+        here = load_at(load, {a.name: values.get(a.name, a.values[0]) for a in self.pool.axes})
+        key = here.model, tuple(sorted(here.options.items())), kind.without
+        if key not in self._plans:
+            self._plans[key] = plan(here, elaborate(self.pool.chip, {}, kind.without), self.pipeline)
+        return self._plans[key]
+
+    def _put(self, where: Sequence[int], cells: Mapping[tuple[int, ...], Any], found: Sequence[Array | None]) -> Array:
+        """One array of those of cells, which lie along some axes of the grid; inf where there is none."""
+        shape = list(np.broadcast_shapes(*(np.shape(x) for x in found if x is not None), (1,) * len(self.pool.axes)))
+        for axis in where:
+            shape[axis] = len(self.pool.axes[axis].values)
+        whole = np.full(shape, np.inf)
+        for index, x in zip(cells, found, strict=True):
+            if x is None:
+                continue
+            at: list[Any] = [slice(None)] * len(shape)
+            mine: list[Any] = [slice(None)] * len(shape)
+            x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
+            for axis, i in zip(where, index, strict=True):
+                at[axis] = slice(i, i + 1)
+                mine[axis] = slice(i, i + 1) if x.shape[axis] > 1 else slice(None)
+            whole[tuple(at)] = x[tuple(mine)]
+        return whole
+
+    # ---- designs by their indices ---------------------------------------------------------------
+
+    def bounds(self, goals: Sequence[Goal], rows: Array) -> Array:
+        """Of designs by their indices `[design, axis]` the best that each goal may come to, `[design, goal]`, smaller
+        being better; inf where a limit of the pool cannot hold."""
+        known = self._at(rows)
+        both = [ends(g.expr, known) for g in goals]
+        best = [low if g.sense == "min" else -high for g, (low, high) in zip(goals, both, strict=True)]
+        found = np.stack([np.broadcast_to(x, len(rows)) for x in best], 1).astype(np.float64)
+        for limit in self.pool.limits:
+            found[~np.broadcast_to(may_hold(limit, known), len(rows))] = np.inf
+        return found
+
+    def _at(self, rows: Array) -> Any:
+        """Figures of these designs, by their paths."""
+        held: dict[tuple[str, ...], Ends] = {}
+
+        def known(path: tuple[str, ...]) -> Ends:
+            if path not in held:
+                low, high = self.ends(path)
+                first = self.taken(low, rows)
+                held[path] = first, first if high is low else self.taken(high, rows)
+            return held[path]
+
+        return known
+
+    def taken(self, figure: Array, rows: Array) -> Array:
+        """A figure over the grid of the designs in `rows`."""
+        read = [i for i, n in enumerate(np.shape(figure)) if n > 1]
+        if not read:
+            return np.asarray(figure).reshape(-1)[:1]
+        shape = [figure.shape[i] for i in read]
+        at = rows[:, read[0]]
+        for i, n in zip(read[1:], shape[1:], strict=True):
+            at = at * n + rows[:, i]
+        return np.asarray(figure).reshape(-1).take(at)
+
+
+def _at_rest(kind: Kind) -> Array:
+    return design_figures((kind,), "static_w")

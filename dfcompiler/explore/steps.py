@@ -1,0 +1,137 @@
+"""The least cycles of a step on a chip, or on arrays of chips, over all schedules that a mapper may find.
+
+A step is its segments one after another, a segment its stretches. What a stretch takes is bounded by what its groups
+ask of one resource, whichever way they cover it: of a unit, of the DRAM, of the links; and of several units together,
+since work on one is not on the others: what a group takes on each, weighted by how fast they are, in the best case.
+What is in one stretch may overlap, so it is the largest of sums; stretches follow one another, so they add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dfcompiler.collectives import exchanged
+from dfcompiler.columns import Segment, candidates, content_key, flow_of, segments
+from dfcompiler.dtypes import DtypeMap
+from dfcompiler.exchanges import links_of, memory_cycles, stored_bytes, taken_by
+from dfcompiler.explore.floors import Floor, floor, runs
+from dfcompiler.explore.stretches import Names, Stretch, stretches
+from dfcompiler.graph import Graph, Node
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.plurals import least, most
+from dfcompiler.problem import Problem, problem
+from dfcompiler.schedule import in_turn
+
+Floors = Mapping[str, Floor]  # of a group, by what it is run on
+
+
+def step_cycles(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Any:
+    """Cycles that no schedule of a graph can beat; inf where some node can run nowhere."""
+    floors = _Floors(chip)
+    problems = {g.nodes: problem(g, dtypes) for g in candidates(graph)}
+    groups = {g: floors.of(p) for g, p in problems.items()}
+    for node in graph.nodes.values():
+        if exchanged(node):
+            groups[node.name,] = {chip.links[0].name: _crossing(graph, node, chip)}
+    return sum((_segment(graph, s, groups) for s in segments(graph)), 0.0)
+
+
+class _Floors:
+    """What problems take at least on the units of a chip, equal ones once."""
+
+    def __init__(self, chip: Chip) -> None:
+        self.chip = chip
+        self.known: dict[str, Floors] = {}
+
+    def of(self, p: Problem) -> Floors:
+        """By unit, of those that may run it."""
+        key = content_key(p)
+        if key not in self.known:
+            pairs = [(u, self.chip.units.get(u.vector or "")) for u in self.chip.units.values()]
+            self.known[key] = {u.name: floor(p, u, helper) for u, helper in pairs if runs(p, u, helper)}
+        return self.known[key]
+
+
+def _crossing(graph: Graph, node: Node, chip: Chip) -> Floor:
+    """An exchange takes the links as long as it takes, and the DRAM for its bytes."""
+    dram: Any = 0.0
+    each: dict[tuple[int, ...], float] = {}
+    designs = list(_by_links(chip))
+    for at, one in designs:
+        seconds, _, algorithm = taken_by(graph, node, links_of(one).fabric)
+        each[at] = seconds * one.clock_hz
+        dram = memory_cycles(chip, *stored_bytes(graph, node, algorithm))
+    linked: Any = next(iter(each.values()))
+    if designs[0][0]:
+        linked = np.empty(tuple(1 + max(i) for i in zip(*each, strict=True)))
+        for at, cycles in each.items():
+            linked[at] = cycles
+    return Floor(most(1.0, linked, dram), 0.0, dram)
+
+
+def _by_links(chip: Chip) -> Iterator[tuple[tuple[int, ...], Chip]]:
+    """A chip for each of the designs that differ in their links or clock, by its place among these."""
+    settings = [x for p in chip.links for x in p.template.settings().values()]
+    shape = np.broadcast_shapes(*(np.shape(x) for x in (*settings, chip.clock_hz)))
+
+    def at(x: Any, index: tuple[int, ...]) -> Any:
+        return np.broadcast_to(x, shape)[index].item() if np.ndim(x) else x
+
+    for index in np.ndindex(shape):
+        links = (
+            replace(p, template=p.template.with_axes({n: at(x, index) for n, x in p.template.settings().items()}))
+            for p in chip.links
+        )
+        yield index, replace(chip, links=tuple(links), clock_hz=at(chip.clock_hz, index))
+
+
+# ---- segments ----------------------------------------------------------------------------------
+
+
+def _segment(graph: Graph, segment: Segment, groups: Mapping[Names, Floors]) -> Any:
+    """All layers of a segment: in turn, or where they may overlap, what all of them ask of resources."""
+    flow, inside = flow_of(graph, segment), set(segment.nodes)
+    mine = {g: f for g, f in groups.items() if inside.issuperset(g)}
+    once = sum((_stretch(x, mine) for x in stretches(flow, mine)), 0.0)
+    if in_turn(graph, segment):
+        return sum(segment.on.values()) * once
+    alone = most(0.0, *_resources(Stretch.of(segment.nodes, mine), mine))
+    return sum(most(once, n * alone) for n in segment.on.values())
+
+
+def _stretch(stretch: Stretch, floors: Mapping[Names, Floors]) -> Any:
+    """Cycles of a stretch: of the resource that is asked most of, and no less than of any node by itself."""
+    held = {g: least(np.inf, *(f.held for f in floors[g].values())) for g in stretch.groups}
+    alone = (least(*(held[g] for g in stretch.groups if v in g)) for v in stretch.nodes)
+    return most(*alone, *(_resources(stretch, floors) if len(stretch.groups) > 1 else ()))
+
+
+def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any]:
+    """What the groups of a stretch ask of each resource, however they cover it."""
+    mine = {g: floors[g] for g in stretch.groups if floors[g]}
+    yield stretch.least_sum({g: least(*(x.dram for x in f.values())) for g, f in mine.items()})
+    for name in dict.fromkeys(n for f in mine.values() for n in f):
+        yield stretch.least_sum({g: least(*(_use(x, n, name) for n, x in f.items())) for g, f in mine.items()})
+    weight = _weights([f for g, f in mine.items() if len(g) == 1 and len(f) > 1])
+    if weight:
+        shared = {g: least(*(weight.get(n, 0.0) * x.held for n, x in f.items())) for g, f in mine.items()}
+        yield stretch.least_sum(shared)
+
+
+def _use(x: Floor, runs_on: str, resource: str) -> Any:
+    """Cycles of a resource for a group that runs on one."""
+    if runs_on == resource:
+        return x.held
+    return x.beside if x.helper == resource else 0.0
+
+
+def _weights(singles: Sequence[Floors]) -> dict[str, Any]:
+    """How fast each unit does all of these nodes, where it runs them all, as parts of one."""
+    names = [n for n in dict.fromkeys(n for f in singles for n in f) if all(n in f for f in singles)]
+    rates = {n: 1 / sum(f[n].held for f in singles) for n in names}
+    total = sum(rates.values())
+    return {n: r / total for n, r in rates.items()}
