@@ -11,6 +11,7 @@ import functools
 import math
 import os
 import pickle
+import socket
 import traceback
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -22,6 +23,7 @@ from dfcompiler.explore.evaluation import Fault, Ledger, Outcome, evaluate, sett
 from dfcompiler.explore.question import Answer, Point, Question
 
 AHEAD = 2  # tasks in flight per processor, so that none waits for the next one
+KNOCK_S = 5.0  # for the first sign of a cluster
 LOOK_S = 5.0  # how often the size of the cluster is asked for while nothing comes back
 
 
@@ -104,15 +106,24 @@ def _question(pickled: bytes) -> Question:
 
 
 def _join(ray: Any, address: str | None) -> None:
+    named = address or os.environ.get("RAY_ADDRESS") or "auto"
     variables = {content.VARIABLE: os.environ[content.VARIABLE]} if os.environ.get(content.VARIABLE) else {}
     try:
+        _knock(named)
         ray.init(
-            address=address or os.environ.get("RAY_ADDRESS") or "auto",
+            address=named,
             log_to_driver=False,
             logging_level="ERROR",
             runtime_env={"env_vars": variables} if variables else None,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        message = f"no Ray cluster answers: {str(error).splitlines()[0]}"
-        hint = "`ray start --head` starts one here; $RAY_ADDRESS or `--address` names one elsewhere"
+    except (OSError, RuntimeError, ValueError) as error:
+        message = f"no Ray cluster answers at `{named}`: {str(error).splitlines()[0]}"
+        hint = "`ray start --head` starts one here; $RAY_ADDRESS names one elsewhere, `HOST:6379`"
         raise Diag("no-cluster", message, hint=hint) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: `ray.init` itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), KNOCK_S).close()

@@ -7,13 +7,13 @@ import importlib
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.explore.samplers.sampler import Sampler, Scene, registered
 
-DEFAULT = "trend"
+DEFAULT = "nearing"
 
 # The module of this package that defines a sampler, and the extra that it needs.
 MODULES = {
     "all": ("plain", ""),
     "random": ("plain", ""),
-    "trend": ("trend", ""),
+    "nearing": ("nearing", ""),
     "sobol": ("sobol", "sobol"),
     "llmshare": ("llmshare", "llmshare"),
     "nsga2": ("nsga2", "nsga2"),

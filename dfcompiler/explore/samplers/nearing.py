@@ -1,0 +1,135 @@
+"""Our default: ask for what is expected to bring the front that is known nearest to the one that there is.
+
+A Gaussian process of each objective draws possible worlds. In each, the candidates have a front, and every candidate on
+it would shorten the mean distance (ADRS) from that front to what is known. The candidate that does so most over all
+worlds is asked for; for the next of a round it counts as known, in each world with its value there. So a measure of
+fronts is improved directly, for any number of objectives, with no reference point to choose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfcompiler.explore.fronts import covered, front
+from dfcompiler.explore.question import Point
+from dfcompiler.explore.samplers.candidates import candidates
+from dfcompiler.explore.samplers.gaussian import Process
+from dfcompiler.explore.samplers.magnitudes import scale
+from dfcompiler.explore.samplers.sampler import Coordinates, Integers, Sampler, Scene, points_of
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+WORLDS = 64
+LEARNED_FROM = 400  # points at most that a model learns from: its cost grows with their cube
+
+
+@dataclass
+class World:
+    """One possible truth: its front's distances to what is known [targets], and to candidates that lie on it."""
+
+    members: Indices  # candidates on the front
+    known: Floats  # [targets]
+    each: Floats  # [targets, members]
+
+    def gains(self) -> Floats:
+        """By how much each member would shorten the mean distance."""
+        shorter: Floats = np.maximum(self.known[:, None] - self.each, 0.0).mean(axis=0)
+        return shorter
+
+    def learn(self, candidate: int) -> None:
+        """The candidate counts as known."""
+        here = np.flatnonzero(self.members == candidate)
+        if len(here):
+            self.known = np.minimum(self.known, self.each[:, here[0]])
+
+
+class Nearing(Sampler, name="nearing"):
+    """First points at random. `Scene.bounds` are divided out of what is modelled, and never fallen short of."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        super().__init__(scene, seed)
+        self.place = Coordinates(scene.dimensions)
+
+    def ask(self, count: int) -> list[Point]:
+        """See `Sampler`."""
+        rng = self.rng()
+        points, values = self.feasible()
+        if len(points) < 2:
+            return points_of(self.fresh(rng, count))
+        offered = candidates(self, rng)
+        known = values[front(values)]
+        worlds = [_world(known, truth) for truth in self._truths(points, values, offered, rng)]
+        chosen: list[int] = []
+        while len(chosen) < min(count, len(offered)):
+            total = np.zeros(len(offered))
+            for world in worlds:
+                total[world.members] += world.gains()
+            total[chosen] = 0.0
+            best = int(total.argmax())
+            if total[best] == 0.0:  # nothing that is left is on any front: look elsewhere
+                rest = np.setdiff1d(np.arange(len(offered)), chosen)
+                best = int(rng.choice(rest))
+            chosen.append(best)
+            for world in worlds:
+                world.learn(best)
+        return points_of(offered[chosen])
+
+    def _truths(self, points: Integers, values: Floats, offered: Integers, rng: np.random.Generator) -> list[Floats]:
+        """Objectives of the candidates in each world [candidates, goals]; infinite where a point cannot be."""
+        seen = self._learned_from(points, values, rng)
+        worlds = np.stack(
+            [self._drawn(points[seen], values[seen], offered, goal, rng) for goal in range(values.shape[1])], axis=2
+        )
+        cannot = np.array([p for p, a in self.told.items() if a.values is None][-LEARNED_FROM:], dtype=np.int64)
+        if len(cannot):
+            labels = np.concatenate([np.ones(len(seen)), -np.ones(len(cannot))])
+            both = self.place(np.concatenate([points[seen], cannot]))
+            can = Process(both, labels - labels.mean()).paths(self.place(offered), WORLDS, rng) + labels.mean() > 0
+            worlds[~can] = np.inf
+        return [worlds[:, i] for i in range(WORLDS)]
+
+    def _learned_from(self, points: Integers, values: Floats, rng: np.random.Generator) -> Indices:
+        """All points while they are few; then the front and others at random."""
+        if len(points) <= LEARNED_FROM:
+            return np.arange(len(points))
+        best = front(values)[: LEARNED_FROM // 2]
+        others = rng.permutation(np.setdiff1d(np.arange(len(points)), best))
+        return np.sort(np.concatenate([best, others[: LEARNED_FROM - len(best)]]))
+
+    def _drawn(
+        self, points: Integers, values: Floats, offered: Integers, goal: int, rng: np.random.Generator
+    ) -> Floats:
+        """One objective of the candidates in all worlds [candidates, worlds]."""
+        whole = scale(values[:, goal])
+        below, floor = np.zeros(len(points)), np.full(len(offered), -np.inf)
+        if self.scene.bounds is not None:
+            below, floor = (whole(self.scene.bounds(p)[:, goal]) for p in (points, offered))
+        rest = whole(values[:, goal]) - below
+        mean, spread = float(rest.mean()), float(rest.std()) or 1.0
+        process = Process(self.place(points), (rest - mean) / spread)
+        drawn = mean + spread * process.paths(self.place(offered), WORLDS, rng)
+        if self.scene.bounds is not None:
+            drawn = np.maximum(drawn, 0.0) + floor[:, None]
+        return whole.back(drawn)
+
+
+def _world(known: Floats, truth: Floats) -> World:
+    """How far the front of a world is from what is known, in shares of that front's extent."""
+    members = front(truth)
+    members = members[np.isfinite(truth[members]).all(axis=1)]
+    members = members[~covered(truth[members], known)] if len(members) else members
+    both = np.concatenate([known, truth[members]])
+    targets = both[front(both)]
+    extent = np.ptp(targets, axis=0)
+    extent = np.where(extent > 0, extent, 1.0)
+    targets, known, there = targets / extent, known / extent, truth[members] / extent
+    return World(members, _apart(targets, known).min(axis=1), _apart(targets, there))
+
+
+def _apart(a: Floats, b: Floats) -> Floats:
+    distances: Floats = np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=2))
+    return distances
