@@ -15,7 +15,8 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.figures import grid
 from dfcompiler.explore.fleet import Kind, design_figures, kinds, picked
 from dfcompiler.explore.intervals import Ends, ends, may_hold
-from dfcompiler.explore.mapped import PIPELINE, load_at
+from dfcompiler.explore.loads import load_at
+from dfcompiler.explore.mapped import PIPELINE
 from dfcompiler.explore.plans import Plan, plan
 from dfcompiler.explore.references import Array, paths
 from dfcompiler.explore.space import DESIGN, Goal, Pool
