@@ -13,7 +13,8 @@ from math import prod
 from dfcompiler.api import context
 from dfcompiler.cost import Capacity, capacity, check_resident
 from dfcompiler.diagnostics import Infeasible, Source
-from dfcompiler.explore.mapped import PIPELINE, Load
+from dfcompiler.explore.loads import Load
+from dfcompiler.explore.mapped import PIPELINE
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import load_model
