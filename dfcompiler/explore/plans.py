@@ -21,7 +21,6 @@ from dfcompiler.models import load_model
 from dfcompiler.pipeline import Context, Pipeline, parse_pipeline, run_pipeline
 from dfcompiler.power import static_w
 from dfcompiler.schedule import mapping_of
-from dfcompiler.steps import phase
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,8 @@ class Plan:
 
 def plan(load: Load, chip: Chip, pipeline: str = PIPELINE) -> Plan:
     """The plan of a load by the rates of a chip. Raises Diag as `compile_model` does for what cannot be shared out."""
-    number, said = load.number, load.options
-    asked = str(said.get("phase", "decode"))
-    step = phase(asked, number("batch", 1), number("seq", 2048), number("context", 0))
-    model, dtype = load_model(load.model), said.get("dtype")
-    ctx = context(model, chip, step, None if dtype is None else str(dtype))
+    ctx = context(load_model(load.model), chip, load.step, load.dtype)
     passes = parse_pipeline(Source("--pipeline", load.parallel.inserted(pipeline)))
     first = next((i for i, p in enumerate(passes) if p.prices), len(passes))
-    graph, _ = run_pipeline(passes[:first], Graph(model.name), ctx)
+    graph, _ = run_pipeline(passes[:first], Graph(load.model), ctx)
     return Plan(graph, passes[first:], ctx, load)
