@@ -41,6 +41,11 @@ def splits(sizes: Sequence[int], instances: int, *, spread: bool = True) -> list
     With `spread` only those that use more than half of what can be used: where one read reaches all instances,
     fewer of them only take longer.
     """
+    return list(_splits(tuple(sizes), instances, spread))
+
+
+@lru_cache(maxsize=4096)
+def _splits(sizes: tuple[int, ...], instances: int, spread: bool) -> tuple[tuple[int, ...], ...]:
     powers = (1 << i for i in range(instances.bit_length()))
     divisors = (d for d in range(1, instances + 1) if instances % d == 0)
     steps = sorted({1, instances, *powers, *divisors})
@@ -48,7 +53,7 @@ def splits(sizes: Sequence[int], instances: int, *, spread: bool = True) -> list
         c for c in itertools.product(*([s for s in steps if s <= max(1, n)] for n in sizes)) if prod(c) <= instances
     ]
     full = max((prod(c) for c in legal), default=1) if spread else 1
-    return [c for c in legal if prod(c) > full // 2] or [tuple(1 for _ in sizes)]
+    return tuple(c for c in legal if prod(c) > full // 2) or (tuple(1 for _ in sizes),)
 
 
 def axes(problem: Problem, unit: Unit) -> Iterator[tuple[list[npt.NDArray[np.int64]], list[int]]]:

@@ -19,6 +19,7 @@ from dfcompiler.explore.references import Array, paths, value
 from dfcompiler.explore.space import Pool
 from dfcompiler.hardware.axes import Axis, IntRange, Template
 from dfcompiler.hardware.chip import Chip, Level, Part, Unit
+from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import UNLIMITED, Compute, Interconnect, Memory, Ports
 from dfcompiler.hardware.topology import Hop, capacity_shares, connected, path
 from dfcompiler.text import tree as t
@@ -37,6 +38,7 @@ class LevelGrid:
     source: Array
     sink: Array
     latency_cycles: Array
+    pj_per_byte: Array
     one: Level
 
 
@@ -119,14 +121,15 @@ def _assembled(
     ]
     graph = connected(chip.parts, removed, chip.decl.connects)
     ways = {n: path(graph, chip.parts, chip.dram, chip.parts[n]) for n in chip.units}
-    portions: Mapping[tuple[str, str], Any] = capacity_shares(ways, {n: s for n, s in shares.items() if n in ways})  # type: ignore[arg-type]
+    fixed: dict[str, Any] = {n: s for n, s in shares.items() if n in ways}
+    portions: Mapping[tuple[str, str], Any] = capacity_shares(ways, fixed)
     copies = {n: _copies(p, graph, instances) for n, p in chip.parts.items()}
     units = {}
     for name, hops in ways.items():
         inside = chip.units[name].template.off_die()
         ups: list[Hop | None] = [None, *hops]
         levels = tuple(
-            _level(up, hop, portions[name, hop.part.name], level, templates, instances, clock, inside)
+            _level(up, hop, portions[name, hop.part.name], level, templates, instances, clock, chip.tech, inside)
             for up, hop, level in zip(ups, hops, chip.units[name].levels, strict=False)
         )
         template, memory = templates[name], templates[hops[-1].part.name]
@@ -151,6 +154,7 @@ def _level(
     templates: Mapping[str, Template],
     instances: Mapping[str, Array],
     clock: Array,
+    tech: Tech,
     inside: bool,
 ) -> LevelGrid:
     """As `topology.levels` has it, of arrays."""
@@ -164,10 +168,11 @@ def _level(
     wire: Array = np.asarray(UNLIMITED)
     for w in over:
         wire = np.minimum(wire, w.bytes_per_cycle(clock))
+    pj = np.asarray(memory(hop).inside_pj_per_byte(tech) if inside else memory(hop).pj_per_byte(tech))
     own, capacity = memory(hop), np.floor(np.asarray(memory(hop).capacity_bytes() * share, dtype=np.float64))
     if up is None:
         free = np.asarray(UNLIMITED)
-        return LevelGrid(instances[hop.part.name], capacity, free, free, free, free, np.zeros(1), level)
+        return LevelGrid(instances[hop.part.name], capacity, free, free, free, free, np.zeros(1), pj, level)
     source, sink = memory(up).read_bytes_per_cycle(clock), memory(up).write_bytes_per_cycle(clock)
     if not inside and memory(up).off_chip():
         outside = memory(up).outside_bytes_per_cycle(clock)
@@ -182,5 +187,6 @@ def _level(
         source=np.asarray(source * above),
         sink=np.asarray(sink * above),
         latency_cycles=np.asarray(sum((w.latency_s(clock) for w in over), start=0.0) * clock),
+        pj_per_byte=pj,
         one=level,
     )

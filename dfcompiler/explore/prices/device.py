@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dfcompiler.economics import good_die_usd
-from dfcompiler.explore.prices.chipgrid import ChipGrid
+from dfcompiler.explore.prices.chipgrid import ChipGrid, UnitGrid
 from dfcompiler.explore.references import Array
-from dfcompiler.hardware.template import Compute, Interconnect, Memory
+from dfcompiler.hardware.template import Compute, Interconnect, Memory, Tile
+from dfcompiler.power import BITS, LARGE
 
 
 def design_figure(chips: ChipGrid, name: str) -> Array:
@@ -29,10 +30,27 @@ def design_figure(chips: ChipGrid, name: str) -> Array:
             links = [x for p in chips.one.links if isinstance(x := chips.templates[p.name], Interconnect)]
             return np.asarray(sum((x.bytes_per_cycle(chips.clock_hz) for x in links), start=0.0) * chips.clock_hz)
         case "static_w":
-            memories = [x for x in chips.templates.values() if isinstance(x, Memory)]
-            idle = sum((np.asarray(m.idle_w()) for m in memories), start=np.zeros(1))
-            return np.asarray(_area(chips, apart=False) * chips.one.tech.value("static", "w_per_mm2") + idle)
+            return _static_w(chips)
+        case "peak_w":
+            stored = design_figure(chips, "dram_bytes_per_s") * np.asarray(dram.pj_per_byte(chips.one.tech))
+            units = sum((_peak_pj_per_s(chips, unit) for unit in chips.units.values()), start=np.zeros(1))
+            return np.asarray(_static_w(chips) + (stored + units) * 1e-12)
     raise KeyError(name)
+
+
+def _static_w(chips: ChipGrid) -> Array:
+    """As `power.static_w`."""
+    memories = [x for x in chips.templates.values() if isinstance(x, Memory)]
+    idle = sum((np.asarray(m.idle_w()) for m in memories), start=np.zeros(1))
+    return np.asarray(_area(chips, apart=False) * chips.one.tech.value("static", "w_per_mm2") + idle)
+
+
+def _peak_pj_per_s(chips: ChipGrid, unit: UnitGrid) -> Array:
+    """As `power.peak_w` counts a unit."""
+    tile = Tile((LARGE,), {}, BITS, BITS, 2 * BITS)
+    macs_per_s = unit.template.peak_macs_per_cycle() * chips.clock_hz * unit.instances
+    moved = unit.template.local_bytes(tile) / LARGE.macs * unit.levels[-1].pj_per_byte
+    return np.asarray(macs_per_s * (unit.template.pj_per_mac(chips.one.tech, BITS) + moved))
 
 
 def _area(chips: ChipGrid, *, apart: bool) -> Array:

@@ -14,45 +14,48 @@ from typing import Any
 
 import numpy as np
 
-from dfcompiler.explore.prices.layout import Floats, Ints, Machine, Operands, Structures, Tilings
+from dfcompiler.explore.prices.layout import Floats, Machine, Operands, Structures, Tilings
+
+ROUNDED = 1 - 1e-12  # bounds add up in another order than prices
 
 
-def lower(t: Tilings, x: Operands, s: Structures, m: Machine, order: Ints, best: Floats) -> int:
-    """Lower `best` to the least cycles, splits in this order; how many tilings in structures were priced."""
+def lower(t: Tilings, x: Operands, s: Structures, m: Machine, best: Floats) -> int:
+    """Lower `best` to the least cycles; how many tilings in structures were priced."""
     count, rates, near, above = len(x.base), len(m.dram), m.near_bytes, m.above_bytes
     trips, elements, copies = np.ones(8), np.zeros(count), np.zeros(count)
     moved, room = np.zeros((len(s.operand), 6)), np.zeros((len(s.operand), 2))
     edge, total = np.zeros(rates), np.zeros(6)
     priced = 0
-    for w in order:
+    for w in np.argsort(_promise(t)):
         for o in range(count):
             copies[o] = 1.0
             for i in range(3):
                 if x.mask[o] >> i & 1 or not m.multicast:
                     copies[o] *= t.ways[w, i]
+        thin = t.size2[t.at[t.first[w, 2]]]
         for p0 in range(t.last[w, 0] - 1, t.first[w, 0] - 1, -1):
             i0 = t.at[p0]
             t0 = np.ceil(t.shard[w, 0] / t.size0[i0])
             for p1 in range(t.last[w, 1] - 1, t.first[w, 1] - 1, -1):
                 i1 = t.at[p1]
                 t1 = np.ceil(t.shard[w, 1] / t.size1[i1])
-                if not _open(t0 * t1 * t.least[i0, i1], m.floor, best):
+                two = int(t0 > 1) + 2 * int(t1 > 1)
+                fits = _first(_elements(x, two, t.size0[i0], t.size1[i1], thin, elements), near)
+                if fits == len(near) or not _open(t0 * t1 * t.least[i0, i1], m.floor, best[fits, 0]):
                     continue
                 for p2 in range(t.last[w, 2] - 1, t.first[w, 2] - 1, -1):
                     i2 = t.at[p2]
                     t2 = np.ceil(t.shard[w, 2] / t.size2[i2])
-                    one = t.cycles[i0, i1, i2]
-                    live = int(t0 > 1) + 2 * int(t1 > 1) + 4 * int(t2 > 1)
-                    least = _elements(x, live, t.size0[i0], t.size1[i1], t.size2[i2], elements)
-                    fits = _first(least, near)
+                    one, live = t.cycles[i0, i1, i2], two + 4 * int(t2 > 1)
+                    fits = _first(_elements(x, live, t.size0[i0], t.size1[i1], t.size2[i2], elements), near)
                     if fits == len(near):
-                        continue
-                    if not _edges(x, m, elements, copies, t0 * t1 * t2 * one, one, best[fits, 0], edge):
                         continue
                     trips[1], trips[2], trips[3], trips[4] = t0, t1, t0 * t1, t2
                     trips[5], trips[6], trips[7] = t0 * t2, t1 * t2, t0 * t1 * t2
+                    if not _hopeful(x, m, trips, elements, copies, one, best[fits, 0], edge):
+                        continue
                     for c in range(s.choice_of[live], s.choice_of[live + 1]):
-                        _choice(s, x, c, trips, elements, copies, moved, room)
+                        _choice(s, c, trips, elements, copies, moved, room)
                     for row in range(s.row_of[live], s.row_of[live + 1]):
                         mine, outer = 0.0, 0.0
                         for o in range(count):
@@ -66,21 +69,30 @@ def lower(t: Tilings, x: Operands, s: Structures, m: Machine, order: Ints, best:
                         for o in range(count):
                             for k in range(6):
                                 total[k] += moved[s.rows[row, o], k]
-                        ported = max(max(total[0] * m.chip[0], total[1] * m.chip[1]), total[2] * m.chip[2])
-                        ported = max(max(ported, total[3] * m.chip[3]), total[2] * m.chip[4] + total[3] * m.chip[5])
+                        ported = _slowest(m.chip, total[0], total[1], total[2], total[3])
                         for r in range(rates):
-                            d = m.dram[r]
-                            far = max(max(total[4] * d[0], total[5] * d[1]), total[4] * d[2] + total[5] * d[3])
-                            price = max(edge[r], max(ported, far) + one)
+                            price = max(edge[r], max(ported, _longer(m.dram[r], total[4], total[5])) + one)
                             if price < best[i, j, r]:
                                 _note(best, i, j, r, price)
     return priced
 
 
+def _promise(t: Any) -> Any:
+    """The fewest cycles of compute that each split allows."""
+    found = np.full(len(t.ways), np.inf)
+    for w in range(len(t.ways)):
+        for p0 in range(t.first[w, 0], t.last[w, 0]):
+            t0 = np.ceil(t.shard[w, 0] / t.size0[t.at[p0]])
+            for p1 in range(t.first[w, 1], t.last[w, 1]):
+                t1 = np.ceil(t.shard[w, 1] / t.size1[t.at[p1]])
+                found[w] = min(found[w], t0 * t1 * t.least[t.at[p0], t.at[p1]])
+    return found
+
+
 def _open(busy: float, floor: Any, best: Any) -> bool:
-    """Whether so much compute may still better the smallest capacities, with any DRAM."""
-    for r in range(len(floor)):
-        if max(busy, floor[r]) < best[0, 0, r]:
+    """Whether so much compute may better what there is, with any DRAM."""
+    for r in range(len(floor)):  # noqa: SIM110  # numba knows no `any` of a generator
+        if max(busy, floor[r]) < best[r]:
             return True
     return False
 
@@ -101,29 +113,46 @@ def _elements(x: Any, live: int, a: float, b: float, c: float, elements: Any) ->
     return least
 
 
-def _edges(x: Any, m: Any, elements: Any, copies: Any, busy: float, one: float, best: Any, edge: Any) -> bool:
-    """Compute with the first load and the last store, for each DRAM; whether that may better what there is."""
-    load, load_all, store, store_all = 0.0, 0.0, 0.0, 0.0
+def _hopeful(x: Any, m: Any, trips: Any, elements: Any, copies: Any, one: float, best: Any, edge: Any) -> bool:
+    """Whether a tile may better what there is: with compute after the first load and before the last store, which
+    `edge` is for each DRAM, and with every tile of every operand moved once."""
+    load, load_all, loads, loads_all = 0.0, 0.0, 0.0, 0.0
+    store, store_all, stores, stores_all = 0.0, 0.0, 0.0, 0.0
     for o in range(len(elements)):
         b = elements[o] / 8 * x.bits[o]
         if x.writes[o]:
-            store += b
-            store_all += b * copies[o]
+            store, stores = store + b, stores + b * trips[x.mask[o]]
+            store_all, stores_all = store_all + b * copies[o], stores_all + b * copies[o] * trips[x.mask[o]]
         else:
-            load += b
-            load_all += b * copies[o]
+            load, loads = load + b, loads + b * trips[x.mask[o]]
+            load_all, loads_all = load_all + b * copies[o], loads_all + b * copies[o] * trips[x.mask[o]]
     begin = max(load * m.chip[0], load_all * max(m.chip[2], m.chip[4]))
     end = max(store * m.chip[1], store_all * max(m.chip[3], m.chip[5]))
+    ported = _slowest(m.chip, loads, stores, loads_all, stores_all)
     hopeful = False
     for r in range(len(edge)):
         d = m.dram[r]
-        edge[r] = busy + (max(begin, load_all * max(d[0], d[2])) + max(end, store_all * max(d[1], d[3])))
-        if max(edge[r], m.floor[r] + one) < best[r]:
+        edge[r] = trips[7] * one + (max(begin, load_all * max(d[0], d[2])) + max(end, store_all * max(d[1], d[3])))
+        least = max(ported, _longer(d, loads_all, stores_all)) * ROUNDED + one
+        if max(edge[r], least) < best[r]:
             hopeful = True
     return hopeful
 
 
-def _choice(s: Any, x: Any, c: int, trips: Any, elements: Any, copies: Any, moved: Any, room: Any) -> None:
+def _slowest(chip: Any, load: float, store: float, load_all: float, store_all: float) -> float:
+    """Cycles of the busiest way on the chip."""
+    own: float = max(load * chip[0], store * chip[1])
+    above: float = max(load_all * chip[2], store_all * chip[3], load_all * chip[4] + store_all * chip[5])
+    return max(own, above)
+
+
+def _longer(dram: Any, load: float, store: float) -> float:
+    """Cycles of the way to the DRAM."""
+    longer: float = max(load * dram[0], store * dram[1], load * dram[2] + store * dram[3])
+    return longer
+
+
+def _choice(s: Any, c: int, trips: Any, elements: Any, copies: Any, moved: Any, room: Any) -> None:
     """Bytes that a choice for an operand moves, and its room."""
     o = s.operand[c]
     e = elements[o] / 8

@@ -46,7 +46,7 @@ class Product:
 def product_of(p: Problem) -> Product | None:
     """The product that a problem is; None for problems with several contractions, masks, more loops, or operands whose
     elements are not in proportion to tiles."""
-    plain = len(p.contractions) == 1 and p.band is None and 1 <= len(p.loops) <= LOOPS
+    plain = len(p.contractions) == 1 and p.band is None and len(p.loops) <= LOOPS
     if not plain or p.facts.sequential or any(p.proportional(o) != o.loops for o in p.operands):
         return None
     loops = sorted(p.loops, key=lambda x: x.reduced)
@@ -97,7 +97,7 @@ def _of(frame: Frame, names: tuple[str, ...], running: tuple[str, ...], found: F
             last = o.bits if way in (NEAR_OUT, FAR_OUT) and o.kind == "write" else 0.0
             for k, (mask, w) in enumerate(_expanded(by_class, bit, last)):
                 weight[i, way, k], over[i, way, k] = w, mask
-    spills = c.near[0, :, :, 0].any(1)
+    spills = np.asarray(c.near[0, :, :, 0].any(1))
     inside = [sum(b for b, on in zip(bit, row, strict=True) if on) for row in c.inside[:, :, 0]]
     local = np.array([o.kind == "local" for o in operands])
     bits = np.array([o.bits for o in operands])

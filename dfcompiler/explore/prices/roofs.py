@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product as every
 
 import numpy as np
@@ -44,19 +45,21 @@ def roof_s(p: Problem, chips: ChipGrid) -> Array:
     return np.asarray(np.maximum(time, beside / chips.clock_hz))
 
 
-def _least(each: object) -> Array:
+def _least(each: Iterable[Array]) -> Array:
     found: Array = np.asarray(np.inf)
-    for a in each:  # type: ignore[attr-defined]
+    for a in each:
         found = np.minimum(found, a)
     return found
 
 
 def exchange_s(e: Exchange, fabrics: Array, chips: ChipGrid) -> Array:
     """Seconds of an exchange: its algorithms on the links, or its operands and results at the DRAM if that is more."""
-    linked = np.zeros(fabrics.shape)
-    for at in np.ndindex(fabrics.shape):
-        linked[at] = sum(exchange_time(d.pattern, e.devices, d.bytes, fabrics[at])[0] for d in e.demands)
-    return np.maximum(linked, moving_s(chips, e.read_bytes, e.written_bytes))
+    linked = np.array([_linked_s(e, f) for f in fabrics.ravel()]).reshape(fabrics.shape)
+    return np.asarray(np.maximum(linked, moving_s(chips, e.read_bytes, e.written_bytes)))
+
+
+def _linked_s(e: Exchange, fabric: Fabric) -> float:
+    return sum((exchange_time(d.pattern, e.devices, d.bytes, fabric)[0] for d in e.demands), start=0.0)
 
 
 def fabrics_of(pool: Pool, chips: ChipGrid, design: tuple[int, ...]) -> Array:

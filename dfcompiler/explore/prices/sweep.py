@@ -9,9 +9,9 @@ from dfcompiler.explore.prices.layout import LOOPS, Floats, Ints, Machine, Opera
 BLOCK = 1024  # tilings that are priced at once, the most promising ones first
 
 
-def lower(t: Tilings, x: Operands, s: Structures, m: Machine, order: Ints, best: Floats) -> int:
-    """Lower `best` to the least cycles, splits in this order; how many tilings in structures were priced."""
-    return sum(_split(t, x, s, m, w, best) for w in order.tolist())
+def lower(t: Tilings, x: Operands, s: Structures, m: Machine, best: Floats) -> int:
+    """Lower `best` to the least cycles; how many tilings in structures were priced."""
+    return sum(_split(t, x, s, m, w, best) for w in range(len(t.ways)))
 
 
 def _split(t: Tilings, x: Operands, s: Structures, m: Machine, w: int, best: Floats) -> int:
@@ -26,8 +26,8 @@ def _split(t: Tilings, x: Operands, s: Structures, m: Machine, w: int, best: Flo
     where = [np.repeat(outer[:, 0], len(inner)), np.repeat(outer[:, 1], len(inner)), np.tile(inner, len(outer))]
     spread = [[bool(k >> i & 1) or not m.multicast for i in range(LOOPS)] for k in x.mask.tolist()]
     copies = np.where(spread, t.ways[w], 1.0).prod(1)
-    tiles = ([i[n] for i, n in zip(every, where, strict=True)] for every in (at, trips))
-    block = _Block(t, x, m, *tiles, copies)
+    tiles, often = [i[n] for i, n in zip(at, where, strict=True)], [i[n] for i, n in zip(trips, where, strict=True)]
+    block = _Block(t, x, m, tiles, often, copies)
     priced = 0
     fits = np.searchsorted(m.near_bytes, block.least)
     fits_in = fits < len(m.near_bytes)

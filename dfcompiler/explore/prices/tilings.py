@@ -1,48 +1,87 @@
-"""Tile sizes, splits over instances, and cycles of every distinct tile: what depends on no capacity and no DRAM.
+"""Tile sizes, splits over instances, and cycles of every distinct tile: what depends on no capacity and no bandwidth.
 
-The tilings are those of the compiler's own search (`tiles.axes`), and a tile's cycles are what its template says.
+The tilings are those of the compiler's own search (`tiles.axes`), and a tile's cycles are what its template says. One
+table serves units that differ in how many instances there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from dfcompiler.explore.prices.layout import LOOPS, Floats, Tilings
+from dfcompiler.explore.prices.layout import LOOPS, Floats, Ints, Tilings
 from dfcompiler.explore.prices.products import Product
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.nest import Tiles
-from dfcompiler.tiles import axes, tile_work
+from dfcompiler.tiles import granules, splits, tile_sizes, tile_work
 
 
-def tilings_of(x: Product, unit: Unit, helper: Unit | None) -> Tilings:
-    """All tilings of a product on a unit."""
-    order = [[y.name for y in x.problem.loops].index(n) for n in x.names]
-    none = LOOPS - len(order)
-    each, over = zip(*axes(x.problem, unit), strict=True)
-    lists = [[s[i] for i in order] + [np.ones(1, dtype=np.int64)] * none for s in each]
-    sizes = [np.unique(np.concatenate([s[i] for s in lists])) for i in range(LOOPS)]
-    at = [[np.searchsorted(sizes[i], s[i]) for i in range(LOOPS)] for s in lists]
-    lengths = np.array([[len(a) for a in row] for row in at])
-    last = np.cumsum(lengths.ravel()).reshape(lengths.shape)
-    ways = np.array([[w[i] for i in order] + [1] * none for w in over], dtype=np.float64)
-    whole = np.array([*x.sizes, *[1] * none], dtype=np.float64)
-    real = [s.astype(np.float64) for s in sizes]
-    cycles = _cycles(x, unit, helper, real)
-    deepest = np.ceil(whole[-1] / real[-1])  # a bound where the last loop is split as well
-    least = (np.ceil(deepest / ways[:, -1].max()) * cycles).min(-1)
+@dataclass(frozen=True)
+class Table:
+    """Distinct tile sizes of each loop over some counts of instances, with their cycles. `part[loop][shard]` says from
+    where to where in `at` the sizes are listed that a loop of so many points has."""
+
+    sizes: tuple[Floats, ...]
+    cycles: Floats
+    splits: Mapping[int, Ints]
+    at: Ints
+    part: tuple[Mapping[int, tuple[int, int]], ...]
+
+
+def table_of(x: Product, unit: Unit, helper: Unit | None, counts: Sequence[int]) -> Table:
+    """The tiles of a product on a unit of which there are so many instances, for each of these counts."""
+    grain = granules(x.problem, unit, x.problem.loops)
+    over = {n: _splits(x, unit.levels[-1].multicast, n) for n in counts}
+    ways = np.unique(np.concatenate([*over.values()]), axis=0)
+    sizes, at, done = [], [], 0
+    part: list[dict[int, tuple[int, int]]] = []
+    for i in range(LOOPS):
+        points = np.unique(-(-(x.sizes[i] if i < len(x.sizes) else 1) // ways[:, i])).tolist()
+        each = {n: tile_sizes(n, grain[x.names[i]] if i < len(x.names) else 1) for n in points}
+        sizes.append(np.unique(np.concatenate([*each.values()])))
+        part.append({})
+        for n, some in each.items():
+            part[i][n] = done, done + len(some)
+            at.append(np.searchsorted(sizes[i], some))
+            done += len(some)
+    real = tuple(s.astype(np.float64) for s in sizes)
+    return Table(real, _cycles(x, unit, helper, real), over, np.concatenate(at), tuple(part))
+
+
+def tilings_of(x: Product, table: Table, instances: int) -> Tilings:
+    """All tilings of a product on so many instances."""
+    ways = table.splits[instances]
+    whole = np.array([*x.sizes, *[1] * (LOOPS - len(x.sizes))])
+    shard = -(-whole // ways)
+    ends = np.array([[table.part[i][n] for i, n in enumerate(row)] for row in shard.tolist()])
+    deepest = np.ceil(shard[:, -1].min() / table.sizes[-1])  # trips of the last loop, at the least
     return Tilings(
-        *real,
-        cycles,
-        least,
-        ways,
-        np.ceil(whole / ways),
-        last - lengths,
-        last,
-        np.concatenate([a for r in at for a in r]),
+        table.sizes[0],
+        table.sizes[1],
+        table.sizes[2],
+        table.cycles,
+        (deepest * table.cycles).min(-1),
+        ways.astype(np.float64),
+        shard.astype(np.float64),
+        ends[..., 0].copy(),
+        ends[..., 1].copy(),
+        table.at,
     )
 
 
-def _cycles(x: Product, unit: Unit, helper: Unit | None, sizes: list[Floats]) -> Floats:
+def _splits(x: Product, multicast: bool, instances: int) -> Ints:
+    """Ways to split the loops that are not reduced, as `tiles.axes` has them, `[split, loop]`."""
+    parallel = [y for y in x.problem.loops if not y.reduced]
+    every = np.array(splits([y.size for y in parallel], instances, spread=multicast), dtype=np.int64)
+    found = np.ones((len(every), LOOPS), dtype=np.int64)
+    for column, y in zip(every.T, parallel, strict=True):
+        found[:, x.names.index(y.name)] = column
+    return found
+
+
+def _cycles(x: Product, unit: Unit, helper: Unit | None, sizes: tuple[Floats, ...]) -> Floats:
     """Of a tile of each of these sizes, the vector unit's beside it if that takes longer."""
     size = dict(zip(x.names, np.ix_(*sizes), strict=False))
     trips = {n: np.ceil(whole / size[n]) for n, whole in zip(x.names, x.sizes, strict=True)}

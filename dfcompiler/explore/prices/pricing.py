@@ -1,0 +1,253 @@
+"""Loads in all designs of a pool: what is lowered while products that are known already are swept by other threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product as every
+from typing import TypeAlias
+
+import numpy as np
+
+from dfcompiler.diagnostics import Diag
+from dfcompiler.explore.designs import dropped, known_of
+from dfcompiler.explore.figures import grid
+from dfcompiler.explore.loads import load_at
+from dfcompiler.explore.prices.chipgrid import ChipGrid, UnitGrid, chip_grid
+from dfcompiler.explore.prices.columns import Columns, Group
+from dfcompiler.explore.prices.compiled import available, lower
+from dfcompiler.explore.prices.device import design_figure
+from dfcompiler.explore.prices.layout import Floats
+from dfcompiler.explore.prices.products import Product, product_of
+from dfcompiler.explore.prices.roofs import exchange_s, fabrics_of, roof_s
+from dfcompiler.explore.prices.steps import StepWork, step_work
+from dfcompiler.explore.references import Array, paths
+from dfcompiler.explore.space import Pool
+from dfcompiler.hardware.template import KernelCompute
+from dfcompiler.tiling import unable
+
+Point: TypeAlias = tuple[int, ...]
+Swept: TypeAlias = list[tuple[Columns, Group, Future[tuple[list[Floats], int]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Designs that have the same units: where they are, one of them, and all of them as arrays."""
+
+    here: Array
+    design: Point
+    chips: ChipGrid
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A load in all designs: arrays that add up to seconds, and what a device's memory must hold, new tokens and
+    devices."""
+
+    terms: Sequence[Array]
+    needed_bytes: Array
+    tokens: Array
+    devices: Array
+
+
+@dataclass
+class Pricing:
+    """Prices of a pool. `pairs` counts prices of a product in a design, `priced` the tilings in structures that were
+    priced for them."""
+
+    pool: Pool
+    compile_it: bool | None = None
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    pairs: int = 0
+    priced: int = 0
+    _machines: dict[object, Columns] = field(default_factory=dict)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The designs by the units that they leave out."""
+        absent = dropped(self.pool, known_of(grid(self.pool)))
+        shape = np.broadcast_shapes((1,) * len(self.pool.axes), *(a.shape for a in absent.values()))
+        found = []
+        for states in every(*((False, True) for _ in absent)):
+            same = [np.broadcast_to(a == s, shape) for a, s in zip(absent.values(), states, strict=True)]
+            here = np.logical_and.reduce([np.ones(shape, dtype=bool), *same])
+            if here.any():
+                design = tuple(int(i) for i in np.argwhere(here)[0])
+                found.append(Kind(here, design, chip_grid(self.pool, design)))
+        return tuple(found)
+
+    def chosen(self, each: Sequence[Array]) -> Array:
+        """What the designs of every kind have of their own."""
+        found = each[0]
+        for kind, more in zip(self.kinds[1:], each[1:], strict=True):
+            found = np.where(kind.here, more, found)
+        return np.asarray(found)
+
+    def answer(self, load: str) -> Answer:
+        """A load in all designs; inf is the time of a design that cannot run it.
+
+        Raises what lowering and sharding raise, Diag `no-link`, and `no-static-price` for a chip of kernels.
+        """
+        axes = self._read_by(load)
+        points = [*every(*(range(self.pool.shape[i]) for i in axes))]
+        swept: dict[tuple[int, object], Swept] = {}
+        products: dict[str, Product] = {}
+        works: dict[Point, StepWork] = {}
+        with ThreadPoolExecutor(self.workers if self._compiled else 1) as threads:
+            for at in points:
+                works[at] = self._work(load, dict(zip(axes, at, strict=True)))
+                for op in works[at].ops:
+                    if op.key in products or (x := product_of(op.problem)) is None:
+                        continue
+                    products[op.key] = x
+                    for i, kind in enumerate(self.kinds):
+                        if (i, x.key) not in swept:
+                            swept[i, x.key] = self._sweep(x, kind, threads)
+            each = [
+                self._terms(
+                    kind, axes, works, products, {k[1]: self._gathered(s, kind) for k, s in swept.items() if k[0] == i}
+                )
+                for i, kind in enumerate(self.kinds)
+            ]
+        terms = each[0] if len(each) == 1 else [self.chosen([added(t) for t in each])]
+        facts = ([float(getattr(w, f)) for w in works.values()] for f in ("needed_bytes", "tokens", "devices"))
+        shape = [n if i in axes else 1 for i, n in enumerate(self.pool.shape)]
+        return Answer(terms, *(np.array(f).reshape(shape) for f in facts))
+
+    def products(self, kind: Kind, products: Sequence[Product]) -> dict[object, Array]:
+        """Seconds of products in the designs of a kind, on the best of the units that may run them."""
+        with ThreadPoolExecutor(self.workers if self._compiled else 1) as threads:
+            swept = [(x.key, self._sweep(x, kind, threads)) for x in products]
+            return {key: self._gathered(some, kind) for key, some in swept}
+
+    # ---- work
+
+    def _read_by(self, load: str) -> list[int]:
+        """The axes that the options of a load read."""
+        names = {p[0] for o in self.pool.loads[load].options for p, _ in paths(o.value)}
+        return [i for i, a in enumerate(self.pool.axes) if a.name in names]
+
+    def _work(self, load: str, at: Mapping[int, int]) -> StepWork:
+        values = {a.name: a.values[at.get(i, 0)] for i, a in enumerate(self.pool.axes)}
+        return step_work(load_at(self.pool.loads[load], values), self.kinds[0].chips.one)
+
+    def _terms(
+        self,
+        kind: Kind,
+        axes: Sequence[int],
+        works: Mapping[Point, StepWork],
+        products: Mapping[str, Product],
+        taken: Mapping[object, Array],
+    ) -> list[Array]:
+        """Seconds of a load in the designs of a kind, as arrays by the axes that they read."""
+        roofs: dict[str, Array] = {}
+        terms: dict[tuple[bool, ...], Array] = {}
+        for at, work in works.items():
+            here = self._index(dict(zip(axes, at, strict=True)))
+            for part in self._parts(kind, work, products, taken, roofs):
+                a = np.asarray(part, dtype=np.float64)
+                a = a.reshape((1,) * (len(self.pool.axes) - a.ndim) + a.shape)
+                mine = a[tuple(h if n > 1 else slice(None) for h, n in zip(here, a.shape, strict=True))]
+                shape = tuple(
+                    n if i in axes else m for i, (n, m) in enumerate(zip(self.pool.shape, a.shape, strict=True))
+                )
+                terms.setdefault(tuple(n > 1 for n in shape), np.zeros(shape))[here] += mine
+        return [terms[k] for k in sorted(terms)]
+
+    def _index(self, at: Mapping[int, int]) -> tuple[slice, ...]:
+        return tuple(slice(at[i], at[i] + 1) if i in at else slice(None) for i in range(len(self.pool.axes)))
+
+    def _parts(
+        self,
+        kind: Kind,
+        work: StepWork,
+        products: Mapping[str, Product],
+        taken: Mapping[object, Array],
+        roofs: dict[str, Array],
+    ) -> Iterator[Array]:
+        """Seconds of a step's work; inf where it does not fit."""
+        yield np.where(design_figure(kind.chips, "dram_bytes") >= work.needed_bytes, 0.0, np.inf)
+        for op in work.ops:
+            if op.key in products:
+                yield op.times * taken[products[op.key].key]
+                continue
+            if op.key not in roofs:
+                roofs[op.key] = roof_s(op.problem, kind.chips)
+            yield op.times * roofs[op.key]
+        if work.exchanges:
+            fabrics = self._fabrics(kind)
+            yield from (e.times * exchange_s(e, fabrics, kind.chips) for e in work.exchanges)
+
+    def _fabrics(self, kind: Kind) -> Array:
+        if kind not in self._links:
+            self._links[kind] = fabrics_of(self.pool, kind.chips, kind.design)
+        return self._links[kind]
+
+    @cached_property
+    def _links(self) -> dict[Kind, Array]:
+        return {}
+
+    # ---- products
+
+    @cached_property
+    def _compiled(self) -> bool:
+        return available() if self.compile_it is None else self.compile_it
+
+    def _sweep(self, x: Product, kind: Kind, threads: ThreadPoolExecutor) -> Swept:
+        """Begin the sweeps of a product in the designs of a kind."""
+        sweep = lower(self._compiled)
+        return [(c, g, threads.submit(c.cycles, x, g, sweep)) for c in self._columns(x, kind) for g in c.groups]
+
+    def _gathered(self, swept: Swept, kind: Kind) -> Array:
+        """Seconds on the best unit, when the sweeps are done."""
+        cycles = {columns: np.empty(columns.shape) for columns, _, _ in swept}
+        for columns, group, done in swept:
+            some, priced = done.result()
+            self.priced += priced
+            for column, values in zip(group.columns, some, strict=True):
+                cycles[columns][column.where] = values
+        self.pairs += sum(a.size for a in cycles.values())
+        best: Array = np.asarray(np.inf)
+        for a in cycles.values():
+            best = np.minimum(best, a / kind.chips.clock_hz)
+        return np.asarray(best)
+
+    def _columns(self, x: Product, kind: Kind) -> list[Columns]:
+        """The units that may run a product."""
+        found = []
+        for unit in _units(x, kind.chips):
+            helper = _helper(x, unit, kind.chips)
+            key = kind, unit.one.name, helper and helper.one.name
+            if key not in self._machines:
+                self._machines[key] = Columns(unit, helper, len(self.pool.axes))
+            found.append(self._machines[key])
+        return found
+
+
+def _units(x: Product, chips: ChipGrid) -> list[UnitGrid]:
+    """Units that may run a product: those that only multiply, where there are some that can."""
+    able = []
+    for u in chips.units.values():
+        if isinstance(u.template, KernelCompute):
+            message = f"`{chips.one.name}` runs whole kernels, for which the static model has no tilings"
+            raise Diag("no-static-price", message, chips.one.span, hint="compile the designs in full")
+        if not unable(x.problem, u.one, chips.one.units.get(u.one.vector or "")):
+            able.append(u)
+    return [u for u in able if not u.one.does("mac")] or able
+
+
+def _helper(x: Product, unit: UnitGrid, chips: ChipGrid) -> UnitGrid | None:
+    """The vector unit beside, where a product needs it."""
+    beside = any(not unit.one.does(kind) for kind in x.problem.vector)
+    return chips.units[unit.one.vector] if beside and unit.one.vector else None
+
+
+def added(terms: Sequence[Array]) -> Array:
+    """The sum of arrays that broadcast, in this order."""
+    total: Array = np.zeros(1)
+    for a in terms:
+        total = total + a
+    return total

@@ -1,0 +1,262 @@
+"""Prices of many designs at once: products against brute force and the compiler's search, others against one design."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dfcompiler.api import op_graph
+from dfcompiler.compose import single
+from dfcompiler.diagnostics import Diag, Infeasible
+from dfcompiler.dtypes import parse_dtypes
+from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.mapped import design_figure
+from dfcompiler.explore.prices.compiled import available
+from dfcompiler.explore.prices.pricing import Pricing
+from dfcompiler.explore.prices.products import product_of
+from dfcompiler.explore.prices.static import StaticPrices
+from dfcompiler.explore.space import DESIGN, Pool, load_space
+from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.hardware.elaboration import find_chip
+from dfcompiler.models import library
+from dfcompiler.moves import Frame, Keep, Moves
+from dfcompiler.nest import Nest
+from dfcompiler.problem import Problem, problem
+from dfcompiler.tiles import axes, by_pattern, select, tiles_of
+from dfcompiler.tiling import search
+from dfcompiler.traffic import NEAR
+
+SMALL = """chip small {
+  node = 7 nm
+  clock = 1 GHz
+  part hbm: dram { kind = hbm2e, capacity = 8 GB, bandwidth = 100 GB/sDUPLEX }
+  part global: sram { capacity = 64 KiB, dma_read = 64 B/cycle, dma_write = 64 B/cycle }
+  part noc: noc { bandwidth = 16 B/cycle, multicast = MULTICAST }
+  part link: link { count = 1 }
+  group core x 4 {
+    part local: sram { capacity = 8 KiB, dma_read = 16 B/cycle, dma_write = 12 B/cycle }
+    part sa: systolic-array { rows = 8, cols = 8, reload = RELOAD, share = 80 % }
+    part vu: vector-unit { lanes = 16, share = 20 % }
+  }
+  connect hbm - global - noc - local - sa
+  connect local - vu
+  connect global - link
+}
+"""
+SPACE = """space little {
+  pool one on llmcompass {
+    axis cores = 3, 4, 6
+    axis side = 4, 8
+    axis local = 256 B, 2 KiB, 16 KiB
+    axis global = 2 KiB, 8 KiB, 64 KiB
+    axis memory = 10 GB/s, 100 GB/s, 1000 GB/s
+    axis width = 8, 64
+    axis batch = 1, 3
+    set core = cores
+    set sa.rows = side
+    set sa.cols = side
+    set local.capacity = local
+    set global.capacity = global
+    set global.dma_read = width * cores
+    set hbm.bandwidth = memory
+    load chat: llama3-8b { phase = decode, batch = batch, context = 64 }
+  }
+  minimize s = chat.latency_s
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the space and the chips of these tests lie."""
+    found = tmp_path_factory.mktemp("spaces")
+    (found / "little.space").write_text(SPACE)
+    return found
+
+
+def little(folder: Path, multicast: str = "yes", reload: str = "double-buffered", duplex: str = "half") -> Pool:
+    """The pool of the little space on a chip of these settings; its parts are called as those of `llmcompass`."""
+    chip = folder / f"{multicast}-{reload}-{duplex}.chip"
+    text = SMALL.replace("MULTICAST", multicast).replace("RELOAD", reload)
+    chip.write_text(text.replace("DUPLEX", f", duplex = {duplex}"))
+    (pool,) = load_space(str(folder / "little.space")).pools.values()
+    return replace(pool, chip=find_chip(str(chip)))
+
+
+def linear(t: int, k: int, n: int, dtype: str = "w16a16kv16") -> Problem:
+    """A linear layer."""
+    dtypes = parse_dtypes(dtype)
+    graph, node = op_graph(library().ops["linear"], {"t": (t,), "k": (k,), "n": (n,)}, dtypes)
+    return problem(single(graph, node), dtypes)
+
+
+def cycles(pool: Pool, p: Problem, *, compiled: bool) -> np.ndarray:
+    """Cycles of a product in all designs of a pool."""
+    prices = Pricing(pool, compiled, workers=1)
+    (kind,), x = prices.kinds, product_of(p)
+    assert x is not None
+    return np.asarray(prices.products(kind, [x])[x.key] * kind.chips.clock_hz)
+
+
+def alone(pool: Pool, design: tuple[int, ...]) -> Pool:
+    """A pool of one design."""
+    return replace(pool, axes=tuple(replace(a, values=(a.values[i],)) for a, i in zip(pool.axes, design, strict=True)))
+
+
+def chip_of(pool: Pool, design: tuple[int, ...]) -> Chip:
+    return chip_at(pool, {a.name: a.values[i] for a, i in zip(pool.axes, design, strict=True)})
+
+
+def pick(a: np.ndarray, design: tuple[int, ...]) -> float:
+    """What an array over designs has for one of them."""
+    a = np.asarray(a)
+    a = a.reshape((1,) * (len(design) - a.ndim) + a.shape)
+    return float(a[tuple(i if n > 1 else 0 for i, n in zip(design, a.shape, strict=True))])
+
+
+def brute(p: Problem, unit: Unit) -> float:
+    """The least price of any tiling in any order with anything kept anywhere, from the compiler's classes of steps."""
+    best, names = np.inf, [x.name for x in p.loops]
+    inner, outer = (x.capacity_bytes for x in (unit.levels[-1], unit.levels[-2]))
+    for sizes, ways in axes(p, unit):
+        every = np.array([*itertools.product(*sizes)], dtype=np.float64).T
+        size = dict(zip(names, every, strict=True))
+        split = {n: np.full(every.shape[1], float(w)) for n, w in zip(names, ways, strict=True)}
+        tiles = tiles_of(p, unit, None, size, split)
+        for live, at in by_pattern(p, tiles):
+            for order in itertools.permutations(live):
+                moves = Moves(Frame.of(p), order)
+                options = [
+                    [None, *(Keep(o.name, w, i, o.kind) for i in moves.idle_positions(o) for w in ("inner", "outer"))]
+                    for o in p.operands
+                ]
+                for keeps in itertools.product(*options):
+                    nest = Nest(p, unit, select(tiles, at), moves)
+                    found = nest.traffic([k for k in keeps if k])
+                    price = pipeline(nest, found.terms)
+                    fits = (found.room <= inner) & (found.room_above <= outer)
+                    best = min(best, float(np.where(fits, price, np.inf).min()))
+    return best
+
+
+def pipeline(nest: Nest, terms: object) -> np.ndarray:
+    """Compute after the first load and before the last store, or the busiest port and one tile."""
+    one, busiest, first = nest.tiles.compute, 0.0, 0.0
+    for port in nest.ports:
+        bits, elements = terms.at(port.level)  # type: ignore[attr-defined]
+        moved = (port.weigh(bits) * elements[:, None]).sum(0)
+        busiest = np.maximum(busiest, (nest.counts * moved).sum(0) + port.out * nest.last[port.level != NEAR])
+        first = np.maximum(first, moved[0])
+    return np.asarray(np.maximum(nest.counts.sum(0) * one + first + nest.store, busiest + one) + nest.waits)
+
+
+SHAPES = [(3, 16, 20), (1, 24, 16), (10, 9, 12), (5, 40, 1)]
+CHIPS = [("yes", "double-buffered", "half"), ("no", "serial", "full"), ("yes", "exposed", "full")]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("chip", CHIPS)
+def test_a_product_costs_what_brute_force_finds(folder: Path, shape: tuple[int, ...], chip: tuple[str, ...]) -> None:
+    pool, p = little(folder, *chip), linear(*shape)
+    found, rng = cycles(pool, p, compiled=False), np.random.default_rng(len(chip[1]) + sum(shape))
+    for _ in range(4):
+        design = tuple(int(rng.integers(n)) for n in pool.shape)
+        assert pick(found, design) == pytest.approx(brute(p, chip_of(pool, design).units["sa"]), rel=1e-12)
+
+
+@settings(max_examples=12)
+@given(
+    shape=st.tuples(*(st.integers(1, 70) for _ in range(3))),
+    dtype=st.sampled_from(["w16a16kv16", "w4a8kv4"]),
+    seed=st.integers(0, 99),
+)
+def test_a_product_is_never_dearer_than_the_compilers_tiling(
+    folder: Path, shape: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    pool, p, rng = little(folder), linear(*shape, dtype), np.random.default_rng(seed)
+    found = cycles(pool, p, compiled=False)
+    design = tuple(int(rng.integers(n)) for n in pool.shape)
+    result = search(p, chip_of(pool, design).units["sa"], None, (1.0,))
+    if not result.tilings:
+        assert pick(found, design) == np.inf
+        return
+    assert 0.4 * result.tilings[0].cycles < pick(found, design) <= result.tilings[0].cycles * (1 + 1e-12)
+
+
+@pytest.mark.skipif(not available(), reason="numba is not installed")
+@pytest.mark.parametrize("shape", [(37, 96, 120), (1, 250, 64), (64, 64, 1)])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_the_compiled_sweep_gives_the_same_numbers(folder: Path, shape: tuple[int, ...], chip: tuple[str, ...]) -> None:
+    pool, p = little(folder, *chip), linear(*shape)
+    assert np.array_equal(cycles(pool, p, compiled=True), cycles(pool, p, compiled=False))
+
+
+def test_larger_memories_are_never_slower(folder: Path) -> None:
+    pool = little(folder)
+    found = cycles(pool, linear(29, 96, 120), compiled=False)
+    for name in ("local", "global", "memory"):
+        axis = [a.name for a in pool.axes].index(name)
+        first, rest = (
+            np.take(found, range(found.shape[axis] - 1), axis),
+            np.take(found, range(1, found.shape[axis]), axis),
+        )
+        assert np.all(rest <= first)
+    assert np.isinf(found).any()
+    assert not np.isinf(found).all()
+
+
+def test_many_designs_cost_what_each_costs_alone(folder: Path) -> None:
+    pool, rng = little(folder), np.random.default_rng(3)
+    prices = StaticPrices(pool, compile_it=False)
+    figures = [("chat", "latency_s"), ("chat", "free_bytes"), ("chat", "tokens"), ("usd",), ("area_mm2",)]
+    many = [prices.price(path) for path in figures]
+    for _ in range(4):
+        design = tuple(int(rng.integers(n)) for n in pool.shape)
+        one = StaticPrices(alone(pool, design), compile_it=False)
+        for path, found in zip(figures, many, strict=True):
+            assert one.price(path).item() == pytest.approx(pick(found, design), rel=1e-12), path
+
+
+@pytest.mark.parametrize("name", ["llmshare", "ador"])
+def test_figures_of_a_device_are_those_of_its_chip(name: str) -> None:
+    pool, rng = next(iter(load_space(name).pools.values())), np.random.default_rng(11)
+    prices = StaticPrices(pool)
+    for _ in range(6):
+        design = tuple(int(rng.integers(n)) for n in pool.shape)
+        chip = chip_of(pool, design)
+        for figure in DESIGN:
+            try:
+                wanted = design_figure(chip, figure)
+            except Infeasible:
+                wanted = np.inf
+            assert pick(prices.price((figure,)), design) == pytest.approx(wanted, rel=1e-12), figure
+
+
+def test_designs_without_a_unit_are_priced_without_it() -> None:
+    pool = load_space("ador").pools["chip"]
+    names = [a.name for a in pool.axes]
+    few = {"cores": 2, "side": 2, "width": 1, "lanes": 1, "local": 2, "global": 2}
+    pool = replace(
+        pool,
+        axes=tuple(
+            replace(a, values=a.values[few[a.name] : few[a.name] + 1]) if a.name in few else a for a in pool.axes
+        ),
+    )
+    prices = StaticPrices(pool, compile_it=False)
+    assert [len(k.chips.units) for k in prices.pricing.kinds] == [3, 2]
+    axis, found = names.index("trees"), prices.price(("chat", "latency_s"))
+    for i in range(pool.shape[axis]):
+        design = tuple(i if j == axis else 0 for j in range(len(names)))
+        one = StaticPrices(alone(pool, design), compile_it=False).price(("chat", "latency_s"))
+        assert one.item() == pytest.approx(pick(found, design), rel=1e-12)
+
+
+def test_what_the_model_does_not_say_is_refused(folder: Path) -> None:
+    with pytest.raises(Diag, match="no `energy_j`"):
+        StaticPrices(little(folder)).price(("chat", "energy_j"))
