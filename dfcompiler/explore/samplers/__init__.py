@@ -13,6 +13,7 @@ DEFAULT = "trend"
 MODULES = {
     "all": ("plain", ""),
     "random": ("plain", ""),
+    "screened": ("screened", ""),
     "trend": ("trend", ""),
     "sobol": ("sobol", "sobol"),
     "llmshare": ("llmshare", "llmshare"),
