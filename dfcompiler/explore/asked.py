@@ -10,7 +10,8 @@ import numpy as np
 
 from dfcompiler import content
 from dfcompiler.explore.designs import values_of
-from dfcompiler.explore.mapped import PIPELINE, Mapped
+from dfcompiler.explore.mapped import Mapped
+from dfcompiler.explore.plans import PIPELINE
 from dfcompiler.explore.question import Answer, Dimension, Goal, Point
 from dfcompiler.explore.references import Array, holds, value
 from dfcompiler.explore.space import Space

@@ -83,7 +83,7 @@ def _floor(p: Problem, points: Sequence[int], unit: Unit, helper: Unit | None) -
 
 def _once(p: Problem, o: NestOperand) -> float:
     """Bytes that must move at least once: no more than a tile of all points touches."""
-    touched: float = p.elements(o.name, {x.name: float(x.size) for x in p.loops}, o.kind) * o.bits / 8
+    touched = float(p.elements(o.name, {x.name: float(x.size) for x in p.loops}, o.kind)) * o.bits / 8
     return min(o.total_bytes, touched)
 
 

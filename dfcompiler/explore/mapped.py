@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,7 @@ from dfcompiler.api import Compiled, compile_model
 from dfcompiler.economics import price
 from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.loads import Load, load_at
+from dfcompiler.explore.plans import PIPELINE, own_chip, plan
 from dfcompiler.explore.references import Array, value
 from dfcompiler.explore.served import served
 from dfcompiler.explore.space import DESIGN, SERVED, Pool, Value
@@ -19,7 +20,6 @@ from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import load_model
 from dfcompiler.power import peak_w, static_w
 
-PIPELINE = "default"
 REMEMBERED = 4096  # loads on chips in one process
 
 
@@ -59,6 +59,10 @@ class Mapped:
             self._held[path] = self._found(path)
         return self._held[path]
 
+    def _step(self, load: Load) -> Mapping[str, float]:
+        gone = own_chip(self.pool.chip, frozenset()).units.keys() - self.chip.units.keys()
+        return _step(load, self.chip, own_chip(self.pool.chip, frozenset(gone)), self.pipeline)
+
     def _found(self, path: tuple[str, ...]) -> Array:
         name = path[0]
         if name in self.values:
@@ -68,23 +72,15 @@ class Mapped:
         if name in DESIGN:
             return np.asarray(design_figure(self.chip, name))
         load = load_at(self.pool.loads[name], self.values)
-        found = _felt(load, self.chip) if path[1] in SERVED else _step(load, self.chip, self.pipeline)
+        found = _felt(load, self.chip) if path[1] in SERVED else self._step(load)
         self._held |= {(name, figure): np.asarray(x, dtype=np.float64) for figure, x in found.items()}
         return self._held[path]
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _step(load: Load, chip: Chip, pipeline: str) -> Mapping[str, float]:
+def _step(load: Load, chip: Chip, base: Chip, pipeline: str) -> Mapping[str, float]:
     """The figures of `STEP`: points that differ in what these do not read, such as servers, share them."""
-    report = compiled(load, chip, pipeline).report
-    return {
-        "latency_s": report.latency_s,
-        "energy_j": report.energy_j,
-        "tokens": report.tokens,
-        "devices": load.parallel.count,
-        "kv_bytes": report.capacity.kv_bytes,
-        "free_bytes": report.capacity.available_bytes - report.capacity.needed_bytes,
-    }
+    return asdict(plan(load, base, pipeline).on(chip))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -7,20 +7,24 @@ From the first pass on that prices tilings a pipeline is run for each design.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 from dfcompiler.api import context
 from dfcompiler.cost import Capacity, capacity, check_resident
 from dfcompiler.diagnostics import Infeasible, Source
 from dfcompiler.explore.loads import Load
-from dfcompiler.explore.mapped import PIPELINE
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.elaboration import elaborate
 from dfcompiler.models import load_model
 from dfcompiler.pipeline import Context, Pipeline, parse_pipeline, run_pipeline
 from dfcompiler.power import static_w
 from dfcompiler.schedule import mapping_of
+from dfcompiler.text.tree import ChipDecl
+
+PIPELINE = "default"
+REMEMBERED = 1024  # plans in one process
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Figures:
     energy_j: float
     tokens: float
     devices: float
+    kv_bytes: float
     free_bytes: float
 
 
@@ -70,9 +75,16 @@ class Plan:
         latency_s = mapping.cycles / chip.clock_hz
         busy_pj = sum(x.solution.pj * x.segment.repeat for x in mapping.layers)
         energy_j = self.devices * (busy_pj * 1e-12 / max(1, len(mapping.stages)) + static_w(chip) * latency_s)
-        return Figures(latency_s, energy_j, self.tokens, self.devices, free)
+        return Figures(latency_s, energy_j, self.tokens, self.devices, self.capacity.kv_bytes, free)
 
 
+@lru_cache(maxsize=REMEMBERED)
+def own_chip(decl: ChipDecl, without: frozenset[str]) -> Chip:
+    """A pool's own chip, by whose rates loads are shared out, without what a design leaves out."""
+    return elaborate(decl, {}, without)
+
+
+@lru_cache(maxsize=REMEMBERED)
 def plan(load: Load, chip: Chip, pipeline: str = PIPELINE) -> Plan:
     """The plan of a load by the rates of a chip. Raises Diag as `compile_model` does for what cannot be shared out."""
     ctx = context(load_model(load.model), chip, load.step, load.dtype)

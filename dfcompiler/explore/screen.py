@@ -6,7 +6,7 @@ designs by their indices look theirs up. How a load is shared out over devices (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,15 @@ from dfcompiler.explore.figures import grid
 from dfcompiler.explore.fleet import Kind, design_figures, kinds, picked
 from dfcompiler.explore.intervals import Ends, ends, may_hold
 from dfcompiler.explore.loads import load_at
-from dfcompiler.explore.mapped import PIPELINE
-from dfcompiler.explore.plans import Plan, plan
+from dfcompiler.explore.plans import PIPELINE, Plan, own_chip, plan
 from dfcompiler.explore.references import Array, paths
 from dfcompiler.explore.space import DESIGN, Goal, Pool
 from dfcompiler.explore.steps import step_cycles
-from dfcompiler.hardware.elaboration import elaborate
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.text import tree as t
 
-EXACT = ("tokens", "devices", "free_bytes")  # of a load: known without a mapping
+EXACT = ("tokens", "devices", "kv_bytes", "free_bytes")  # of a load: known without a mapping
 
 
 class Screen:
@@ -43,7 +42,6 @@ class Screen:
                 message = f"`{name}` runs whole kernels of a library: designs of it are not screened"
                 raise Diag("no-bound", message, pool.chip.span, hint="evaluate them, or sample the space")
         self._held: dict[tuple[str, ...], Ends] = {}
-        self._plans: dict[object, Plan] = {}
 
     # ---- figures over the grid ------------------------------------------------------------------
 
@@ -102,6 +100,7 @@ class Screen:
                 "energy_j": one.devices * _at_rest(kind) * latency,
                 "tokens": one.tokens,
                 "devices": one.devices,
+                "kv_bytes": one.capacity.kv_bytes,
                 "free_bytes": free,
             }
             for name, x in known.items():
@@ -111,10 +110,7 @@ class Screen:
     def plan(self, load: t.SLoad, values: Mapping[str, Any], kind: Kind) -> Plan:
         """The plan of a load whose options have values, on designs that leave out the same units."""
         here = load_at(load, {a.name: values.get(a.name, a.values[0]) for a in self.pool.axes})
-        key = here.model, tuple(sorted(here.options.items())), kind.without
-        if key not in self._plans:
-            self._plans[key] = plan(here, elaborate(self.pool.chip, {}, kind.without), self.pipeline)
-        return self._plans[key]
+        return plan(here, own_chip(self.pool.chip, kind.without), self.pipeline)
 
     def _put(self, where: Sequence[int], cells: Mapping[tuple[int, ...], Any], found: Sequence[Array | None]) -> Array:
         """One array of those of cells, which lie along some axes of the grid; inf where there is none."""
@@ -133,6 +129,24 @@ class Screen:
                 mine[axis] = slice(i, i + 1) if x.shape[axis] > 1 else slice(None)
             whole[tuple(at)] = x[tuple(mine)]
         return whole
+
+    def distinct(self) -> Array:
+        """One of all designs that are the same chip under the same loads, by their indices, the first each: designs
+        differ where some setting of a part that they have does, or what a load says."""
+        rows = np.stack([x.ravel() for x in np.indices(self.pool.shape)], 1)
+        said = {p[0] for load in self.pool.loads.values() for o in load.options for p, _ in paths(o.value)}
+        said |= {p[0] for let in self.pool.lets.values() for p, _ in paths(let.value)}
+        shared = [rows[:, i] for i, a in enumerate(self.pool.axes) if a.name in said]
+        first = []
+        for kind in self.fleet:
+            mine = np.flatnonzero(self.taken(np.broadcast_to(kind.where, self.pool.shape), rows))
+            columns = [x[mine] for x in shared]
+            columns += [_codes(np.broadcast_to(self.taken(x, rows), len(rows))[mine]) for x in _numbers(kind.chip)]
+            if columns:
+                first.append(mine[np.unique(np.stack(columns, 1), axis=0, return_index=True)[1]])
+            else:
+                first.append(mine[:1])
+        return rows[np.sort(np.concatenate(first))]
 
     # ---- designs by their indices ---------------------------------------------------------------
 
@@ -170,6 +184,17 @@ class Screen:
         for i, n in zip(read[1:], shape[1:], strict=True):
             at = at * n + rows[:, i]
         return np.asarray(figure).reshape(-1).take(at)
+
+
+def _numbers(chip: Chip) -> Iterator[Array]:
+    """All that a chip of many designs has an array for."""
+    parts = [x for p in chip.parts.values() for x in (p.instances, *p.template.settings().values())]
+    levels = [x for u in chip.units.values() for level in u.levels for x in vars(level).values()]
+    yield from (x for x in (chip.clock_hz, chip.uncore_mm2, *parts, *levels) if np.ndim(x))
+
+
+def _codes(x: Array) -> Array:
+    return np.unique(x, return_inverse=True)[1].reshape(-1)
 
 
 def _at_rest(kind: Kind) -> Array:

@@ -14,6 +14,7 @@ MODULES = {
     "all": ("plain", ""),
     "random": ("plain", ""),
     "nearing": ("nearing", ""),
+    "screened": ("screened", ""),
     "sobol": ("sobol", "sobol"),
     "llmshare": ("llmshare", "llmshare"),
     "nsga2": ("nsga2", "nsga2"),
