@@ -2,10 +2,11 @@
 
 ADRS is the mean distance of the table's front to what was found, each objective in shares of the front's extent;
 the hypervolume is a share of that of the table's front, below a reference 10 % of the extent beyond its worst values.
-Both come from the exact front of the table. `--table DIR` takes priced systems: `dims.json` (a list of `[name, values]`),
-`goals.json` (a list of `[name, "min" or "max"]`), `points.npy` [systems, axes] of indices and `values.npy` [systems,
-goals]; by default a stand-in under rooflines (`standin.py`). A sampler whose extra is not installed is left out, and said
-to be. With `--bounds` our default is also run with proven bounds (of the stand-in, or `bounds.npy`, all minimised).
+Both come from the exact front of the table. `--table DIR` takes priced systems: `dims.json` (a list of `[name,
+values]`), `goals.json` (a list of `[name, "min" or "max"]`), `points.npy` [systems, axes] of indices and `values.npy`
+[systems, goals]; by default a stand-in under rooflines (`standin.py`). A sampler whose extra is not installed is left
+out, and said to be. With `--bounds` our default is also run with proven bounds (the stand-in's, or `bounds.npy`
+[systems, goals], all minimised).
 """
 
 from __future__ import annotations
@@ -94,12 +95,10 @@ def main() -> None:
         at = lambda points: bound[[table.rows[tuple(p)] for p in points.tolist()]]  # noqa: E731
         scenes.append((f"{DEFAULT}, with bounds", DEFAULT, replace(table.scene, bounds=at)))
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    print(
-        f"{len(table.values):,} systems, {len(table.front)} on the front; {args.initial} + {args.iterations} points, "
-        f"{args.seeds} seeds\n\n| sampler | ADRS | its deviation over seeds | of the mean | hypervolume | its deviation | CPU s a run |"
-        "\n|---|---|---|---|---|---|---|",
-        flush=True,
-    )
+    print(f"{len(table.values):,} systems, {len(table.front)} on the front; ", end="")
+    print(f"{args.initial} + {args.iterations} points, {args.seeds} seeds\n")
+    print("| sampler | ADRS | deviation of a run | of the mean | hypervolume | deviation | CPU s a run |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for label, name, scene in scenes:
         start = time.process_time()
         try:

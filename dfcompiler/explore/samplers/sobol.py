@@ -19,7 +19,8 @@ class Sobol(Sampler, name="sobol"):
         if left is not None and len(left) <= count:
             return points_of(left)
         engine = qmc.Sobol(len(self.scene.dimensions), rng=np.random.default_rng(self.seed))
-        engine.fast_forward(len(self.told))
+        if self.told:
+            engine.fast_forward(len(self.told))
         drawn = engine.random(2 ** (2 * count).bit_length())
         if self.scene.pool is not None:
             return points_of(Nearest(self)(drawn, count))
