@@ -11,8 +11,9 @@ from dfcompiler.cli.inputs import check_writable, seed_of
 from dfcompiler.diagnostics import unknown
 from dfcompiler.explore import folder
 from dfcompiler.explore.exploration import needs
-from dfcompiler.explore.exploring import Search, explore
+from dfcompiler.explore.exploring import explore
 from dfcompiler.explore.space import PRICES, load_space
+from dfcompiler.explore.studied import Search
 
 
 def run(args: argparse.Namespace) -> None:

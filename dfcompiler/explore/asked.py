@@ -34,7 +34,7 @@ class Asked:
     @cached_property
     def goals(self) -> tuple[Goal, ...]:
         """The goals of the space."""
-        return tuple(Goal(g.name, "min" if g.sense == "min" else "max") for g in self.space.goals)
+        return tuple(Goal(g.name, g.sense) for g in self.space.goals)
 
     def identity(self) -> str:
         """A hash of the space, of its chips, of all content and of how steps are mapped."""

@@ -61,16 +61,24 @@ def pool_front(pool: Pool, prices: Prices, terms: Sequence[Term], fixed: Mapping
     scale = scaling_axis(pool, [x.expr for x in terms])
     if scale is None or scale in given:
         return _front(pool, prices, terms, given)
-    at = next(i for i, a in enumerate(pool.axes) if a.name == scale)
-    by = np.array(pool.axes[at].values, dtype=np.float64)
-    ones = [without_factor(inlined(x.expr, pool.lets), scale) for x in terms]
-    one = _front(
-        pool, prices, [replace(x, expr=y or x.expr) for x, y in zip(terms, ones, strict=True)], given | {scale: 0}
-    )
-    values = np.concatenate([one.values * np.where([y is not None for y in ones], n, 1.0) for n in by])
+    ones = [unscaled(x.expr, pool, scale) for x in terms]
+    each = [replace(x, expr=y or x.expr) for x, y in zip(terms, ones, strict=True)]
+    return scaled(_front(pool, prices, each, given | {scale: 0}), scale, [y is not None for y in ones])
+
+
+def unscaled(e: t.Expr, pool: Pool, scale: str | None) -> t.Expr | None:
+    """A term where the axis that scales is 1; None where the term does not read it."""
+    return None if scale is None else without_factor(inlined(e, pool.lets), scale)
+
+
+def scaled(one: PoolFront, scale: str, terms: Sequence[bool]) -> PoolFront:
+    """The front for every value of the axis that scales, from that where it is 1; `terms` are those that it scales."""
+    at = next(i for i, a in enumerate(one.pool.axes) if a.name == scale)
+    by = np.array(one.pool.axes[at].values, dtype=np.float64)
+    values = np.concatenate([one.values * np.where(terms, n, 1.0) for n in by])
     rows = np.concatenate([_with(one.rows, at, i) for i in range(len(by))])
     best = front(values)
-    return PoolFront(pool, rows[best], values[best], one.designs * len(by), one.legal * len(by))
+    return PoolFront(one.pool, rows[best], values[best], one.designs * len(by), one.legal * len(by))
 
 
 def _with(rows: Ints, axis: int, index: int) -> Ints:

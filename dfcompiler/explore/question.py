@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -62,7 +62,7 @@ def size(dimensions: tuple[Dimension, ...]) -> int:
     return count
 
 
-def costs(goals: tuple[Goal, ...], answers: list[Mapping[str, float]]) -> NDArray[np.float64]:
+def costs(goals: Sequence[Goal], answers: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
     """Answers as rows of objectives that are all minimised, [answers, goals]: a goal to maximise is negated."""
     signs = [1.0 if goal.sense == "min" else -1.0 for goal in goals]
     rows = [[sign * values[goal.name] for goal, sign in zip(goals, signs, strict=True)] for values in answers]

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Note, Source, Span, nearest, unknown
+from dfcompiler.explore import question
 from dfcompiler.explore.references import paths
 from dfcompiler.hardware.elaboration import find_chip
 from dfcompiler.text import tree as t
@@ -76,11 +77,9 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What is to be small (`min`) or large (`max`)."""
+class Goal(question.Goal):
+    """What is to be small (`min`) or large (`max`), by its expression."""
 
-    name: str
-    sense: str
     expr: t.Expr
 
 
@@ -110,8 +109,8 @@ class Space:
         return (*self.shared, *(a for p in self.pools.values() for a in own_axes(self, p)))
 
     def digest(self) -> str:
-        """A hash of the text and of the chips that it names: an answer depends on these and on the project's files."""
-        said = [self.source.text, *(repr(p.chip) for p in self.pools.values())]
+        """A hash of all that it says: an answer depends on this and on the project's files."""
+        said = [self.source.text, repr((self.shared, self.pools, self.lets, self.limits, self.goals))]
         return hashlib.sha256("\0".join(said).encode()).hexdigest()
 
 
@@ -167,13 +166,21 @@ def resolve(decl: t.SpaceDecl, source: Source) -> Space:
         pools,
         lets,
         tuple(s.rel for s in decl.body if isinstance(s, t.SLimit)),
-        tuple(Goal(s.name, s.sense[:3], s.value) for s in decl.body if isinstance(s, t.SGoal)),
+        tuple(
+            Goal(s.name, "min" if s.sense == "minimize" else "max", s.value)
+            for s in decl.body
+            if isinstance(s, t.SGoal)
+        ),
         source,
     )
     if not space.goals:
         raise Diag("missing-goal", f"space `{decl.name}` has no goal", decl.span, hint="`minimize NAME = FIGURE`")
     _check(space)
     return space
+
+
+def _goal(s: t.SGoal) -> Goal:
+    return Goal(s.name, "min" if s.sense == "minimize" else "max", s.value)
 
 
 def _prices(decl: t.SpaceDecl) -> str:

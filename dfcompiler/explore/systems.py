@@ -168,10 +168,10 @@ def explored(space: Space, prices: Mapping[str, Prices]) -> Systems:
         fixed = {a.name: i for a, i in zip(space.shared, chosen, strict=True)}
         fronts = pool_fronts(space, goals, prices, fixed)
         parts.append((fronts, *system_front(space, goals, fronts)))
-    return _merged(space, goals, parts)
+    return merged(space, goals, parts)
 
 
-def _merged(
+def merged(
     space: Space, goals: tuple[Signed, ...], parts: Sequence[tuple[dict[str, PoolFront], Ints, Floats]]
 ) -> Systems:
     """The front of all parts; fronts of pools are put one after another."""
