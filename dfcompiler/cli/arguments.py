@@ -104,6 +104,11 @@ def _compile(p: Parser) -> None:
     take_json(p)
 
 
+def _explain(p: Parser) -> None:
+    p.add_argument("code", metavar="CODE", nargs="?", help="what a message has in brackets; without it all are listed")
+    take_json(p)
+
+
 def _check(p: Parser) -> None:
     p.add_argument("file", metavar="FILE", help="a mapping.json of `dfc compile -o`, or the folder that holds one")
     take_json(p)
@@ -264,6 +269,7 @@ COMMANDS = {
     "cost": Command(
         "what devices cost to make and to own, and a million tokens", "cost", _cost, "dfc cost out --usd-per-kwh 0.12"
     ),
+    "explain": Command("what a message means and what to change", "explain", _explain, "dfc explain no-mapping"),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(
         "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
