@@ -109,6 +109,10 @@ def _explain(p: Parser) -> None:
     take_json(p)
 
 
+def _completion(p: Parser) -> None:
+    p.add_argument("shell", metavar="SHELL", help="bash, zsh or fish: `source <(dfc completion bash)`")
+
+
 def _check(p: Parser) -> None:
     p.add_argument("file", metavar="FILE", help="a mapping.json of `dfc compile -o`, or the folder that holds one")
     take_json(p)
@@ -274,6 +278,9 @@ COMMANDS = {
     "test": Command(
         "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
     ),
+    "completion": Command(
+        "what a shell needs to complete commands, options and names", "completion", _completion, "dfc completion bash"
+    ),
     "rtl": Command("the parameter package for an RTL team", "rtl", _rtl, "dfc rtl --on ador --name npu -o rtl"),
 }
 
@@ -295,10 +302,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace | None:
         raise unknown("option", name, ["--help", "--version"])
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    return _parse(name, COMMANDS[name], rest)
+    return _parse(name, rest)
 
 
-def _parse(name: str, command: Command, argv: Sequence[str]) -> argparse.Namespace:
+def parser_of(name: str) -> Parser:
+    """The parser of a command."""
+    command = COMMANDS[name]
     parser = Parser(
         prog=f"dfc {name}",
         description=command.summary.capitalize() + ".",
@@ -309,6 +318,11 @@ def _parse(name: str, command: Command, argv: Sequence[str]) -> argparse.Namespa
     parser.add_argument(
         "--plugins", metavar="DIR", action="append", default=[], help="a folder with further ir/, templates/, passes/"
     )
+    return parser
+
+
+def _parse(name: str, argv: Sequence[str]) -> argparse.Namespace:
+    parser = parser_of(name)
     known = {s for action in parser._actions for s in action.option_strings}
     for word in argv:
         option = word.partition("=")[0]
@@ -322,5 +336,5 @@ def _parse(name: str, command: Command, argv: Sequence[str]) -> argparse.Namespa
             if kind == "option"
             else Diag("usage", f"unexpected argument `{extra[0]}`")
         )
-    args.module = command.module
+    args.module = COMMANDS[name].module
     return args
