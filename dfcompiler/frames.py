@@ -43,7 +43,8 @@ class Tabular(ABC):
     def records(self) -> list[dict[str, Any]]:
         """The table, a dictionary per row."""
         columns = self.columns()
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        plain = [getattr(values, "tolist", lambda v=values: v)() for values in columns.values()]  # of arrays, numbers
+        return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
     def to_pandas(self) -> Any:
         """The table as a `pandas.DataFrame`; raises Diag `no-pandas`."""
