@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from dfcompiler.diagnostics import Diag, Infeasible
     from dfcompiler.hardware.chip import Chip
     from dfcompiler.models import Model
-    from dfcompiler.public import chip, compile, model, names, price, rtl, save, serve, trace, validate, workload
+    from dfcompiler.public.files import rtl, save
+    from dfcompiler.public.given import chip, model, names
+    from dfcompiler.public.mapping import compile, price
+    from dfcompiler.public.measuring import validate
+    from dfcompiler.public.serving import serve, trace, workload
     from dfcompiler.serving.answers import Objectives
     from dfcompiler.serving.loads import Load
     from dfcompiler.serving.requests import Requests
@@ -59,7 +63,11 @@ _HOMES = {
     "dfcompiler.diagnostics": ("Diag", "Infeasible"),
     "dfcompiler.hardware.chip": ("Chip",),
     "dfcompiler.models": ("Model",),
-    "dfcompiler.public": tuple("chip compile model names price rtl save serve trace validate workload".split()),
+    "dfcompiler.public.files": ("rtl", "save"),
+    "dfcompiler.public.given": ("chip", "model", "names"),
+    "dfcompiler.public.mapping": ("compile", "price"),
+    "dfcompiler.public.measuring": ("validate",),
+    "dfcompiler.public.serving": ("serve", "trace", "workload"),
     "dfcompiler.serving.answers": ("Objectives",),
     "dfcompiler.serving.loads": ("Load",),
     "dfcompiler.serving.requests": ("Requests",),

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from dfcompiler import names
 from dfcompiler.cli import main
 from dfcompiler.cli.arguments import COMMANDS, parser_of
 from dfcompiler.cli.completion import SCRIPTS, VALUES, next_words
-from dfcompiler.public import names
 
 CASES = {
     "ser": {"serve"},

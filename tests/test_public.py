@@ -1,4 +1,4 @@
-"""`import dfcompiler as dfc`: what it gives, that it stays as it is, that the command line says the same, and tables."""
+"""`import dfcompiler as dfc`: what it gives, that it stays so, that the command line says the same, and tables."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_serve(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (small / "t.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n3,10,5\n", encoding="utf-8")
     for given in ("t.csv", dfc.trace("t.csv"), dfc.Requests.of([0, 3], [10, 10], [5, 5])):
         seen: list[int] = []
-        found = dfc.serve("config.json", "small.chip", given, on_run=lambda some: seen.append(len(some)), **how)
+        found = dfc.serve("config.json", "small.chip", given, on_run=lambda some, to=seen: to.append(len(some)), **how)
         assert (found.answers.completed, seen) == (2, [2])
     best = dfc.serve("config.json", "small.chip", load, slo=dfc.Objectives(ttft=1.0), find_rate=True, **how)
     assert best.rate is not None and best.rate.rate_per_s > 0 and best.answers.slo_attainment >= 0.99

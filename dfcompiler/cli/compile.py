@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from dfcompiler import public
+import dfcompiler as dfc
 from dfcompiler.cli.inputs import chip_of, parallel_of, pipeline_of, plan_of, ways_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Note
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     if out:
         check_writable(out)
     step = phase(args.phase, args.batch, args.seq, args.context)
-    model, chip = public.model(args.model), chip_of(args)
+    model, chip = dfc.model(args.model), chip_of(args)
     passes, names = pipeline_of(inserted, args.print_after)
     printed = names if args.print_after_all else args.print_after
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
             if name in printed:
                 print_graph(name, graph, seconds)
 
-        compiled = public.compile(
+        compiled = dfc.compile(
             model,
             chip,
             step,
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             after=after,
             **ways_of(args),
         )
-    written = public.save(compiled, out) if out else []
+    written = dfc.save(compiled, out) if out else []
     if args.json:
         print(json.dumps(compiled.report.to_json(), allow_nan=False))
         return

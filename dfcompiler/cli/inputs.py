@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TypedDict
 
-from dfcompiler import public
+import dfcompiler as dfc
 from dfcompiler.cli.options import named, real
 from dfcompiler.diagnostics import Diag, Source, nearest
 from dfcompiler.hardware.chip import Chip
@@ -26,7 +26,7 @@ class Ways(TypedDict):
 
 def chip_of(args: argparse.Namespace) -> Chip:
     """The chip of `--on` with `--set` and `--without`."""
-    return public.chip(args.on, set=args.set, without=args.without)
+    return dfc.chip(args.on, set=args.set, without=args.without)
 
 
 def parallel_of(args: argparse.Namespace) -> Parallel:

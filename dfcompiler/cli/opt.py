@@ -16,7 +16,7 @@ from dfcompiler.graph import Graph
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.models import library
 from dfcompiler.pipeline import Context, run_pipeline
-from dfcompiler.public import checked_seed
+from dfcompiler.public.given import checked_seed
 from dfcompiler.text.parse import read_source
 
 

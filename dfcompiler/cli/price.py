@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 
-from dfcompiler import public
+import dfcompiler as dfc
 from dfcompiler.api import Priced
 from dfcompiler.cli.inputs import chip_of, dims_of
 
@@ -14,7 +14,7 @@ from dfcompiler.cli.inputs import chip_of, dims_of
 def run(args: argparse.Namespace) -> None:
     """Price and print; raises Diag and Infeasible."""
     dims = dims_of(args.dims)
-    found = public.price(args.op, dims, chip_of(args), dtype=args.dtype, unit=args.unit)
+    found = dfc.price(args.op, dims, chip_of(args), dtype=args.dtype, unit=args.unit)
     if args.json:
         print(json.dumps(dataclasses.asdict(found), allow_nan=False))
     else:

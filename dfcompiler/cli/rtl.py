@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfcompiler import public
+import dfcompiler as dfc
 from dfcompiler.cli import display, simulate
 from dfcompiler.cli.inputs import chip_of
 from dfcompiler.cli.options import STYLES
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     check_writable(out)
     source = chip_of(args) if args.dir is None else _folder(args.dir)
-    files = public.rtl(
+    files = dfc.rtl(
         source, name=args.name, style=args.style, cores=args.cores, on_note=lambda note: display.plain(note.message)
     )
     try:

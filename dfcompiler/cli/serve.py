@@ -7,12 +7,13 @@ import json
 import math
 from pathlib import Path
 
-from dfcompiler import public
+import dfcompiler as dfc
 from dfcompiler.cli.inputs import chip_of, ways_of
 from dfcompiler.cli.options import named, real
 from dfcompiler.cli.progress import Progress
 from dfcompiler.cli.serve_arguments import ARRIVALS
 from dfcompiler.diagnostics import Diag
+from dfcompiler.public.serving import Pools
 from dfcompiler.serving.arrivals import Arrivals
 from dfcompiler.serving.capacity import HOST_S, UTILIZATION
 from dfcompiler.serving.loads import LENGTHS, REQUESTS, Load
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
         check_writable(out)
     with Progress() as progress:
         progress.begin("prices of steps")
-        made = public.serve(
+        made = dfc.serve(
             args.model,
             chip_of(args),
             load_of(args),
@@ -68,7 +69,7 @@ def load_of(args: argparse.Namespace) -> Load:
     if args.trace:
         if args.lengths or args.spread:
             raise Diag("bad-workload", "--lengths and --spread are for requests at a rate; a trace has its own")
-        return public.trace(args.trace, sort=args.sort, requests=args.requests, rate_per_s=args.rate)
+        return dfc.trace(args.trace, sort=args.sort, requests=args.requests, rate_per_s=args.rate)
     if args.rate is not None or args.sort:
         raise Diag("bad-workload", "--rate and --sort are for a trace", hint="give the rate to --poisson")
     kind, rate = rates[0] if rates else ("poisson", 1.0)
@@ -76,10 +77,10 @@ def load_of(args: argparse.Namespace) -> Load:
     lengths = args.lengths or LENGTHS
     with named(f"--{kind}"):
         Arrivals(kind, rate)
-    return public.workload(rate, lengths=lengths, requests=count, arrivals=kind, spread=args.spread, seed=args.seed)
+    return dfc.workload(rate, lengths=lengths, requests=count, arrivals=kind, spread=args.spread, seed=args.seed)
 
 
-def pools_of(args: argparse.Namespace) -> public.Pools:
+def pools_of(args: argparse.Namespace) -> Pools:
     """The pools of `--pools`, none where there are `--replicas`. Raises Diag."""
     found = []
     for item in args.pools.split(",") if args.pools else ():
@@ -90,7 +91,7 @@ def pools_of(args: argparse.Namespace) -> public.Pools:
             raise Diag("bad-cluster", f"`{item}` is no pool", hint=hint)
         if int(count) < 1:
             raise Diag("bad-cluster", f"the pool `{item}` has no devices", hint="every pool has at least one replica")
-        chip = public.chip(name, set=args.set, without=args.without) if colon else None
+        chip = dfc.chip(name, set=args.set, without=args.without) if colon else None
         found.append((role, chip, int(count)))
     return found
 

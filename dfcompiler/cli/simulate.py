@@ -11,7 +11,7 @@ from dfcompiler.cli import display
 from dfcompiler.cli.inputs import chip_of, dims_of
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.outputs import package_name, rtl_package
-from dfcompiler.public import checked_seed
+from dfcompiler.public.given import checked_seed
 from dfcompiler.rtl import loops
 from dfcompiler.rtl.benches import bench
 from dfcompiler.rtl.cores import product_core_of

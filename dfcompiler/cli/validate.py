@@ -7,7 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from dfcompiler import public
+import dfcompiler as dfc
 from dfcompiler.cli.inputs import chip_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.outputs.scatter import scatter
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     chip = chip_of(args)
     how = {"dtype": args.dtype, "min_us": args.min_us, "cold": args.cold}
     with Progress([(f"rows of {args.file}", None)]) as progress:
-        found = public.validate(args.file, args.op, chip, **how, on_progress=progress.advance)
+        found = dfc.validate(args.file, args.op, chip, **how, on_progress=progress.advance)
     if args.plot:
         points = [(r.measured_s, r.modelled_s, r.bound) for r in found.rows]
         write_text(Path(args.plot), scatter(f"{args.op} on {chip.name}", points))
