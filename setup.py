@@ -2,6 +2,6 @@
 
 from setuptools import find_packages, setup
 
-CONTENT = {f"dfcompiler._content.{kind}": kind for kind in ("ir", "templates", "passes", "policies")}
+CONTENT = {f"dfcompiler._content.{kind}": kind for kind in ("ir", "templates", "passes", "policies", "explanations")}
 
 setup(packages=[*find_packages(include=["dfcompiler", "dfcompiler.*"]), *CONTENT], package_dir=CONTENT)

@@ -87,23 +87,24 @@ class Case:
     seconds: Callable[[Path], float]
 
 
-def command(*argv: str) -> Callable[[Path], float]:
+def command(*argv: str, **env: str) -> Callable[[Path], float]:
     """CPU seconds of `dfc ARGV`, all of the process."""
-
-    def seconds(home: Path) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        python(home, "-c", COMMAND, *argv)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    return seconds
+    return lambda home: process(home, "-c", COMMAND, *argv, **env)
 
 
-def python(home: Path, *argv: str) -> str:
+def process(home: Path, *argv: str, **env: str) -> float:
+    """CPU seconds of a Python process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    python(home, *argv, **env)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def python(home: Path, *argv: str, **env: str) -> str:
     """stdout of a Python process whose cache folder is in `home`."""
     done = subprocess.run(
         [sys.executable, *argv],
-        env=os.environ | {"XDG_CACHE_HOME": str(home)},
+        env=os.environ | {"XDG_CACHE_HOME": str(home)} | env,
         capture_output=True,
         text=True,
         check=False,
@@ -117,12 +118,15 @@ def cases(config: Path) -> list[Case]:
     """Everything that has a bar."""
     lower = ("-c", f"{PLAIN}\n{LOWER}\nprint(timed())", str(config))
     return [
+        Case("import dfcompiler", 0.1, lambda home: process(home, "-c", f"{PLAIN}; import dfcompiler")),
+        Case("dfc --version", 0.15, command("--version")),
         Case("dfc --help", 0.15, command("--help")),
         Case("dfc compile --help", 0.15, command("compile", "--help")),
         Case("dfc list", 0.4, command("list")),
         Case("dfc list chips", 0.4, command("list", "chips")),
         Case("dfc list passes", 0.4, command("list", "passes")),
         Case("dfc list models --json", 0.4, command("list", "models", "--json")),
+        Case("a word that a shell completes", 0.4, command("completion", "bash", DFC_WORDS="compile\nx\n--on\nad")),
         Case("DeepSeek-V3, from its file to a graph", 0.3, lambda home: float(python(home, *lower))),
     ]
 

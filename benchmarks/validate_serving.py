@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from tables import table
 
-from dfcompiler.cli.inputs import overrides
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.settings import overrides
 from dfcompiler.models import load_model
 from dfcompiler.serving.capacity import HOST_S
 from dfcompiler.serving.cluster import Cluster

@@ -1,4 +1,4 @@
-"""The public functions: compile a model on a chip, price one op. Everything that the command line does."""
+"""A step of a model on a chip, mapped and reported; one op at its best price."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, prod
 
+from dfcompiler.amounts import pairs
 from dfcompiler.audit import audit, chosen
 from dfcompiler.calls import check_distinct, result_types
 from dfcompiler.collectives import across
@@ -15,6 +16,7 @@ from dfcompiler.compose import single
 from dfcompiler.cost import check_capacity, check_resident, roofline
 from dfcompiler.diagnostics import Diag, Infeasible, Note, Source, nearest, unknown
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
+from dfcompiler.frames import Columns, Tabular
 from dfcompiler.goals import OBJECTIVES
 from dfcompiler.graph import Graph, Node, Tensor, TensorType
 from dfcompiler.hardware.chip import Chip, Unit
@@ -29,22 +31,37 @@ from dfcompiler.remedies import advice, suggestion
 from dfcompiler.report import Report, bound_by, report, utilization
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
+from dfcompiler.tables import facts, level_columns, op_columns, title
 from dfcompiler.text import tree as t
 from dfcompiler.tiles import axes
 from dfcompiler.tiling import Tiling, search
 from dfcompiler.verify import check_groups, equivalent, shrink
 
+# Of a price, what is a number or a name.
+PRICED = "op chip unit latency_s compute_s memory_s cycles utilization bound candidates seconds".split()
 MOST_TILINGS = 200_000_000  # of one op on all units: some ten seconds, our estimate
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A mapped graph with its report, and what it was mapped for."""
+class Compiled(Tabular):
+    """A mapped graph with its report, and what it was mapped for. Its table has a row per scheduled group of ops."""
 
     graph: Graph
     chip: Chip
     report: Report
     context: Context
+
+    def title(self) -> str:
+        """Model, chip and step."""
+        return title(self.report)
+
+    def facts(self) -> Mapping[str, str]:
+        """The figures that are looked at first."""
+        return facts(self.report)
+
+    def columns(self) -> Columns:
+        """A row per scheduled group of ops, in the order of the report."""
+        return op_columns(self.report.ops)
 
 
 def compile_model(
@@ -61,6 +78,7 @@ def compile_model(
     seed: int = 0,
     verify: bool = False,
     on_note: Callable[[Note], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
     after: Callable[[str, Graph, float], None] | None = None,
 ) -> Compiled:
     """Map one step of a model onto a chip, or onto several of them as `parallel` says: what is mapped and reported then
@@ -75,7 +93,7 @@ def compile_model(
     if not 0 < time_limit_s < inf:
         raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
     known = replace(context(model, chip, step, dtype), objective=objective, power_w=power_w)
-    ctx = replace(known, seed=seed, time_limit_s=time_limit_s, on_note=on_note)
+    ctx = replace(known, seed=seed, time_limit_s=time_limit_s, on_note=on_note, on_progress=on_progress)
     passes = parse_pipeline(Source("--pipeline", parallel.inserted(pipeline)))
     if not any(p.maps for p in passes):
         hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
@@ -146,8 +164,8 @@ def check_pass(name: str, before: Graph, after: Graph, ctx: Context | None = Non
 
 
 @dataclass(frozen=True)
-class Priced:
-    """One op on one unit at its best tiling; see the command line's contract for the units."""
+class Priced(Tabular):
+    """One op on one unit at its best tiling; see the command line's contract for the units. Its table is one row."""
 
     op: str
     chip: str
@@ -165,6 +183,16 @@ class Priced:
     bound: str
     candidates: int
     seconds: float
+
+    def title(self) -> str:
+        """The op, the chip and the unit."""
+        return f"{self.op} on {self.unit} of {self.chip}"
+
+    def columns(self) -> Columns:
+        """One row; tiles, splits, loops and what is kept as text."""
+        texts = {"tile": pairs(self.tile), "ways": pairs(self.ways), "keep": pairs(self.keep)}
+        plain = {name: getattr(self, name) for name in PRICED} | texts | {"order": " ".join(self.order)}
+        return {name: [value] for name, value in plain.items()} | level_columns([self.bytes])
 
 
 def price_op(

@@ -11,7 +11,7 @@ An exchange between devices has one column, on the links: to a mapper they are o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -150,9 +150,11 @@ def price(
     *,
     quickest: bool = True,
     only: Collection[Segment] | None = None,
+    tick: Callable[[int, int], None] | None = None,
 ) -> Columns:
     """Search every group on every unit that could be part of an optimal schedule; where not only time counts
-    (`quickest`), on every unit that can run it. With `only`, the groups of these segments.
+    (`quickest`), on every unit that can run it. With `only`, the groups of these segments. `tick` is told how many
+    groups are done, and how many there are.
 
     Raises Diag `no-link` where devices exchange something over links that the chip does not have.
     """
@@ -160,7 +162,7 @@ def price(
     links = {n.name: _exchange(graph, n, chip) for n in graph.nodes.values() if exchanged(n)}
     wanted = {n for s in (parts if only is None else only) for n in s.nodes}
     problems = {g.nodes: problem(g, dtypes) for g in candidates(graph) if g.nodes[0] in wanted}
-    pricer = _Pricer(chip, shares, quickest)
+    pricer = _Pricer(chip, shares, quickest, lambda done: tick(done, len(problems)) if tick else None)
     columns: list[Column] = []
     refusals: list[Refusal] = []
     for segment in parts:
@@ -210,8 +212,9 @@ class _Known:
 class _Pricer:
     """Searches problems on units, equal ones once: those that differ in nothing but names are equal."""
 
-    def __init__(self, chip: Chip, shares: Sequence[float], quickest: bool) -> None:
-        self.chip, self.shares, self.quickest = chip, shares, quickest
+    def __init__(self, chip: Chip, shares: Sequence[float], quickest: bool, tick: Callable[[int], None]) -> None:
+        self.chip, self.shares, self.quickest, self.tick = chip, shares, quickest, tick
+        self.done = 0  # groups
         self.known: dict[tuple[str, str], list[_Known]] = {}
         self.candidates = 0
 
@@ -247,6 +250,8 @@ class _Pricer:
                 columns += undominated(found, quickest=self.quickest)
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
+            self.done += 1
+            self.tick(self.done)
         return columns, refusals
 
     def _found(self, content: str, p: Problem, unit: Unit, limits: Mapping[float, float] | None = None) -> Search:

@@ -1,4 +1,4 @@
-"""Where content lives: our `ir/`, `templates/`, `passes/` and `policies/`, and the same folders of plug-ins.
+"""Where content lives: our `ir/`, `templates/`, `passes/`, `policies/`, `explanations/`, and those of plug-ins.
 
 This module has a `__path__`, so a Python file of ours is `dfcompiler.content.passes.x` both in a
 checkout and in a wheel. A file of a plug-in folder is `dfcompiler.content.plugin_<hash>.passes.x`,
@@ -24,7 +24,7 @@ from dfcompiler.diagnostics import Diag, Note, Source, Span
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-KINDS = ("ir", "templates", "passes", "policies")
+KINDS = ("ir", "templates", "passes", "policies", "explanations")
 ENTRY_POINTS = "dfcompiler.plugins"
 VARIABLE = "DFCOMPILER_PLUGINS"
 
@@ -38,9 +38,9 @@ def root() -> Path:
 
 
 def use(dirs: Sequence[Path]) -> None:
-    """Add plug-in folders, each with some of the four sub-folders; a folder in use already is left as it is.
+    """Add plug-in folders, each with some of the five sub-folders; a folder in use already is left as it is.
 
-    Raises `no-such-plugin` where a folder is missing or has none of the four.
+    Raises `no-such-plugin` where a folder is missing or has none of the five.
     """
     kept = _used()
     added = dict.fromkeys(_checked(Path(d), "the plug-in folder") for d in dirs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil, inf
 
@@ -115,7 +116,7 @@ def _search(
     solver.parameters.subsolvers.append(FOR_TIME if goal.quickest else FOR_ENERGY)
     solver.parameters.use_overload_checker_in_cumulative = True
     solver.parameters.use_timetable_edge_finding_in_cumulative = True
-    status = solver.solve(model.model)
+    status = _run(solver, model.model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return _unsolved(hint, least, goal)
     tasks, cycles = model.tasks(solver), solver.value(model.makespan)
@@ -127,6 +128,19 @@ def _search(
         return replace(found, bound=least, optimal=cycles <= least, least=goal.of_cycle * least)
     optimal = solver.objective_value <= solver.best_objective_bound  # `gap` ends a search before that
     return replace(found, optimal=optimal, least=min(cost, goal.cost(found)))
+
+
+def _run(solver: cp_model.CpSolver, model: cp_model.CpModel) -> cp_model.CpSolverStatus:
+    """`solver.solve(model)`, which Ctrl-C ends: the solver would take the signal for its limit of time, and Python sees
+    it only while it waits."""
+    solver.parameters.catch_sigint_signal = False
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(solver.solve, model)
+        try:
+            return running.result()
+        except BaseException:
+            solver.stop_search()
+            raise
 
 
 def _unsolved(hint: Solution, least: int, goal: Goal) -> Solution:

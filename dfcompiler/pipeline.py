@@ -39,7 +39,10 @@ PIPELINES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Context:
-    """What a pass may know besides the graph; equal contexts and graphs give equal results."""
+    """What a pass may know besides the graph; equal contexts and graphs give equal results.
+
+    `on_note` hears what is no error, `on_progress` how much of a long pass is done, and of how much.
+    """
 
     model: Model | None = None
     step: Step | None = None
@@ -50,6 +53,7 @@ class Context:
     seed: int = 0
     time_limit_s: float = 60.0
     on_note: Callable[[Note], None] | None = dataclasses.field(default=None, compare=False, repr=False)
+    on_progress: Callable[[int, int], None] | None = dataclasses.field(default=None, compare=False, repr=False)
     stored: bool = False  # weights have the types in which the checkpoint stores them
 
     def need(self, what: str) -> Any:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dfcompiler.diagnostics import Diag
+from dfcompiler.diagnostics import Diag, unknown
 
+# What a phase works on where nothing is said: sequences, new tokens, tokens that are there.
+PHASES = {"prefill": (1, 2048, 0), "decode": (1, 1, 2048), "mixed": (16, 2048, 2048)}
 MAX_TOKENS = 1 << 26  # one step; past this every price is meaningless and counts leave int64
 
 
@@ -94,12 +96,18 @@ def step(prefill: Iterable[tuple[int, int]] = (), decode: Iterable[int] = ()) ->
     return whole
 
 
-def phase(name: str, batch: int, seq: int, context: int) -> Step:
-    """The step that `--phase` names.
+def phase(name: str, batch: int | None = None, seq: int | None = None, context: int | None = None) -> Step:
+    """The step that `--phase` names; what is not given is as in `PHASES`.
 
     `prefill`: `batch` sequences of `seq` new tokens on top of `context`; `decode`: `batch` sequences with
-    `context` tokens cached; `mixed`: one new sequence of `seq` tokens beside `batch` decode sequences.
+    `context` tokens cached; `mixed`: one new sequence of `seq` tokens beside `batch` decode sequences. Raises Diag
+    `unknown-phase`, `bad-option`, `bad-step`.
     """
+    if name not in PHASES:
+        raise unknown("phase", name, PHASES)
+    if name == "decode" and seq not in (None, 1):
+        raise Diag("bad-option", "a decode step has one new token per sequence: `--seq` is for prefill and mixed")
+    batch, seq, context = (x if x is not None else y for x, y in zip((batch, seq, context), PHASES[name], strict=True))
     _check("--batch", batch, 1)
     if batch > 1 << 20:
         raise Diag("bad-step", f"--batch {batch} is more than {1 << 20}")
@@ -108,10 +116,8 @@ def phase(name: str, batch: int, seq: int, context: int) -> Step:
             return step(prefill=[(seq, context)] * batch)
         case "decode":
             return step(decode=[context] * batch)
-        case "mixed":
-            return step(prefill=[(seq, 0)], decode=[context] * batch)
         case _:
-            raise Diag("unknown-phase", f"unknown phase `{name}`", hint="known: prefill, decode, mixed")
+            return step(prefill=[(seq, 0)], decode=[context] * batch)
 
 
 def _check(what: str, value: int, low: int) -> None:

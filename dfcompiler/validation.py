@@ -5,25 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from dfcompiler.algorithms import WAYS
+from dfcompiler.amounts import percent
 from dfcompiler.api import price_op
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.dtypes import DtypeMap, bits, parse_dtypes
 from dfcompiler.exchanges import links_of
 from dfcompiler.fabrics import collective_latency_s
+from dfcompiler.frames import Columns, Tabular
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.kernels import Device, Generation, Scale, device_of, load_generation
 from dfcompiler.kernels.latency import Floats
 from dfcompiler.kernels.tables import KINDS, price_table
 from dfcompiler.models import library
+
+Tick: TypeAlias = Callable[[int, int], None]
 
 LATENCIES = {"latency_ms": 1e-3, "latency_us": 1e-6, "latency_s": 1.0}  # column -> seconds
 EXCHANGED = ("num_gpus", "message_bytes")  # columns of a table of exchanges
@@ -58,8 +62,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Validation:
-    """Relative errors: means, median and so on of |error|, `bias` the mean with its sign. `rows` are worst first."""
+class Validation(Tabular):
+    """Relative errors: means, median and so on of |error|, `bias` the mean with its sign. `rows` are worst first, and
+    the table is of them."""
 
     n: int
     mape: float
@@ -68,6 +73,23 @@ class Validation:
     max: float
     bias: float
     rows: tuple[Row, ...]
+
+    def title(self) -> str:
+        """How many rows."""
+        return f"{self.n:,} measured rows, worst first"
+
+    def facts(self) -> Mapping[str, str]:
+        """Errors in words."""
+        error = f"mean {percent(self.mape)}, median {percent(self.median)}, 90 % of the rows within {percent(self.p90)}"
+        return {"error": f"{error}, the worst {percent(self.max)}", "bias": f"{100 * self.bias:+.1f} %"}
+
+    def columns(self) -> Columns:
+        """A row per measurement: its sizes, both times in seconds, and the error."""
+        names = dict.fromkeys(name for row in self.rows for name in row.sizes)
+        sizes = {name: [row.sizes.get(name) for row in self.rows] for name in names}
+        return sizes | {
+            n: [getattr(row, n) for row in self.rows] for n in ("measured_s", "modelled_s", "error", "bound")
+        }
 
 
 def read_measured(path: Path, clock_hz: float) -> Measured:
@@ -118,11 +140,20 @@ def _number(text: str) -> float | None:
 
 
 def validate(
-    table: Measured, op: str, chip: Chip, *, dtype: str = "w16a16kv16", min_us: float = 0.0, warm: bool = True
+    table: Measured,
+    op: str,
+    chip: Chip,
+    *,
+    dtype: str = "w16a16kv16",
+    min_us: float = 0.0,
+    warm: bool = True,
+    tick: Tick | None = None,
 ) -> Validation:
     """Compare every row from `min_us` up. `op` is a kind of kernel table (`gemm`, `prefill`, ...) on a chip that runs
     whole kernels, an exchange between `num_gpus` devices of `message_bytes` (rows of other `op_name`s are left out),
     else an operator, whose dimensions are the columns.
+
+    `tick` is told how many rows are done where they are priced one by one, and how many there are.
 
     `warm`: operands that fit are found in L2, as in a benchmark that repeats itself. Raises Diag `bad-table` for
     missing columns and for a table without a row that long, `unknown-op`.
@@ -131,7 +162,7 @@ def validate(
     table = table.rows((table.seconds >= min_us * 1e-6) & mine)
     if not len(table):
         raise Diag("bad-table", f"no row of `{table.name}` is of `{op}` and takes {min_us:g} us")
-    modelled, bounds = modelled_s(table, op, chip, dtype, warm=warm)
+    modelled, bounds = modelled_s(table, op, chip, dtype, warm=warm, tick=tick)
     error = modelled / table.seconds - 1
     size = np.abs(error)
     rows = tuple(
@@ -150,7 +181,9 @@ def _plain(value: Any) -> Any:
     return int(value) if float(value).is_integer() else float(value)
 
 
-def modelled_s(table: Measured, op: str, chip: Chip, dtype: str, *, warm: bool) -> tuple[Floats, list[str]]:
+def modelled_s(
+    table: Measured, op: str, chip: Chip, dtype: str, *, warm: bool, tick: Tick | None = None
+) -> tuple[Floats, list[str]]:
     """Seconds of every row and what bounds it; see `validate`."""
     if op in WAYS and set(EXCHANGED) <= set(table.columns):
         devices, sizes = (table.columns[n] for n in EXCHANGED)
@@ -158,7 +191,7 @@ def modelled_s(table: Measured, op: str, chip: Chip, dtype: str, *, warm: bool) 
         return np.asarray(seconds), algorithms.tolist()
     found = kernel_unit(chip)
     if found is None or op not in KINDS:
-        return _by_op(table, op, chip, dtype, kinds=found is not None)
+        return _by_op(table, op, chip, dtype, kinds=found is not None, tick=tick)
     missing = [n for n in KINDS[op].columns if n not in table.columns]
     if missing:
         hint = f"`{op}` needs {', '.join(KINDS[op].columns)}"
@@ -194,7 +227,9 @@ def on_kernels(unit: Unit, template: KernelCompute, bits: int) -> tuple[Device, 
     return device_of(unit, template, bits), kernels.scaled(scale) if isinstance(scale, Scale) else kernels
 
 
-def _by_op(table: Measured, op: str, chip: Chip, dtype: str, *, kinds: bool) -> tuple[Floats, list[str]]:
+def _by_op(
+    table: Measured, op: str, chip: Chip, dtype: str, *, kinds: bool, tick: Tick | None
+) -> tuple[Floats, list[str]]:
     """Row by row as `price` does, equal rows once."""
     if op not in library().ops:
         raise unknown("op", op, [*(KINDS if kinds else ()), *library().ops])
@@ -206,4 +241,6 @@ def _by_op(table: Measured, op: str, chip: Chip, dtype: str, *, kinds: bool) -> 
             priced = price_op(op, {n: (v,) for n, v in zip(names, row, strict=True)}, chip, dtype=dtype)
             known[row] = priced.latency_s, priced.bound
         found.append(known[row])
+        if tick:
+            tick(len(found), len(table))
     return np.array([s for s, _ in found]), [b for _, b in found]

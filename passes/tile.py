@@ -25,4 +25,5 @@ class Tile(Pass, name="tile"):
     def run(self, graph: Graph, ctx: Context) -> Graph:
         quickest = ctx.objective in (LATENCY, AREA_DELAY) and ctx.power_w is None
         shares = SHARES[: self.shares]
-        return replace(graph, columns=price(graph, ctx.need("chip"), ctx.need("dtypes"), shares, quickest=quickest))
+        chip, dtypes = ctx.need("chip"), ctx.need("dtypes")
+        return replace(graph, columns=price(graph, chip, dtypes, shares, quickest=quickest, tick=ctx.on_progress))

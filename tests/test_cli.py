@@ -20,11 +20,13 @@ from dfcompiler import __version__, api, registry
 from dfcompiler.cli import arguments, main, options
 from dfcompiler.cli.catalog import names
 from dfcompiler.cli.display import capacity, digits, percent, quantity, seconds
+from dfcompiler.cli.progress import clock, left
 from dfcompiler.diagnostics import Source
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.hardware import load_chip
 from dfcompiler.models import library
 from dfcompiler.pipeline import PIPELINES, parse_pipeline
+from dfcompiler.steps import phase
 from dfcompiler.text.parse import read_source
 
 CONFIG = {
@@ -163,12 +165,10 @@ def test_a_pass_that_lies_is_found(
 
 
 def test_defaults_of_the_phases() -> None:
-    from dfcompiler.cli.inputs import step_of
-
     def described(*argv: str) -> str:
         args = arguments.parse(["compile", "m", "--on", "c", *argv])
         assert args is not None
-        return step_of(args).describe()
+        return phase(args.phase, args.batch, args.seq, args.context).describe()
 
     assert described() == "prefill 1 x 2048 new, 0 past"
     assert described("--phase", "decode") == "decode 1 x 1 new, 2048 past"
@@ -290,7 +290,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     monkeypatch.setattr("dfcompiler.cli.catalog.run", stopped)
     assert main(["list"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "dfc: interrupted\n")
 
 
 def test_broken_pipe_is_quiet() -> None:
@@ -344,13 +344,18 @@ def test_progress_of_what_takes_long(tmp_path: Path) -> None:
     )
     (tmp_path / "g.dfir").write_text('graph "g" {\n  input x: bf16 [4]\n  output x\n}\n', encoding="utf-8")
     base = ["opt", str(tmp_path / "g.dfir"), "--plugins", str(tmp_path), "-p"]
-    for nap, heard in (("test-nap", ""), ("test-nap{s=1.3},test-nap", "dfc: test-nap ...\ndfc: test-nap#2 ...\n")):
-        done = subprocess.run(
-            [sys.executable, "-m", "dfcompiler", *base, nap], capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, heard)
-    code, seen = on_terminal([*base, "test-nap{s=1.5}"], 80)
-    assert code == 0 and "test-nap ..." in seen and "output x" in seen
+    piped = [sys.executable, "-m", "dfcompiler", *base, "test-nap{s=1.3},test-nap"]
+    done = subprocess.run(piped, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    code, seen = on_terminal([*base, "test-nap,test-nap{s=1.5}"], 80)
+    assert code == 0 and "test-nap#2" in seen and "0:01" in seen and "output x" in seen
+    assert "0:0" not in on_terminal([*base, "test-nap"], 80)[1]
+
+
+def test_progress_in_words() -> None:
+    assert left(3.4, 0, None, None) == "0:03" and left(3.4, 0, None, 60.0) == "0:03 of at most 1:00"
+    assert left(4.0, 12, 40, None) == "12 of 40, 3/s, 0:09 left" and left(0.0, 0, 40, None) == "0 of 40"
+    assert clock(3725) == "1:02:05"
 
 
 def test_numbers() -> None:

@@ -23,7 +23,7 @@ from published import served
 
 from dfcompiler import content, registry
 from dfcompiler.cli import main
-from dfcompiler.cli.filetest import PLAIN, PROGRESS, fits
+from dfcompiler.cli.filetest import PLAIN, fits
 from dfcompiler.declarations import check
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import NAMES
@@ -57,7 +57,7 @@ def run(command: str) -> list[str]:
     with registry.apart(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(shlex.split(command)[1:])
     assert code < 3, err.getvalue()
-    return [line.rstrip() for line in (PROGRESS.sub("", err.getvalue()) + out.getvalue()).splitlines()]
+    return [line.rstrip() for line in (err.getvalue() + out.getvalue()).splitlines()]
 
 
 def same(shown: list[str], printed: list[str]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTENT = ("ir", "templates", "passes", "policies")
+CONTENT = ("ir", "templates", "passes", "policies", "explanations")
 MODEL = {
     "architectures": ["Qwen3ForCausalLM"],
     "hidden_size": 64,

@@ -113,7 +113,7 @@ def test_links_lead_to_files(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_paths_in_the_text_exist(page: str) -> None:
-    tops = ("dfcompiler", "ir", "templates", "passes", "policies", "tests", "benchmarks", "docs", ".ci")
+    tops = ("dfcompiler", "ir", "templates", "passes", "policies", "explanations", "tests", "benchmarks", "docs", ".ci")
     # Written by a command, there in a wheel only, or written by the reader.
     theirs = {"benchmarks/RESULTS.md", "dfcompiler/_content/", *whole_files()}
     for word in CODE.findall(FENCE.sub("", TEXTS[page])):

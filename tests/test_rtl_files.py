@@ -36,7 +36,7 @@ CHIPS = {
 
 
 def chip_of(name: str) -> Any:
-    from dfcompiler.cli.inputs import overrides
+    from dfcompiler.hardware.settings import overrides
 
     base, changes = CHIPS[name]
     return load_chip(base, overrides([f"{k}={v}" for k, v in changes.items()]), [])

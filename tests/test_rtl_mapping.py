@@ -14,10 +14,11 @@ from rtlrig import needs
 from dfcompiler import content
 from dfcompiler.api import Compiled, compile_model, map_op
 from dfcompiler.audit import chosen
-from dfcompiler.cli.inputs import dims_of, overrides
+from dfcompiler.cli.inputs import dims_of
 from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.settings import overrides
 from dfcompiler.models import load_model
 from dfcompiler.outputs import descriptors, rtl_package
 from dfcompiler.outputs.descriptors import END, OUTSIDE, placed

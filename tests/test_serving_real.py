@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from iteration import serve
 
-from dfcompiler.cli.inputs import overrides
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.settings import overrides
 from dfcompiler.models import load_model
 from dfcompiler.serving.capacity import HOST_S
 from dfcompiler.serving.replicas import Replicas, replicas

@@ -105,6 +105,15 @@ def _compile(p: Parser) -> None:
     take_json(p)
 
 
+def _explain(p: Parser) -> None:
+    p.add_argument("code", metavar="CODE", nargs="?", help="what a message has in brackets; without it all are listed")
+    take_json(p)
+
+
+def _completion(p: Parser) -> None:
+    p.add_argument("shell", metavar="SHELL", help="bash, zsh or fish: `source <(dfc completion bash)`")
+
+
 def _check(p: Parser) -> None:
     p.add_argument("file", metavar="FILE", help="a mapping.json of `dfc compile -o`, or the folder that holds one")
     take_json(p)
@@ -279,9 +288,13 @@ COMMANDS = {
     "cost": Command(
         "what devices cost to make and to own, and a million tokens", "cost", _cost, "dfc cost out --usd-per-kwh 0.12"
     ),
+    "explain": Command("what a message means and what to change", "explain", _explain, "dfc explain no-mapping"),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
     "test": Command(
         "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
+    ),
+    "completion": Command(
+        "what a shell needs to complete commands, options and names", "completion", _completion, "dfc completion bash"
     ),
     "rtl": Command("the parameter package for an RTL team", "rtl", _rtl, "dfc rtl --on ador --name npu -o rtl"),
 }
@@ -304,10 +317,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace | None:
         raise unknown("option", name, ["--help", "--version"])
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    return _parse(name, COMMANDS[name], rest)
+    return _parse(name, rest)
 
 
-def _parse(name: str, command: Command, argv: Sequence[str]) -> argparse.Namespace:
+def parser_of(name: str) -> Parser:
+    """The parser of a command."""
+    command = COMMANDS[name]
     parser = Parser(
         prog=f"dfc {name}",
         description=command.summary.capitalize() + ".",
@@ -318,6 +333,11 @@ def _parse(name: str, command: Command, argv: Sequence[str]) -> argparse.Namespa
     parser.add_argument(
         "--plugins", metavar="DIR", action="append", default=[], help="a folder with further ir/, templates/, passes/"
     )
+    return parser
+
+
+def _parse(name: str, argv: Sequence[str]) -> argparse.Namespace:
+    parser = parser_of(name)
     known = {s for action in parser._actions for s in action.option_strings}
     for word in argv:
         option = word.partition("=")[0]
@@ -331,5 +351,5 @@ def _parse(name: str, command: Command, argv: Sequence[str]) -> argparse.Namespa
             if kind == "option"
             else Diag("usage", f"unexpected argument `{extra[0]}`")
         )
-    args.module = command.module
+    args.module = COMMANDS[name].module
     return args

@@ -14,6 +14,7 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.validation import read_measured
+from dfcompiler.writing import write_text
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     found = calibrate(table, args.op, chip, warm=not args.cold)
     out = Path(args.out or f"{chip.name}_calibrated.chip")
     text = calibrated(chip, found, out.stem.replace("-", "_"), f"{table.name} ({args.op})")
-    out.write_text(text, encoding="utf-8")
+    write_text(out, text)
     if args.json:
         print(json.dumps({**dataclasses.asdict(found), "chip": str(out)}, allow_nan=False))
     else:

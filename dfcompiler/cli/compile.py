@@ -7,56 +7,51 @@ import json
 import sys
 from pathlib import Path
 
-from dfcompiler.api import compile_model
-from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of, parallel_of, pipeline_of, seed_of, step_of
+import dfcompiler as dfc
+from dfcompiler.cli.inputs import chip_of, parallel_of, pipeline_of, plan_of, ways_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Note
 from dfcompiler.graph import Graph
 from dfcompiler.graphtext import show_graph
-from dfcompiler.models import load_model
+from dfcompiler.steps import phase
+from dfcompiler.writing import check_writable
 
 
 def run(args: argparse.Namespace) -> None:
     """Compile and print; raises Diag and Infeasible."""
-    parallel = parallel_of(args)
+    inserted = parallel_of(args).inserted(args.pipeline)
     out = Path(args.out) if args.out else None
     if out:
         check_writable(out)
-    step, seed = step_of(args), seed_of(args)
-    model, chip = load_model(args.model), chip_of(args)
-    _, names = pipeline_of(parallel.inserted(args.pipeline), args.print_after)
+    step = phase(args.phase, args.batch, args.seq, args.context)
+    model, chip = dfc.model(args.model), chip_of(args)
+    passes, names = pipeline_of(inserted, args.print_after)
     printed = names if args.print_after_all else args.print_after
 
-    with Progress(names) as progress:
+    with Progress(plan_of(passes, names, args.time_limit)) as progress:
 
         def after(name: str, graph: Graph, seconds: float) -> None:
             progress.done()
             if name in printed:
                 print_graph(name, graph, seconds)
 
-        compiled = compile_model(
+        compiled = dfc.compile(
             model,
             chip,
             step,
             dtype=args.dtype,
-            parallel=parallel,
             pipeline=args.pipeline,
             objective=args.objective,
             power_w=args.power,
             time_limit_s=args.time_limit,
-            seed=seed,
+            seed=args.seed,
             verify=args.verify,
             on_note=tell,
+            on_progress=progress.advance,
             after=after,
+            **ways_of(args),
         )
-    written: list[Path] = []
-    if out:
-        from dfcompiler.outputs import write_outputs
-
-        try:
-            written = write_outputs(compiled, out, compiled.report.model)
-        except OSError as error:
-            raise cannot_write(out, error) from error
+    written = dfc.save(compiled, out) if out else []
     if args.json:
         print(json.dumps(compiled.report.to_json(), allow_nan=False))
         return

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dfcompiler.cli.inputs import overrides
 from dfcompiler.cli.show import mapping_in, read_mapping
 from dfcompiler.diagnostics import Diag
 from dfcompiler.economics import Ownership, Running, million_tokens, owned, price, switches_usd
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.settings import overrides
 from dfcompiler.power import peak_w, static_w
 from dfcompiler.terms import Terms, terms
 

@@ -32,8 +32,7 @@ Main: TypeAlias = Callable[[list[str]], int]
 REST = "..."
 SECTION = re.compile(r"^(---|===) (.+)\n", re.MULTILINE)
 GROWS = re.compile(r"(?<=\bknown: ).+|(?<=^ir/)[\w/.]+:\d+:\d+")  # lists of content, and places in ours
-PROGRESS = re.compile(r"^dfc: \S+ \.\.\.\n", re.MULTILINE)  # of passes that take long on this machine
-PLAIN = {"COLUMNS": "100", "NO_COLOR": "1", content.VARIABLE: "", "DFC_DEBUG": ""}
+PLAIN = {"COLUMNS": "100", "NO_COLOR": "1", "FORCE_COLOR": "", content.VARIABLE: "", "DFC_DEBUG": ""}
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def outcome(test: FileTest, main: Main, base: Path) -> str:
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).write_text(text, encoding="utf-8")
         code = main([word.replace("{here}", str(base)) for word in test.command])
-    errors = PROGRESS.sub("", err.getvalue())
+    errors = err.getvalue()
     told = f"=== stdout\n{out.getvalue()}" if out.getvalue() else ""
     told += f"=== stderr\n{errors}" if errors else ""
     told += f"=== exit {code}\n" if code else ""

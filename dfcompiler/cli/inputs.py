@@ -1,57 +1,42 @@
-"""From texts of the command line to chips, models and steps."""
+"""From texts of the command line to chips, sizes and pipelines."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TypedDict
 
-from dfcompiler.cli.options import DEFAULTS, PHASES, named, real
-from dfcompiler.diagnostics import Diag, Source, nearest, unknown
+import dfcompiler as dfc
+from dfcompiler.cli.options import named, real
+from dfcompiler.diagnostics import Diag, Source, nearest
 from dfcompiler.hardware.chip import Chip
-from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.parallelism import Parallel
 from dfcompiler.pipeline import Pipeline, parse_pipeline
-from dfcompiler.steps import Step, phase
-from dfcompiler.text.parse import parse_setting
-from dfcompiler.text.tree import CSetting
+
+
+class Ways(TypedDict):
+    """Devices along each way of sharing out a step."""
+
+    devices: int | None
+    tp: int
+    ep: int
+    dp: int
+    pp: int
 
 
 def chip_of(args: argparse.Namespace) -> Chip:
     """The chip of `--on` with `--set` and `--without`."""
-    return load_chip(args.on, overrides(args.set), args.without)
-
-
-def overrides(texts: Sequence[str]) -> dict[str, CSetting]:
-    """`part.axis=value` texts; the last of several for one axis wins."""
-    settings = [parse_setting(Source("--set", text)) for text in texts]
-    return {s.name: s for s in settings}
-
-
-def step_of(args: argparse.Namespace) -> Step:
-    """The step that `--phase --batch --seq --context` describe, with the defaults of its phase."""
-    if args.phase not in PHASES:
-        raise unknown("phase", args.phase, PHASES)
-    if args.phase == "decode" and args.seq not in (None, 1):
-        raise Diag("bad-option", "a decode step has one new token per sequence: `--seq` is for prefill and mixed")
-    batch, seq, context = DEFAULTS[args.phase]
-    pick = {"batch": batch, "seq": seq, "context": context}
-    given = {k: v if getattr(args, k) is None else getattr(args, k) for k, v in pick.items()}
-    return phase(args.phase, given["batch"], given["seq"], given["context"])
+    return dfc.chip(args.on, set=args.set, without=args.without)
 
 
 def parallel_of(args: argparse.Namespace) -> Parallel:
     """How `--devices --tp --ep --dp --pp` share the step out."""
-    return Parallel(args.devices, args.tp, args.ep, args.dp, args.pp)
+    return Parallel(**ways_of(args))
 
 
-def seed_of(args: argparse.Namespace) -> int:
-    """The solver's seed; raises Diag where the solver takes none such."""
-    seed: int = args.seed
-    if not 0 <= seed < 2**31:
-        raise Diag("bad-option", f"--seed must be from 0 to {2**31 - 1}, got {seed}")
-    return seed
+def ways_of(args: argparse.Namespace) -> Ways:
+    """The same as arguments of `compile` and `serve`."""
+    return Ways(devices=args.devices, tp=args.tp, ep=args.ep, dp=args.dp, pp=args.pp)
 
 
 def dims_of(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
@@ -81,19 +66,6 @@ def pipeline_of(text: str, printed: Sequence[str]) -> tuple[Pipeline, list[str]]
     return passes, names
 
 
-def check_writable(out: Path) -> None:
-    """Raises Diag where a folder cannot be made, before a long run finds out."""
-    there = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise Diag("bad-output", f"`{there}` is not a folder", hint="choose another folder with -o")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise Diag("bad-output", f"`{there}` is not writable", hint="choose another folder with -o")
-
-
-def cannot_write(out: Path, error: OSError) -> Diag:
-    """The error for a file system that refuses."""
-    return Diag(
-        "bad-output",
-        f"`{error.filename or out}` cannot be written: {error.strerror or error}",
-        hint="choose another folder with -o",
-    )
+def plan_of(passes: Pipeline, names: Sequence[str], time_limit_s: float) -> list[tuple[str, float | None]]:
+    """The passes as `Progress` takes them: those that leave a mapping have a limit of time."""
+    return [(name, time_limit_s if p.maps else None) for p, name in zip(passes, names, strict=True)]

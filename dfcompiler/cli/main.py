@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse, after it has printed a help text
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _tell("dfc: interrupted", INTERRUPTED)
     except BrokenPipeError:
         _silence(sys.stdout)
         return BROKEN_PIPE
@@ -61,10 +61,17 @@ def _tell(text: str, code: int) -> int:
 
 def _coloured(error: Diag) -> str:
     text = error.render()
-    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
+    if not _in_colour():
         return text
     label = f"{error.severity}[{error.code}]"
     return text.replace(label, f"\033[1;31m{label}\033[0m", 1)
+
+
+def _in_colour() -> bool:
+    """Whether stderr takes colours: a terminal does, unless NO_COLOR says otherwise; a pipe where FORCE_COLOR does."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def _of_plugin(error: Exception) -> Diag | None:

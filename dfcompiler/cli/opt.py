@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from dfcompiler.api import check_pass
 from dfcompiler.cli.compile import print_graph, tell
-from dfcompiler.cli.inputs import chip_of, pipeline_of, seed_of
+from dfcompiler.cli.inputs import chip_of, pipeline_of, plan_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
@@ -15,6 +16,7 @@ from dfcompiler.graph import Graph
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.models import library
 from dfcompiler.pipeline import Context, run_pipeline
+from dfcompiler.public.given import checked_seed
 from dfcompiler.text.parse import read_source
 
 
@@ -27,12 +29,11 @@ def run(args: argparse.Namespace) -> None:
     chip = chip_of(args) if args.on else None
     source = Source("<stdin>", sys.stdin.read()) if args.file == "-" else read_source(args.file)
     graph = parse_graph(source, library())
-    ctx = Context(
-        dtypes=parse_dtypes(args.dtype), chip=chip, seed=seed_of(args), time_limit_s=args.time_limit, on_note=tell
-    )
+    seed, dtypes = checked_seed(args.seed), parse_dtypes(args.dtype)
+    ctx = Context(dtypes=dtypes, chip=chip, seed=seed, time_limit_s=args.time_limit, on_note=tell)
     before = whole = graph
 
-    with Progress(names) as progress:
+    with Progress(plan_of(passes, names, args.time_limit)) as progress:
 
         def after(name: str, made: Graph, seconds: float) -> None:
             nonlocal before, whole
@@ -43,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
             if name in printed:
                 print_graph(name, made, seconds)
 
-        graph, _ = run_pipeline(passes, graph, ctx, after=after)
+        graph, _ = run_pipeline(passes, graph, replace(ctx, on_progress=progress.advance), after=after)
     sys.stdout.write(show_graph(graph))

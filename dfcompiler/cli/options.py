@@ -11,11 +11,8 @@ from typing import Any, NoReturn
 from dfcompiler.diagnostics import Diag
 
 KINDS = ("ops", "models", "templates", "chips", "spaces", "passes", "pipelines")
-PHASES = ("prefill", "decode", "mixed")
 STYLES = ("portable", "typed")
 OBJECTIVES = "latency (default), energy, edp, area-delay or latency-then-energy"
-# What a phase works on where nothing is said: sequences, new tokens, tokens that are there.
-DEFAULTS = {"prefill": (1, 2048, 0), "decode": (1, 1, 2048), "mixed": (16, 2048, 2048)}
 
 
 class Parser(argparse.ArgumentParser):

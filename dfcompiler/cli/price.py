@@ -6,14 +6,15 @@ import argparse
 import dataclasses
 import json
 
-from dfcompiler.api import Priced, price_op
+import dfcompiler as dfc
+from dfcompiler.api import Priced
 from dfcompiler.cli.inputs import chip_of, dims_of
 
 
 def run(args: argparse.Namespace) -> None:
     """Price and print; raises Diag and Infeasible."""
     dims = dims_of(args.dims)
-    found = price_op(args.op, dims, chip_of(args), dtype=args.dtype, unit=args.unit)
+    found = dfc.price(args.op, dims, chip_of(args), dtype=args.dtype, unit=args.unit)
     if args.json:
         print(json.dumps(dataclasses.asdict(found), allow_nan=False))
     else:

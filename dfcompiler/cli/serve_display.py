@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfcompiler.cli import display
-from dfcompiler.cli.serve import Run
-from dfcompiler.serving.answers import Objectives, Spread
+from dfcompiler.serving.answers import Spread
 from dfcompiler.serving.replicas import Replicas
+from dfcompiler.serving.runs import Run
 
 
-def print_run(run: Run, wanted: Objectives, part: float, written: Sequence[Path]) -> None:
+def print_run(run: Run, part: float, written: Sequence[Path]) -> None:
     """The answers, and what they rest on."""
-    a = run.answers
-    display.heading(f"{run.model} on {run.chip}: {run.load}")
+    a, wanted = run.answers, run.wanted
+    display.heading(run.title())
     lost = f", {a.rejected:,} rejected" if a.rejected else ""
     lines = [("served", f"{a.completed:,} of {a.requests:,} requests in {display.seconds(a.duration_s)}{lost}, "
                         f"{a.preemptions:,} preemptions, {a.steps:,} steps")]  # fmt: skip

@@ -11,12 +11,12 @@ from typing import Any
 from dfcompiler.cli import display
 from dfcompiler.cli.catalog import names
 from dfcompiler.cli.explore_display import show_space
-from dfcompiler.cli.inputs import overrides
 from dfcompiler.cli.mapping_table import print_mapping
 from dfcompiler.cli.show_hardware import show_chip, show_template
 from dfcompiler.cli.show_software import show_model, show_op, show_pass, show_pipeline
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.hardware.elaboration import find_chip
+from dfcompiler.hardware.settings import overrides
 from dfcompiler.models import load_model
 from dfcompiler.text.parse import read_source
 from dfcompiler.text.show_expressions import comma

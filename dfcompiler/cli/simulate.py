@@ -8,9 +8,10 @@ import json
 
 from dfcompiler.api import map_op
 from dfcompiler.cli import display
-from dfcompiler.cli.inputs import chip_of, dims_of, seed_of
+from dfcompiler.cli.inputs import chip_of, dims_of
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.outputs import package_name, rtl_package
+from dfcompiler.public.given import checked_seed
 from dfcompiler.rtl import loops
 from dfcompiler.rtl.benches import bench
 from dfcompiler.rtl.cores import product_core_of
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     product_core_of(unit.template)
     made = bench(rtl_package(chip, None, args.name or package_name(chip.name)), unit.name, unit.template)
     loops.check(unit.template, unit.ports, product, made.core, max(p.a_bits, p.b_bits))
-    found = loops.simulate(made, unit.template, product, seed=seed_of(args))
+    found = loops.simulate(made, unit.template, product, seed=checked_seed(args.seed))
     whole = tiling.compute_cycles + float(unit.template.fill_cycles())
     if args.json:
         told = {"op": op, "chip": chip.name, "unit": unit.name, "core": made.core.module, "tile": dict(tiling.tile)}

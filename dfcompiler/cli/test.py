@@ -9,6 +9,7 @@ from pathlib import Path
 from dfcompiler.cli.filetest import agrees, outcome, read, updated
 from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag, Infeasible
+from dfcompiler.writing import write_text
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +38,7 @@ def _holds(path: Path, *, update: bool) -> bool:
     if agrees(test.expected, printed):
         return True
     if update:
-        path.write_text(updated(test, printed), encoding="utf-8")
+        write_text(path, updated(test, printed))
         print(f"{path}: updated")
         return True
     lines = (test.expected.splitlines(), printed.splitlines())

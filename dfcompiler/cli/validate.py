@@ -7,9 +7,12 @@ import dataclasses
 import json
 from pathlib import Path
 
+import dfcompiler as dfc
 from dfcompiler.cli.inputs import chip_of
+from dfcompiler.cli.progress import Progress
 from dfcompiler.outputs.scatter import scatter
-from dfcompiler.validation import Validation, read_measured, validate
+from dfcompiler.validation import Validation
+from dfcompiler.writing import write_text
 
 SHOWN = 10
 
@@ -17,15 +20,16 @@ SHOWN = 10
 def run(args: argparse.Namespace) -> None:
     """Compare and print; raises Diag."""
     chip = chip_of(args)
-    table = read_measured(Path(args.file), chip.clock_hz)
-    found = validate(table, args.op, chip, dtype=args.dtype, min_us=args.min_us, warm=not args.cold)
+    how = {"dtype": args.dtype, "min_us": args.min_us, "cold": args.cold}
+    with Progress([(f"rows of {args.file}", None)]) as progress:
+        found = dfc.validate(args.file, args.op, chip, **how, on_progress=progress.advance)
     if args.plot:
         points = [(r.measured_s, r.modelled_s, r.bound) for r in found.rows]
-        Path(args.plot).write_text(scatter(f"{args.op} on {chip.name}", points), encoding="utf-8")
+        write_text(Path(args.plot), scatter(f"{args.op} on {chip.name}", points))
     if args.json:
         print(json.dumps(dataclasses.asdict(found), allow_nan=False))
     else:
-        print_validation(found, f"{table.name}: {args.op} on {chip.name}")
+        print_validation(found, f"{Path(args.file).name}: {args.op} on {chip.name}")
 
 
 def print_validation(v: Validation, title: str) -> None:
@@ -36,11 +40,9 @@ def print_validation(v: Validation, title: str) -> None:
     display.facts(
         [
             ("rows", f"{v.n:,}"),
-            ("error", f"mean {display.percent(v.mape)}, median {display.percent(v.median)}, 90 % of the rows within "
-                      f"{display.percent(v.p90)}, the worst {display.percent(v.max)}"),
-            ("bias", f"{100 * v.bias:+.1f} %"),
+            *v.facts().items(),
         ]
-    )  # fmt: skip
+    )
     display.plain()
     for row in v.rows[:SHOWN]:
         sizes = display.pairs({n: s for n, s in row.sizes.items() if n != "kernel_source"})

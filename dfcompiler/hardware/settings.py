@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dfcompiler.diagnostics import Diag, Note, Span, nearest, unknown
+from dfcompiler.diagnostics import Diag, Note, Source, Span, nearest, unknown
 from dfcompiler.hardware.axes import Axis, Legal, Names, Template, illegal, reals
 from dfcompiler.hardware.chip import Origin
+from dfcompiler.text.parse import parse_setting
 from dfcompiler.text.tree import CSetting, CValue, Quantity
 from dfcompiler.text.units import MAX_VALUE, to_base
 
@@ -53,6 +54,12 @@ def by_name(settings: Iterable[CSetting]) -> dict[str, CSetting]:
             raise Diag("duplicate-setting", f"`{setting.name}` is set twice", setting.span, notes=notes)
         found[name] = setting
     return found
+
+
+def overrides(texts: Iterable[str]) -> dict[str, CSetting]:
+    """`part.axis=value` texts as settings by name; the last of several for one axis wins. Raises Diag `syntax`."""
+    settings = [parse_setting(Source("--set", text)) for text in texts]
+    return {s.name: s for s in settings}
 
 
 def checked(one: Axis, value: CValue, clock_hz: float | None, span: Span | None) -> Value:

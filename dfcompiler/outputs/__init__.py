@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dfcompiler import rtl
 from dfcompiler.api import Compiled
-from dfcompiler.diagnostics import Diag
 from dfcompiler.graphtext import show_graph
 from dfcompiler.outputs.mapping import mapping_json
 from dfcompiler.outputs.picture import gantt_svg
 from dfcompiler.outputs.registers import package_name, rtl_package
 from dfcompiler.outputs.trace import trace_json
+from dfcompiler.rtl import render, write
 from dfcompiler.text.show import show
+from dfcompiler.writing import cannot_write, make_folder, write_text
 
 __all__ = ["gantt_svg", "json_text", "mapping_json", "package_name", "rtl_package", "trace_json", "write_outputs"]
 
@@ -35,19 +34,14 @@ def write_outputs(compiled: Compiled, out: Path, name: str) -> list[Path]:
         "chip.chip": show(compiled.chip.decl) + "\n",
         "trace.json": json_text(trace_json(compiled, name), indent=None),
     }
-    registers = rtl.render(
-        rtl_package(compiled.chip, compiled.report, package_name(compiled.chip.name), compiled.graph)
-    )
-    if out.exists() and not out.is_dir():
-        raise Diag("bad-output", f"`{out}` is a file, not a folder", hint="choose another folder with -o")
+    registers = render(rtl_package(compiled.chip, compiled.report, package_name(compiled.chip.name), compiled.graph))
+    make_folder(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        rtl.write(registers, out / "rtl")
-        for file, text in files.items():
-            _write(out / file, text)
+        write(registers, out / "rtl")
     except OSError as error:
-        what = error.strerror or type(error).__name__
-        raise Diag("bad-output", f"cannot write to `{out}`: {what}", hint="choose another folder with -o") from error
+        raise cannot_write(out, error) from error
+    for file, text in files.items():
+        write_text(out / file, text)
     return [*(out / f for f in files), *(out / "rtl" / f for f in registers)]
 
 
@@ -64,9 +58,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,17 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.diagnostics import Diag
+from dfcompiler.frames import arrow
 from dfcompiler.serving.answers import Objectives, met, times
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Series, Served
+from dfcompiler.writing import whole, write_text
 
-Columns = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, npt.NDArray[Any]]
 Event = dict[str, Any]
 PARQUET = ".parquet"
 SHOWN = 2000  # requests of a window: more make a trace that no browser opens
 
 
-def request_columns(requests: Requests, served: Served, wanted: Objectives) -> Columns:
+def request_columns(requests: Requests, served: Served, wanted: Objectives) -> Arrays:
     """A row per request, in order of arrival; nan where it was rejected."""
     seen = times(requests, served)
     return {
@@ -42,24 +45,20 @@ def request_columns(requests: Requests, served: Served, wanted: Objectives) -> C
     }
 
 
-def series_columns(series: Series, blocks: int) -> Columns:
+def series_columns(series: Series, blocks: int) -> Arrays:
     """A row per step, or run of equal ones: batch, what it works on, the part of the cache in use, the queue."""
     names = ("replica", "start_s", "end_s", "steps", "prefill", "batch", "context", "waiting")
     return {n: series.column(n) for n in names} | {"kv_part": series.column("blocks") / max(1, blocks)}
 
 
-def write_columns(columns: Columns, path: Path) -> None:
+def write_columns(columns: Arrays, path: Path) -> None:
     """A CSV, or a Parquet file where the name ends so. Raises Diag `no-pyarrow` where that is not installed."""
     if path.suffix == PARQUET:
-        try:
-            import pyarrow  # type: ignore[import-untyped, unused-ignore]
-            import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
-        except ImportError as error:
-            hint = "pip install pyarrow, or name a .csv file"
-            raise Diag("no-pyarrow", f"`{path}` wants pyarrow, which is not installed", hint=hint) from error
-        pyarrow.parquet.write_table(pyarrow.table({n: pyarrow.array(a) for n, a in columns.items()}), path)
+        table = arrow(columns)
+        with whole(path) as partial:
+            importlib.import_module("pyarrow.parquet").write_table(table, partial)
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(columns)
         out.writerows(zip(*(a.tolist() for a in columns.values()), strict=True))
@@ -88,7 +87,7 @@ def window_trace(
 
 def write_trace(trace: Mapping[str, Any], path: Path) -> None:
     """One JSON file, for https://ui.perfetto.dev."""
-    path.write_text(json.dumps(trace, allow_nan=False), encoding="utf-8")
+    write_text(path, json.dumps(trace, allow_nan=False))
 
 
 def _names(name: str, served: Served) -> Iterator[Event]:

@@ -1,0 +1,175 @@
+"""A run: a load on pools of replicas, what users felt, and what is written of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dfcompiler.amounts import digits, percent, seconds
+from dfcompiler.diagnostics import unknown
+from dfcompiler.exchanges import links_of
+from dfcompiler.frames import Columns, Tabular
+from dfcompiler.layers import layer_count
+from dfcompiler.serving.answers import Answers, Objectives, answers
+from dfcompiler.serving.cluster import Cluster, Link
+from dfcompiler.serving.engine import ENGINES, Engine, simulate
+from dfcompiler.serving.loads import Load
+from dfcompiler.serving.policy import policy, router
+from dfcompiler.serving.rates import Rate, at_rate, find_rate
+from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
+from dfcompiler.serving.replicas import Replicas
+from dfcompiler.serving.requests import Requests
+from dfcompiler.serving.served import Served
+from dfcompiler.serving.spending import Spending, spending
+from dfcompiler.writing import make_folder, write_text
+
+
+@dataclass(frozen=True)
+class Run(Tabular):
+    """All that is told of a run. Its table has a row per request: times in seconds, nan where it was rejected."""
+
+    model: str
+    chip: str
+    load: Load
+    answers: Answers
+    pools: tuple[Replicas, ...]
+    rate: Rate | None
+    spending: Spending | None
+    sim_cpu_s: float
+    wanted: Objectives
+    served: Served
+
+    def title(self) -> str:
+        """Model, chip and load."""
+        return f"{self.model} on {self.chip}: {self.load.title}"
+
+    def facts(self) -> Mapping[str, str]:
+        """The figures that are looked at first."""
+        a = self.answers
+        found = {"served": f"{a.completed:,} of {a.requests:,} requests in {seconds(a.duration_s)}"}
+        found["through"] = f"{digits(a.throughput_tok_s)} tokens/s, {a.throughput_req_s:.4g} requests/s"
+        found |= {n: f"{seconds(x.p50)}, p99 {seconds(x.p99)}" for n, x in (("TTFT", a.ttft_s), ("TBT", a.tbt_s))}
+        if self.wanted.given:
+            found["objective"] = f"kept for {percent(a.slo_attainment)} of the requests"
+        return found
+
+    def columns(self) -> Columns:
+        """A row per request."""
+        return request_columns(self.load.requests, self.served, self.wanted)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the command line's contract; what does not exist is null."""
+        said = dataclasses.asdict(self.answers)
+        said["max_rate_req_s"] = self.rate.rate_per_s if self.rate else None
+        said["max_rate"] = dataclasses.asdict(self.rate) if self.rate else None
+        said["sim_cpu_s"] = self.sim_cpu_s
+        said |= {"model": self.model, "chip": self.chip, "load": self.load.title}
+        said["spending"] = dataclasses.asdict(self.spending) if self.spending else None
+        said["pools"] = [
+            {
+                "role": x.pool.role,
+                "chip": x.steps.setting.chip.name,
+                "devices": x.steps.setting.parallel.count,
+                "replicas": x.pool.replicas,
+                "kv": dataclasses.asdict(x.room),
+                "host_s": x.pool.table.host_s,
+                "step_error": dataclasses.asdict(x.steps.error) if x.steps.error else None,
+            }
+            for x in self.pools
+        ]
+        plain: dict[str, Any] = _finite(said)
+        return plain
+
+    def write(self, out: Path, *, window_s: tuple[float, float] | None = None, parquet: bool = False) -> list[Path]:
+        """Write the answers, a row per request and what replicas did into a folder, and of a window of seconds a trace
+        for https://ui.perfetto.dev. Raises Diag `bad-output`, `no-pyarrow`, `bad-window`."""
+        kind = "parquet" if parquet else "csv"
+        blocks = max(x.pool.blocks for x in self.pools)
+        written = [out / f"requests.{kind}", out / f"series.{kind}", out / "serve.json"]
+        make_folder(out)
+        write_columns(request_columns(self.load.requests, self.served, self.wanted), written[0])
+        if self.served.series is not None:
+            write_columns(series_columns(self.served.series, blocks), written[1])
+        write_text(written[2], json.dumps(self.to_json(), allow_nan=False, indent=1) + "\n")
+        if window_s:
+            written.append(out / "trace.json")
+            name = f"{self.model} on {self.chip}"
+            write_trace(window_trace(self.load.requests, self.served, *window_s, blocks, name), written[-1])
+        return written
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """How pools serve: who is first, which replica takes a request, which simulator tells.
+
+    Raises Diag `unknown-engine`, `unknown-policy`, `unknown-router`.
+    """
+
+    policy: str = "fcfs"
+    router: str = "round-robin"
+    simulator: Engine = "lazy"
+
+    def __post_init__(self) -> None:
+        if self.simulator not in ENGINES:
+            raise unknown("engine", self.simulator, ENGINES)
+        policy(self.policy)
+        router(self.router)
+
+
+def run(
+    model: str,
+    chip: str,
+    load: Load,
+    pools: Sequence[Replicas],
+    by: Dispatch = Dispatch(),
+    *,
+    wanted: Objectives = Objectives(),
+    rate_for: float | None = None,
+    on_run: Callable[[Requests], None] | None = None,
+) -> Run:
+    """Serve a load, and with `rate_for` the same requests at the highest rate at which that part of them keeps to the
+    objectives. `on_run` is told before every simulation.
+
+    Raises what `find_rate` and `simulate` raise, and Diag `bad-cluster` for pools that do not go together.
+    """
+    link = _link(pools) if any(x.pool.role == "prefill" for x in pools) else None
+    cluster = Cluster(tuple(x.pool for x in pools), policy(by.policy), router(by.router), link)
+
+    def serve(some: Requests, series: bool = False) -> Served:
+        if on_run:
+            on_run(some)
+        return simulate(some, cluster, engine=by.simulator, series=series)
+
+    start = time.process_time()
+    rate = find_rate(load.requests, serve, wanted, rate_for) if rate_for is not None else None
+    shown = at_rate(load.requests, rate.rate_per_s) if rate else load.requests
+    served = serve(shown, series=True)
+    spent_s = time.process_time() - start
+    told = answers(shown, served, wanted)
+    tokens = int(shown.output_tokens[~served.rejected].sum())
+    many = sum(x.pool.replicas for x in pools)
+    energy = spending(pools[0].steps, served, tokens, told.duration_s, many) if len(pools) == 1 else None
+    return Run(model, chip, Load(shown, load.title), told, tuple(pools), rate, energy, spent_s, wanted, served)
+
+
+def _link(pools: Sequence[Replicas]) -> Link:
+    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer."""
+    slowest = min((links_of(x.steps.setting.chip).fabric for x in pools), key=lambda f: f.bytes_per_s)
+    first = pools[0]
+    layers = layer_count(first.steps.setting.model)
+    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers))
+
+
+def _finite(value: Any) -> Any:
+    """Without nan and inf, which JSON has not."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
