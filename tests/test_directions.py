@@ -21,7 +21,7 @@ devices siblings compose rows verify resizing stages steps parameters fields mod
 terms economics power kernels pipeline parallelism problem grouping launches traffic moves late overlaps nest
 residency replay tiles blocks tiling remedies searches exchanges energy paths columns solution goals listing serial
 cuts enumeration relaxation branches certificate program ilp objectives schedule audit cost pipelining report
-explanation api serving validation calibration rtl outputs cli __main__
+explanation api serving validation calibration rtl outputs interchange cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

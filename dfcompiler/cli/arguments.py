@@ -67,7 +67,7 @@ def _compile(p: Parser) -> None:
     p.add_argument(
         "model",
         metavar="MODEL",
-        help="a name that `dfc list models` prints, a config.json, a folder with one, or a .dfm file",
+        help="a name that `dfc list models` prints, a config.json, a folder with one, a .dfm file, or a graph (.dfir)",
     )
     take_chip(p)
     step = p.add_argument_group(
@@ -177,6 +177,16 @@ def _opt(p: Parser) -> None:
     take_watching(p)
 
 
+def _import(p: Parser) -> None:
+    p.add_argument(
+        "file",
+        metavar="FILE",
+        help="hardware of LLMCompass (.json), ZigZag or Timeloop v4 (.yaml); a list of GEMMs (.csv); a graph (.onnx)",
+    )
+    take_dtype(p)
+    p.add_argument("-o", "--out", metavar="OUT", help="a file or folder to write to (default: stdout)")
+
+
 def _test(p: Parser) -> None:
     p.add_argument("files", metavar="FILE", nargs="+", help="file tests, or folders with `*.test` files")
     p.add_argument("--update", action="store_true", help="let the files expect what is printed now")
@@ -265,6 +275,12 @@ COMMANDS = {
         "what devices cost to make and to own, and a million tokens", "cost", _cost, "dfc cost out --usd-per-kwh 0.12"
     ),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
+    "import": Command(
+        "hardware or workloads of other tools as chips and graphs",
+        "import_",
+        _import,
+        "dfc import tpu_like.yaml -o tpu_like.chip",
+    ),
     "test": Command(
         "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
     ),

@@ -1,4 +1,4 @@
-"""`dfc compile`: one step of a model on a chip."""
+"""`dfc compile`: one step of a model, or a graph, on a chip."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from dfcompiler.api import compile_model
+from dfcompiler.api import compile_graph, compile_model
 from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of, parallel_of, pipeline_of, seed_of, step_of
 from dfcompiler.cli.progress import Progress
-from dfcompiler.diagnostics import Note
+from dfcompiler.diagnostics import Diag, Note
 from dfcompiler.graph import Graph
-from dfcompiler.graphtext import show_graph
-from dfcompiler.models import load_model
+from dfcompiler.graphtext import parse_graph, show_graph
+from dfcompiler.models import library, load_model
+from dfcompiler.text.parse import read_source
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,33 +24,34 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else None
     if out:
         check_writable(out)
-    step, seed = step_of(args), seed_of(args)
-    model, chip = load_model(args.model), chip_of(args)
-    _, names = pipeline_of(parallel.inserted(args.pipeline), args.print_after)
+    chip, graph = chip_of(args), graph_of(args)
+    passes, names = pipeline_of(parallel.inserted(args.pipeline), args.print_after)
+    if graph is not None:
+        names = [name for p, name in zip(passes, names, strict=True) if not p.lowers]
     printed = names if args.print_after_all else args.print_after
 
     with Progress(names) as progress:
 
-        def after(name: str, graph: Graph, seconds: float) -> None:
+        def after(name: str, made: Graph, seconds: float) -> None:
             progress.done()
             if name in printed:
-                print_graph(name, graph, seconds)
+                print_graph(name, made, seconds)
 
-        compiled = compile_model(
-            model,
-            chip,
-            step,
-            dtype=args.dtype,
-            parallel=parallel,
-            pipeline=args.pipeline,
-            objective=args.objective,
-            power_w=args.power,
-            time_limit_s=args.time_limit,
-            seed=seed,
-            verify=args.verify,
-            on_note=tell,
-            after=after,
-        )
+        how: dict[str, Any] = {
+            "pipeline": args.pipeline,
+            "objective": args.objective,
+            "power_w": args.power,
+            "time_limit_s": args.time_limit,
+            "seed": seed_of(args),
+            "verify": args.verify,
+            "on_note": tell,
+            "after": after,
+        }
+        if graph is not None:
+            compiled = compile_graph(graph, chip, dtype=args.dtype or "w16a16kv16", **how)
+        else:
+            model = load_model(args.model)
+            compiled = compile_model(model, chip, step_of(args), dtype=args.dtype, parallel=parallel, **how)
     written: list[Path] = []
     if out:
         from dfcompiler.outputs import write_outputs
@@ -67,6 +70,18 @@ def run(args: argparse.Namespace) -> None:
     if written:
         display.plain()
         display.facts(("written", f"{p}") for p in written)
+
+
+def graph_of(args: argparse.Namespace) -> Graph | None:
+    """The graph of a `.dfir` file in the place of a model; raises Diag `bad-option` for what only a model takes."""
+    if Path(args.model).suffix != ".dfir":
+        return None
+    for name in ("batch", "seq", "context"):
+        if getattr(args, name) is not None:
+            raise Diag("bad-option", f"--{name} is for models: the sizes of a graph are written in its file")
+    if parallel_of(args).count > 1:
+        raise Diag("bad-option", "a graph is of one device: its pipeline may name a pass that shares it out")
+    return parse_graph(read_source(args.model), library())
 
 
 def tell(note: Note) -> None:
