@@ -187,6 +187,12 @@ def _import(p: Parser) -> None:
     p.add_argument("-o", "--out", metavar="OUT", help="a file or folder to write to (default: stdout)")
 
 
+def _export(p: Parser) -> None:
+    p.add_argument("dir", metavar="DIR", help="a folder that `dfc compile -o` wrote")
+    p.add_argument("--op", metavar="NAME", help="only this op (default: all that Timeloop can express)")
+    p.add_argument("-o", "--out", metavar="OUT", help="a folder for a .yaml per op (default: stdout, with --op)")
+
+
 def _test(p: Parser) -> None:
     p.add_argument("files", metavar="FILE", nargs="+", help="file tests, or folders with `*.test` files")
     p.add_argument("--update", action="store_true", help="let the files expect what is printed now")
@@ -281,6 +287,7 @@ COMMANDS = {
         _import,
         "dfc import tpu_like.yaml -o tpu_like.chip",
     ),
+    "export": Command("mapped operators as mappings of Timeloop v4", "export", _export, "dfc export out -o timeloop"),
     "test": Command(
         "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
     ),

@@ -48,9 +48,9 @@ def read_foreign(path: Path, dtypes: DtypeMap = DtypeMap()) -> Imported:
     Raises Diag `unknown-format` and what the readers raise, each at its place, and Infeasible `not-expressible`.
     """
     if path.suffix == ".onnx":
-        from dfcompiler.interchange import onnx  # onnx itself is an extra
+        from dfcompiler.interchange import networks  # the package onnx is an extra
 
-        return Imported(*onnx.read_graph(path, dtypes))
+        return Imported(*networks.read_graph(path, dtypes))
     if path.suffix == ".csv":
         text, dropped = gemms.read_graph(read_source(path), path.stem, dtypes)
         return Imported(text, ".dfir", "GEMM list", dropped)

@@ -30,7 +30,8 @@ REASONS = {
     "memories.*.auto_cost_extraction": "energies follow from the node",
     "memories.*.mem_type": "a buffer is a buffer",
     "memories.*.double_buffering_support": "what is kept, streamed and double-buffered is part of a mapping",
-    "memories.*.*": "a register of the array: ours has one or two words of weights and one sum per element",
+    "memories.*.size": "a register of the array: ours has one or two words of weights and one sum per element",
+    "memories.*.?_bw": "registers of the array feed it in time",
     "*.multiplier_energy": "energies follow from the node",
     "*.multiplier_area": "areas follow from the node",
     "*.unit_energy": "energies follow from the node",
@@ -71,9 +72,11 @@ def read_machine(root: Value, name: str) -> Machine:
 
 
 def _sorted(memories: Sequence[Value], dims: set[str]) -> tuple[Value, list[Value], list[Value]]:
-    """The DRAM, buffers and registers; the outermost memory is the DRAM."""
+    """The DRAM, buffers and registers, the operands of all checked; the outermost memory is the DRAM."""
     if not memories:
         raise Infeasible("not-expressible", "a chip without memories is not imported")
+    for memory in memories:
+        _operands(memory)
     *inner, dram = memories
     serves = {m.path: {d.text() for d in m.at("served_dimensions").list()} for m in memories}
     return dram, [m for m in inner if serves[m.path] == dims], [m for m in inner if serves[m.path] != dims]
