@@ -169,9 +169,9 @@ def test_llmcompass(tmp_path: Path) -> None:
     assert (chip.name, chip.clock_hz, chip.node_nm) == ("two_arrays_16_gb", 1410e6, 7)
     assert chip.dram_bytes_per_s == 2 * 1024 * 3.2e9 / 8 and chip.dram_capacity_bytes == 16e9
     array, lanes = chip.units["sa"], chip.units["vu"]
-    assert array.instances == lanes.instances == 16 * 2
-    assert array.template.peak_macs_per_cycle() == 16 * 32
-    assert lanes.template.peak_macs_per_cycle() == 32 * 4 / 2  # a multiply-add is two operations
+    assert array.instances == lanes.instances == 16
+    assert array.template.peak_macs_per_cycle() == 2 * 16 * 32
+    assert lanes.template.peak_macs_per_cycle() == 2 * 32 * 4 / 2  # a multiply-add is two operations
     local, shared = chip.parts["local"], chip.parts["global"]
     assert (local.instances, local.template.capacity_bytes()) == (16, 192 * 1024)  # type: ignore[attr-defined]
     assert shared.template.read_bytes_per_cycle(chip.clock_hz) == 1024  # type: ignore[attr-defined]
@@ -270,6 +270,13 @@ def test_what_is_unknown_is_told(tmp_path: Path) -> None:
     assert "# left out: memories.buffer.colour" in text
 
 
+def test_zigzag_operands_that_pass_no_buffer_come_at_the_rate_of_the_dram(tmp_path: Path) -> None:
+    chip, text, _ = imported(
+        tmp_path, "z.yaml", ZIGZAG.replace("latency: 1\n    operands: [I1, I2, O]", "operands: [I1, O]")
+    )
+    assert chip.units["sa"].ports.weight == 128 and "I2 passes no buffer there" in text
+
+
 # ---- what is wrong -----------------------------------------------------------------------------
 
 
@@ -284,11 +291,23 @@ def fault(folder: Path, name: str, text: str) -> Diag:
 @pytest.mark.parametrize(
     ("old", "new", "code", "at", "said"),
     [
-        ("size: 134217728", "size: many", "bad-document", "size: many", "`memories.buffer.size` must be a number, not `many`"),
+        (
+            "size: 134217728",
+            "size: many",
+            "bad-document",
+            "size: many",
+            "`memories.buffer.size` must be a number, not `many`",
+        ),
         ("sizes: [64, 128]", "sizes: [64]", "bad-document", "sizes:", "a list of 2 sizes"),
         ("sizes: [64, 128]", "sizes: [0, 128]", "bad-document", "sizes:", "a whole number of at least 1"),
         ("sizes: [64, 128]", "sizes: [64.5, 128]", "bad-document", "sizes:", "a whole number"),
-        ("    r_bw: 1024\n    w_bw: 1024\n    latency", "    latency", "missing-value", "size: 134217728", "has no `r_bw`"),
+        (
+            "    r_bw: 1024\n    w_bw: 1024\n    latency",
+            "    latency",
+            "missing-value",
+            "size: 134217728",
+            "has no `r_bw`",
+        ),
         ("operands: [O]", "operands: [X]", "unknown-operand", "[X]", "unknown operand `X`"),
         ("operands: [O]", "operands: O", "bad-document", "operands: O", "must be a list"),
         ("  sums:", "  weights:", "duplicate-name", "weights:", "`weights` is given twice"),

@@ -40,7 +40,7 @@ def written(folder: Path, text: str) -> Path:
 def sizes(graph: Graph) -> dict[str, tuple[int, int, int]]:
     """Name -> M, N, K of every node."""
     types = {t.name: t.type.shape for t in graph.tensors.values()}
-    return {n: (*types[n], types[node.operands[0]][1]) for n, node in graph.nodes.items()}
+    return {n: (*types[n], types[node.args[0]][1]) for n, node in graph.nodes.items()}
 
 
 # ---- lists of GEMMs ----------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def transformer() -> tuple[Any, dict[str, tuple[int, ...]]]:
         n: (rng.normal(size=s) * 0.3).astype(np.float32)
         for n, s in {
             **dict.fromkeys(("wq", "wk", "wv", "wo"), (D, D)),
-            **{"table": (20, D), "g": (D,), "g2": (D,), "b2": (D,), "w1": (D, 32), "w2": (D, D), "head": (20, D)},
+            "table": (20, D), "g": (D,), "g2": (D,), "b2": (D,), "w1": (D, 32), "w2": (D, D), "head": (20, D),
         }.items()
     }
     constants |= {
@@ -287,8 +287,8 @@ def test_a_transformer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     made, inputs = transformer()
     graph = agrees(tmp_path, made, inputs, tables=20)
     products = sum(2 * (6 * 16 * 16) for _ in range(4)) + 2 * 2 * (2 * 6 * 6 * 8) + 2 * 6 * 16 * (32 + 16 + 20)
-    found = compile_graph(graph, load_chip("ador"))
-    assert 2 * found.report.macs >= products and found.report.status == "OPTIMAL"
+    found = compile_graph(graph, load_chip("ador"), pipeline="list")
+    assert 2 * found.report.macs >= products
     assert any("+" in op.op for op in found.report.ops)  # what exporters write out is fused again
     assert main(["import", str(tmp_path / "net.onnx")]) == 0
     text = capsys.readouterr().out

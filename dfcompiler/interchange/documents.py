@@ -116,6 +116,7 @@ class Value:
         """The entries of a list; raises Diag `bad-document`."""
         if not isinstance(self.content, list):
             raise self.fault("a list")
+        self.read.add(self.path)
         return list(self.content)
 
     def one_of(self, known: Mapping[str, str], what: str) -> str:

@@ -12,10 +12,11 @@ UNROLLED = "lanes"  # the container of what an array unrolls
 
 def timeloop_text(nest: Nest, chip: Chip) -> str:
     """The file for a nest on a chip: `problem`, `architecture` and `mapping`, which refer to each other by name."""
-    unit = chip.units[nest.unit]
+    unit, widened = chip.units[nest.unit], nest.widened.items()
     lines = [
         f"# {nest.name} on {nest.unit} of {chip.name}, as mapped by dfcompiler.",
         "# MEMORY_from_N is a part of MEMORY: it holds what is kept from loop N inwards.",
+        *(f"# {_dim(d)}: tiles of {t} are {w} here: only a last round may be shorter." for d, (t, w) in widened),
         *_problem(nest),
         *_architecture(nest, unit, chip),
         *_mapping(nest),

@@ -1,7 +1,8 @@
 """Hardware JSON of LLMCompass (Zhang et al., ISCA 2024): cores of sublanes around a global buffer.
 
-Members as its `configs/*.json` have them. A sublane is one array with one vector unit; sublanes of a core share its
-SRAM. Bandwidth of memory is channels x pins x rate of a pin.
+Members as its `configs/*.json` have them. A sublane is one array with one vector unit. Sublanes of a core share what
+its SRAM holds, so they are one array of ours with columns side by side, and one vector unit. Bandwidth of memory is
+channels x pins x rate of a pin.
 """
 
 from __future__ import annotations
@@ -48,10 +49,9 @@ def read_machine(root: Value, name: str) -> Machine:
         dram=_dram(device),
         shared=_buffer(io),
         local=_sram(core, sublanes),
-        array=_array(core.at("systolic_array")),
-        lanes=_lanes(core.at("vector_unit")),
+        array=_array(core.at("systolic_array"), sublanes),
+        lanes=_lanes(core.at("vector_unit"), sublanes),
         cores=cores,
-        units=cores * sublanes,
         link=_link(root),
     )
 
@@ -94,11 +94,11 @@ def _buffer(io: Value) -> Part:
 
 
 def _sram(core: Value, sublanes: int) -> Part:
-    """Its ports are not told: as wide as one array takes at full rate, and for the DMA as all sublanes of a core."""
+    """Its ports are not told: as wide as the arrays beside it take at full rate."""
     array = core.at("systolic_array")
-    rows, cols = array.at("array_height").whole(), array.at("array_width").whole()
+    rows, cols = array.at("array_height").whole(), sublanes * array.at("array_width").whole()
     word = int(array.at("data_type").one_of(BITS, "data type")) / 8
-    assumed = "assumed: what one array takes at full rate"
+    assumed = "assumed: what the arrays take at full rate"
     return Part(
         "local",
         (
@@ -107,13 +107,13 @@ def _sram(core: Value, sublanes: int) -> Part:
             ("weight", Said(quantity(cols * word, "B/cycle"), assumed)),
             ("psum_read", Said(quantity(4 * cols, "B/cycle"), assumed)),
             ("psum_write", Said(quantity(4 * cols, "B/cycle"), assumed)),
-            ("dma_read", Said(quantity(sublanes * rows * word, "B/cycle"), "assumed: as all arrays beside it")),
-            ("dma_write", Said(quantity(sublanes * rows * word, "B/cycle"), "assumed: as all arrays beside it")),
+            ("dma_read", Said(quantity((rows + cols) * word, "B/cycle"), assumed)),
+            ("dma_write", Said(quantity(4 * cols, "B/cycle"), assumed)),
         ),
     )
 
 
-def _array(array: Value) -> Part:
+def _array(array: Value, sublanes: int) -> Part:
     if array.has("mac_per_cycle") and array.at("mac_per_cycle").number() != 1:
         message = "an element of our arrays multiplies once per cycle"
         raise Diag("bad-document", message, array.at("mac_per_cycle").span, hint="write a larger array instead")
@@ -121,20 +121,20 @@ def _array(array: Value) -> Part:
         "sa",
         (
             ("rows", Said(quantity(array.at("array_height").whole()), "systolic_array.array_height")),
-            ("cols", Said(quantity(array.at("array_width").whole()), "systolic_array.array_width")),
+            ("cols", Said(quantity(sublanes * array.at("array_width").whole()), "array_width x sublane_count")),
             ("operand_bits", Said(array.at("data_type").one_of(BITS, "data type"), "systolic_array.data_type")),
         ),
     )
 
 
-def _lanes(vector: Value) -> Part:
+def _lanes(vector: Value, sublanes: int) -> Part:
     """A lane of ours does a multiply-add, two floating-point operations, per cycle."""
-    flops = vector.at("vector_width").whole() * vector.at("flop_per_cycle").positive()
+    flops = sublanes * vector.at("vector_width").whole() * vector.at("flop_per_cycle").positive()
     vector.at("data_type").one_of(BITS, "data type")
-    found = [("lanes", Said(quantity(max(1, int(flops // 2))), "vector_unit: vector_width x flop_per_cycle / 2"))]
+    found = [("lanes", Said(quantity(max(1, int(flops // 2))), "vector_width x flop_per_cycle / 2 x sublane_count"))]
     for ours, theirs in (("integer_lanes", "int32_count"), ("double_lanes", "fp64_count")):
         if vector.has(theirs):
-            found.append((ours, Said(quantity(vector.at(theirs).whole(0)), f"vector_unit.{theirs}")))
+            found.append((ours, Said(quantity(sublanes * vector.at(theirs).whole(0)), f"{theirs} x sublane_count")))
     return Part("vu", tuple(found))
 
 

@@ -44,7 +44,7 @@ class Part:
 class Machine:
     """One compute unit with a vector unit beside it, below one, two or three memories.
 
-    `cores` of the innermost memory `local`, `units` of the array and of the lanes in all. `shared` lies between the
+    There are `cores` of the innermost memory `local`, the array and the lanes. `shared` lies between the
     DRAM and all cores. Roles decide the families of ours: `templates/interchange/machine.chip.j2`.
     """
 
@@ -57,7 +57,6 @@ class Machine:
     array: Part
     lanes: Part
     cores: int
-    units: int
     shared: Part | None = None
     link: Part | None = None
 

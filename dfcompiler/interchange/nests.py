@@ -3,7 +3,8 @@
 Ours keeps an operand in a memory from some loop inwards and streams the others through it. In the nest every such
 keep is a storage of its own, which the other operands bypass; all storages of a name `MEMORY...` are one memory of the
 chip. What streams has its tile in the innermost one. Loops are written from the outermost; Timeloop's permutations
-begin with the innermost. A loop whose last round is shorter has two numbers, as in its imperfect mappings (Ruby).
+begin with the innermost. A loop whose last round is shorter has two numbers, as in its imperfect mappings (Ruby); since
+only the last may be, a tile that does not fill the lanes is rounded up to them (`widened`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Storage:
 
 @dataclass(frozen=True)
 class Nest:
-    """A mapped operator: bits of an element (the widest), sizes of its dimensions, which of them each operand has, and its storages, outermost first."""
+    """A mapped operator: bits of an element (the widest), sizes of its dimensions, which of them each operand has, and
+    its storages, outermost first. `widened` are dimensions whose tile of ours is rounded up: ours, and that of the
+    nest."""
 
     name: str
     unit: str
@@ -57,6 +60,7 @@ class Nest:
     operands: Mapping[str, frozenset[str]]
     written: frozenset[str]
     storages: tuple[Storage, ...]
+    widened: Mapping[str, tuple[int, int]]
 
 
 def nests(mapped: Mapped) -> tuple[list[Nest], dict[str, str]]:
@@ -95,6 +99,8 @@ def nest(mapped: Mapped, task: Task) -> Nest:
     for k in tiling.keeps:
         held[k.operand].add((k.since, k.where))
     storages = list(_placed(p, unit, tiling.order, tiling.tile, tiling.ways, held))
+    last = (*storages[-1].temporal, *storages[-1].across)
+    points = {d: prod(x.bound for x in last if x.dim == d) for d in tiling.tile}
     return Nest(
         name=column.nodes[-1],
         unit=unit.name,
@@ -103,6 +109,7 @@ def nest(mapped: Mapped, task: Task) -> Nest:
         operands=operands,
         written=frozenset(o.name for o in p.operands if o.kind == "write"),
         storages=tuple(_bounded(storages, sizes)),
+        widened={d: (t, points[d]) for d, t in tiling.tile.items() if t != points[d]},
     )
 
 

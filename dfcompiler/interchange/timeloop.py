@@ -79,7 +79,6 @@ def read_machine(root: Value, name: str) -> Machine:
         array=_array(walk.multiplier, array),
         lanes=Part("vu", (("lanes", Said(str(max(array)), "ours, so that whole models compile")),)),
         cores=cores,
-        units=cores,
     )
 
 

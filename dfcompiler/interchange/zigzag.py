@@ -62,12 +62,11 @@ def read_machine(root: Value, name: str) -> Machine:
         node=Said("7 nm", SAID_NOWHERE),
         clock=Said("1 GHz", SAID_NOWHERE),
         dram=_dram(dram),
-        shared=_buffer("global", shared) if shared else None,
-        local=_buffer("local", local),
+        shared=_buffer("global", shared, dram) if shared else None,
+        local=_buffer("local", local, dram),
         array=_array(array, sizes, registers),
         lanes=Part("vu", (("lanes", Said(str(max(sizes.values(), default=1)), "ours, so that whole models compile")),)),
         cores=1,
-        units=1,
     )
 
 
@@ -106,8 +105,9 @@ def _bytes(memory: Value, name: str) -> float:
     return memory.at(name).positive() / 8
 
 
-def _buffer(name: str, memories: Sequence[Value]) -> Part:
-    """Buffers of one level as one: its capacity is theirs in all, ports stay apart by operand."""
+def _buffer(name: str, memories: Sequence[Value], dram: Value) -> Part:
+    """Buffers of one level as one: its capacity is theirs in all, ports stay apart by operand. What comes straight from
+    the DRAM passes it at the DRAM's bandwidth."""
     names = " + ".join(m.path.removeprefix("memories.") for m in memories)
     joined = f"{names}, one buffer of ours: what each holds may differ" if len(memories) > 1 else names
     found = [("capacity", Said(quantity(int(sum(_bytes(m, "size") for m in memories)), "B"), f"{joined}: size / 8"))]
@@ -116,6 +116,10 @@ def _buffer(name: str, memories: Sequence[Value]) -> Part:
             for port in ROLES[operand]:
                 which = "w_bw" if port == "psum_write" else "r_bw"
                 found.append((port, Said(quantity(_bytes(memory, which), "B/cycle"), f"{memory.path}.{which} / 8")))
+    told = dict(found)
+    for operand, ports in ROLES.items():
+        straight = f"{operand} passes no buffer there: {dram.path}.r_bw / 8"
+        found += [(p, Said(quantity(_bytes(dram, "r_bw"), "B/cycle"), straight)) for p in ports if p not in told]
     for port, which in (("dma_read", "r_bw"), ("dma_write", "w_bw")):
         said = f"{joined}: {which} / 8"
         found.append((port, Said(quantity(sum(_bytes(m, which) for m in memories), "B/cycle"), said)))
