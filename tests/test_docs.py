@@ -38,7 +38,7 @@ BLOCK = re.compile(r"^(?:`([\w/.-]+)`\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | r
 COMMAND = re.compile(r"^\$ (dfc .*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 KINDS = {"console", "pycon", "dfir", "dfm", "json", "python", "chip", ""}
-WRONG = {"nested.dfir", "mine2/ir/ops/wrong.dfir"}  # what a page shows the error of
+WRONG = {"nested.dfir", "wrong.dfir"}  # what a page shows the error of
 # What a page says of a file that a command of it wrote.
 WRITTEN = {"write-a-pass": ("mine/tests/fuse_pairs.test", "offer fuse-pairs: u, y")}
 
