@@ -52,9 +52,7 @@ def template_page(name: str) -> str:
     cls = registry.lookup("template", name)
     assert issubclass(cls, Template)
     kind = next((said for base, said in KINDS.items() if issubclass(cls, base)), "a part")
-    rows = [
-        [f"`{a.text_name}`", display.quantity(a.default, a.unit), a.legal.describe(), a.doc] for a in cls.axes()
-    ]
+    rows = [[f"`{a.text_name}`", display.quantity(a.default, a.unit), a.legal.describe(), a.doc] for a in cls.axes()]
     return _page(
         [
             f"# Template {name}",
@@ -87,7 +85,10 @@ def chip_page(name: str) -> str:
         *((f"`{unit}`", _peak(chip, unit)) for unit in chip.units),
         *([("links", f"{display.large(chip.link_bytes_per_s, 'B/s')} each way")] if chip.links else []),
         ("area", f"{display.digits(area['total'])} mm2, of the die {display.digits(chip.die_mm2())}"),
-        ("power", f"{display.digits(static_w(chip), 3)} W at rest, {display.digits(peak_w(chip), 3)} W with all at peak"),
+        (
+            "power",
+            f"{display.digits(static_w(chip), 3)} W at rest, {display.digits(peak_w(chip), 3)} W with all at peak",
+        ),
         ("to make it", _cost(chip)),
     ]
     parts = [

@@ -229,7 +229,13 @@ def transformer() -> tuple[Any, dict[str, tuple[int, ...]]]:
         n: (rng.normal(size=s) * 0.3).astype(np.float32)
         for n, s in {
             **dict.fromkeys(("wq", "wk", "wv", "wo"), (D, D)),
-            "table": (20, D), "g": (D,), "g2": (D,), "b2": (D,), "w1": (D, 32), "w2": (D, D), "head": (20, D),
+            "table": (20, D),
+            "g": (D,),
+            "g2": (D,),
+            "b2": (D,),
+            "w1": (D, 32),
+            "w2": (D, D),
+            "head": (20, D),
         }.items()
     }
     constants |= {
