@@ -87,7 +87,7 @@ def chip_page(name: str) -> str:
         ("area", f"{display.digits(area['total'])} mm2, of the die {display.digits(chip.die_mm2())}"),
         (
             "power",
-            f"{display.digits(static_w(chip), 3)} W at rest, {display.digits(peak_w(chip), 3)} W with all at peak",
+            f"{display.digits(static_w(chip), 3)} W at rest, {display.digits(peak_w(chip), 3)} W at peak",
         ),
         ("to make it", _cost(chip)),
     ]

@@ -9,6 +9,7 @@ import posixpath
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,6 +162,18 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert {"index.html", "tutorial/index.html", "reference/chips/ador/index.html"} <= made
     outside = re.compile(r'(?:src|href)="https?://[^"]+\.(?:js|css)"')
     assert not any(outside.search(p.read_text(encoding="utf-8")) for p in tmp_path.rglob("*.html"))
+
+
+def test_jobs_name_commands_that_are_there() -> None:
+    jobs = tomllib.loads((ROOT / ".ci" / "jobs.toml").read_text(encoding="utf-8"))
+    assert {"check", "newcomer"} <= set(jobs)
+    for job in jobs.values():
+        program, *targets = job["command"].split()
+        if program == "make":
+            makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+            assert targets and all(re.search(rf"^{t}:", makefile, re.MULTILINE) for t in targets)
+        else:
+            assert (ROOT / program).stat().st_mode & 0o111, program
 
 
 # ---- figures -----------------------------------------------------------------------------------
