@@ -7,14 +7,17 @@ FUZZ_SECONDS = 600
 FUZZ_SEED = $(shell date +%s)
 export PYTHON
 
-.PHONY: help ready demo test lint unit format fuzz bench validate docs clean
+.PHONY: help ready demo test lint unit format fuzz bench baseline validate docs site newcomer clean
 
 help:
 	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once'
 	@echo 'make test       ruff, mypy and all tests; `make lint` and `make unit` are its two halves'
 	@echo 'make fuzz       damaged and random texts for $(FUZZ_SECONDS) s, then the property tests with $(FUZZ_EXAMPLES) examples each'
-	@echo 'make bench      measure; make validate: compare with measurements of others'
+	@echo 'make bench      measure, and compare with the baseline; make baseline: keep what was measured as the next one'
+	@echo 'make validate   compare with measurements of others'
 	@echo 'make docs       run the commands of README.md again, draw its picture, count the models of docs/models.md'
+	@echo 'make site       the pages of docs/ and pages of reference as a site in out/site'
+	@echo 'make newcomer   from a clean clone, with the checkout and with the wheel, on every Python that is here'
 	@echo 'make format     let ruff lay out the code'
 	@echo 'make ready      only the environment .venv, which all of these make first'
 	@echo 'make clean      remove .venv and everything else that was made'
@@ -63,9 +66,13 @@ fuzz: ready
 	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --engine atheris
 	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n $(WORKERS) -m hypothesis
 
-# Each script in benchmarks/ says what it reports; together they write benchmarks/RESULTS.md.
+# Each script in benchmarks/ says what it reports; together they write benchmarks/RESULTS.md, with ratios to the figures
+# of benchmarks/baseline.json.
 bench: ready
 	$(PY) benchmarks/run.py
+
+baseline: ready
+	$(PY) benchmarks/baseline.py
 
 validate: ready
 	$(PY) benchmarks/validate.py
@@ -75,6 +82,14 @@ validate: ready
 docs: ready
 	$(PY) docs/refresh.py
 	$(PY) docs/models.py
+	$(PY) docs/peers.py
+
+site: ready
+	$(PY) -m mkdocs -q build --strict
+	@echo 'Open out/site/index.html'
+
+newcomer:
+	@sh .ci/newcomer
 
 clean:
 	rm -rf .venv build dist out ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from baseline import BASELINE, compared, kept
+
 HERE = Path(__file__).resolve().parent
 SCRIPTS = (
     "startup.py",
@@ -43,7 +45,10 @@ def main() -> None:
             sys.exit(f"{script} ended with {done.returncode}")
         print(done.stdout, flush=True)
         parts.append(done.stdout.strip())
-    (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    text = "\n\n".join(parts) + "\n"
+    beside = compared(text, kept()) if BASELINE.is_file() else ""
+    print(beside)
+    (HERE / "RESULTS.md").write_text(text + (f"\n{beside}" if beside else ""), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from dfcompiler.layers import layer_count
 from dfcompiler.models import Model, library
 from dfcompiler.opshape import bind, evaluate, operand_axes
 from dfcompiler.parallelism import Parallel, settled
-from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
+from dfcompiler.pipeline import PIPELINES, Context, Pipeline, parse_pipeline, run_pipeline, show_pipeline
 from dfcompiler.problem import Problem, problem
 from dfcompiler.remedies import advice, suggestion
 from dfcompiler.report import Report, bound_by, report, utilization
@@ -86,24 +86,97 @@ def compile_model(
 
     Raises Diag for bad input, and Infeasible where the model does not fit or no unit can run an op.
     """
-    if objective not in OBJECTIVES:
-        raise unknown("objective", objective, OBJECTIVES)
-    if power_w is not None and not 0 < power_w < inf:
-        raise Diag("bad-option", f"the power must be positive, got {power_w} W")
-    if not 0 < time_limit_s < inf:
-        raise Diag("bad-option", f"the time limit must be positive, got {time_limit_s}")
-    known = replace(context(model, chip, step, dtype), objective=objective, power_w=power_w)
-    ctx = replace(known, seed=seed, time_limit_s=time_limit_s, on_note=on_note, on_progress=on_progress)
+    limits = Limits(objective, power_w, time_limit_s, seed, verify)
+    ctx = replace(context(model, chip, step, dtype), on_note=on_note, on_progress=on_progress)
     passes = parse_pipeline(Source("--pipeline", parallel.inserted(pipeline)))
+    stored = ctx.stored and model.quantization is not None
+    said = f"as stored ({model.quantization.method})" if stored and model.quantization else dtype or "w16a16kv16"
+    about = About(step.describe(), step.tokens, said, layer_count(model))
+    return _compiled(Graph(model.name), passes, ctx, limits, about, after)
+
+
+def compile_graph(
+    graph: Graph,
+    chip: Chip,
+    *,
+    dtype: str = "w16a16kv16",
+    pipeline: str = "default",
+    objective: str = "latency",
+    power_w: float | None = None,
+    time_limit_s: float = 60.0,
+    seed: int = 0,
+    verify: bool = False,
+    on_note: Callable[[Note], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    after: Callable[[str, Graph, float], None] | None = None,
+) -> Compiled:
+    """Map a graph onto a chip, by the passes of a pipeline that do not write a graph themselves. Types of values are
+    those of the graph; `dtype` says those of sums and of what passes make.
+
+    Raises as `compile_model` does.
+    """
+    limits = Limits(objective, power_w, time_limit_s, seed, verify)
+    ctx = Context(dtypes=parse_dtypes(dtype), chip=chip, on_note=on_note, on_progress=on_progress)
+    passes = tuple(p for p in parse_pipeline(Source("--pipeline", pipeline)) if not p.lowers)
+    return _compiled(graph, passes, ctx, limits, About("a graph", 0, "types as written", 0), after)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a mapping is to be best at, and within what; raises Diag `unknown-objective`, `bad-option`."""
+
+    objective: str
+    power_w: float | None
+    time_limit_s: float
+    seed: int
+    verify: bool
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
+        if self.power_w is not None and not 0 < self.power_w < inf:
+            raise Diag("bad-option", f"the power must be positive, got {self.power_w} W")
+        if not 0 < self.time_limit_s < inf:
+            raise Diag("bad-option", f"the time limit must be positive, got {self.time_limit_s}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says of the input: the step in words, its tokens (0: no step of a model), number types in words,
+    layers of the model."""
+
+    step: str
+    tokens: int
+    dtype: str
+    layers: int
+
+
+def _compiled(
+    start: Graph,
+    passes: Pipeline,
+    ctx: Context,
+    limits: Limits,
+    about: About,
+    after: Callable[[str, Graph, float], None] | None,
+) -> Compiled:
+    """Run the passes on a graph, an empty one where the first of them writes it, and report."""
+    chip: Chip = ctx.need("chip")
+    ctx = replace(
+        ctx,
+        objective=limits.objective,
+        power_w=limits.power_w,
+        seed=limits.seed,
+        time_limit_s=limits.time_limit_s,
+    )
     if not any(p.maps for p in passes):
         hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"
-        raise Diag("missing-input", f"the pipeline `{pipeline}` ends without a mapping", hint=hint)
-    previous = whole = Graph(model.name)
+        raise Diag("missing-input", f"the pipeline `{show_pipeline(passes)}` ends without a mapping", hint=hint)
+    previous = whole = start
     done = 0
 
     def watch(name: str, graph: Graph, seconds: float) -> None:
         nonlocal previous, whole, done
-        if verify and previous.nodes:
+        if limits.verify and previous.nodes:
             check_pass(name, previous, graph, ctx, whole)
         if not graph.mesh:
             whole = graph
@@ -113,21 +186,18 @@ def compile_model(
         if after:
             after(name, graph, seconds)
 
-    graph, seconds = run_pipeline(passes, previous, ctx, after=watch)
+    graph, seconds = run_pipeline(passes, start, ctx, after=watch)
     check_resident(graph, chip)
-    limit = roofline(graph, chip, ctx.need("dtypes"))
     found = report(
         graph,
         chip,
-        step=step.describe(),
-        tokens=step.tokens,
-        dtype=f"as stored ({model.quantization.method})"
-        if ctx.stored and model.quantization
-        else dtype or "w16a16kv16",
+        step=about.step,
+        tokens=about.tokens,
+        dtype=about.dtype,
         capacity=check_capacity(graph, chip),
-        limit=limit,
+        limit=roofline(graph, chip, ctx.need("dtypes")),
         seconds=seconds,
-        layer_count=layer_count(model),
+        layer_count=about.layers,
     )
     return Compiled(graph, chip, found, ctx)
 

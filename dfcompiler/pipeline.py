@@ -77,12 +77,14 @@ class Pass(ABC):
     `class FuseElementwise(Pass, name="fuse-elementwise")` registers the class; a subclass without a name
     is a common part of others and stays unregistered. Options are of type int, float, bool, str or
     `Literal` of names, or one of these `| None`. A `ValueError` of `__post_init__` refuses an option's value. A pass
-    that leaves a mapping says so: `maps = True`; so does the one that prices tilings on a chip: `prices = True`.
+    that leaves a mapping says so, `maps = True`; one that prices tilings on a chip, `prices = True`; one that writes a
+    graph of a model, `lowers = True`.
     """
 
     name: ClassVar[str]
     maps: ClassVar[bool] = False
     prices: ClassVar[bool] = False
+    lowers: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()

@@ -91,10 +91,11 @@ class Report:
     runs beside the longest.
 
     On several devices, ops, traffic and roofline are those of one device (of each stage), `capacity` that of the
-    fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price of
-    all and of the switches between them; that is None where a device cannot be made, with the reason in `notes`. A next
-    step may start after `interval_s`; such steps one after the other cost `usd_per_million_tokens` (None as above), by
-    the `terms` on which devices are owned. Times of ops leave transfers between stages out.
+    fullest, `energy_j` that of all, of which `static_j` goes whether or not work is done, and `cost_usd` the price
+    of all and of the switches between them; that is None where a device cannot be made, with the reason in `notes`.
+    A next step may start after `interval_s`; such steps one after the other cost `usd_per_million_tokens` (None as
+    above), by the `terms` on which devices are owned. A graph that is no step of a model has no `tokens`. Times of
+    ops leave transfers between stages out.
     """
 
     model: str
@@ -206,7 +207,9 @@ def report(
         objective_bound=least,
         serial_s=mapping.serial * per_s if mapping.hidden is not None else None,
         hidden=mapping.hidden,
-        usd_per_million_tokens=running.per_million_tokens(made.usd, Terms()) if made.usd is not None else None,
+        usd_per_million_tokens=running.per_million_tokens(made.usd, Terms())
+        if made.usd is not None and tokens
+        else None,
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),

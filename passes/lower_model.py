@@ -15,6 +15,8 @@ class LowerModel(Pass, name="lower-model"):
     of its own through shared weights, so that units may work on different parts at once. Layers stay
     rolled up in a region; a name that is bound again inside one is carried to the next layer."""
 
+    lowers = True
+
     def run(self, graph: Graph, ctx: Context) -> Graph:
         model = ctx.need("model")
         stored = model.quantization if ctx.stored else None

@@ -38,7 +38,7 @@ BLOCK = re.compile(r"^(?:`([\w/.-]+)`\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | r
 COMMAND = re.compile(r"^\$ (dfc .*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 KINDS = {"console", "pycon", "dfir", "dfm", "json", "python", "chip", "space", ""}
-WRONG = {"nested.dfir"}  # what a page shows the error of
+WRONG = {"nested.dfir", "wrong.dfir"}  # what a page shows the error of
 # What a page says of a file that a command of it wrote.
 WRITTEN = {"write-a-pass": ("mine/tests/fuse_pairs.test", "offer fuse-pairs: u, y")}
 
@@ -115,6 +115,15 @@ def test_the_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
     assert 2 * len(blocks) == text.count("\n```") and KINDS.issuperset(kind for _, kind, _ in blocks)
     shown = sum(len(COMMAND.findall(body)) for _, kind, body in blocks if kind == "console")
     assert shown == len(re.findall(r"^\$ ", text, re.MULTILINE))
+    with registry.apart():  # what a session of a page registers is forgotten
+        told(blocks, page, names, update=request.config.getoption("--update-files"))
+    if page.stem in WRITTEN:
+        path, said = WRITTEN[page.stem]
+        assert said in Path(path).read_text(encoding="utf-8")
+
+
+def told(blocks: list[tuple[str, str, str]], page: Path, names: dict[str, Any], update: bool) -> None:
+    """Files are written, examples parsed and run, outputs compared, in the order of the page."""
     for path, kind, body in blocks:
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -124,10 +133,7 @@ def test_the_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
         if kind == "pycon":
             session(body, names, page)
         if kind == "console":
-            commands(body, page, update=request.config.getoption("--update-files"))
-    if page.stem in WRITTEN:
-        path, said = WRITTEN[page.stem]
-        assert said in Path(path).read_text(encoding="utf-8")
+            commands(body, page, update)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -49,6 +49,7 @@ EXEMPT = {
     "over-limit": "a limit of energy is given from Python: tests/test_objectives.py",
     "not-separable": "only an operator that no table could be made of: tests/test_serving_latency.py",
     **dict.fromkeys(("no-pyarrow", "no-pandas", "no-polars"), "a package is not there: tests/test_public.py"),
+    **dict.fromkeys(("no-yaml", "no-onnx"), "it asks for a package that is not there"),
     "unknown-arrivals": "arrivals are named from Python, by an option each from the command line",
     "bad-core": "files of templates/rtl/cores are data of ours: tests/test_rtl_cores.py",
     **dict.fromkeys(("no-simulator", "too-large"), "it asks for Verilator: tests/test_rtl_mapping.py"),

@@ -68,7 +68,7 @@ def _compile(p: Parser) -> None:
     p.add_argument(
         "model",
         metavar="MODEL",
-        help="a name that `dfc list models` prints, a config.json, a folder with one, or a .dfm file",
+        help="a name that `dfc list models` prints, a config.json, a folder with one, a .dfm file, or a graph (.dfir)",
     )
     take_chip(p)
     step = p.add_argument_group(
@@ -192,6 +192,22 @@ def _opt(p: Parser) -> None:
     take_watching(p)
 
 
+def _import(p: Parser) -> None:
+    p.add_argument(
+        "file",
+        metavar="FILE",
+        help="hardware of LLMCompass (.json), ZigZag or Timeloop v4 (.yaml); a list of GEMMs (.csv); a graph (.onnx)",
+    )
+    take_dtype(p)
+    p.add_argument("-o", "--out", metavar="OUT", help="a file or folder to write to (default: stdout)")
+
+
+def _export(p: Parser) -> None:
+    p.add_argument("dir", metavar="DIR", help="a folder that `dfc compile -o` wrote")
+    p.add_argument("--op", metavar="NAME", help="only this op (default: all that Timeloop can express)")
+    p.add_argument("-o", "--out", metavar="OUT", help="a folder for a .yaml per op (default: stdout, with --op)")
+
+
 def _test(p: Parser) -> None:
     p.add_argument("files", metavar="FILE", nargs="+", help="file tests, or folders with `*.test` files")
     p.add_argument("--update", action="store_true", help="let the files expect what is printed now")
@@ -290,6 +306,13 @@ COMMANDS = {
     ),
     "explain": Command("what a message means and what to change", "explain", _explain, "dfc explain no-mapping"),
     "opt": Command("run passes on a graph and print it", "opt", _opt, "dfc opt graph.dfir -p fuse-elementwise"),
+    "import": Command(
+        "hardware or workloads of other tools as chips and graphs",
+        "import_",
+        _import,
+        "dfc import tpu_like.yaml -o tpu_like.chip",
+    ),
+    "export": Command("mapped operators as mappings of Timeloop v4", "export", _export, "dfc export out -o timeloop"),
     "test": Command(
         "run file tests: input, command and expected text in one file", "test", _test, "dfc test mine/tests"
     ),

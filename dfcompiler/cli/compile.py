@@ -1,4 +1,4 @@
-"""`dfc compile`: one step of a model on a chip."""
+"""`dfc compile`: one step of a model, or a graph, on a chip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Note
 from dfcompiler.graph import Graph
 from dfcompiler.graphtext import show_graph
-from dfcompiler.steps import phase
+from dfcompiler.public.given import graph_of
 from dfcompiler.writing import check_writable
 
 
@@ -23,22 +23,27 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else None
     if out:
         check_writable(out)
-    step = phase(args.phase, args.batch, args.seq, args.context)
-    model, chip = dfc.model(args.model), chip_of(args)
+    model, chip = graph_of(args.model) or dfc.model(args.model), chip_of(args)
     passes, names = pipeline_of(inserted, args.print_after)
+    if isinstance(model, Graph):
+        kept = [(p, name) for p, name in zip(passes, names, strict=True) if not p.lowers]
+        passes, names = tuple(p for p, _ in kept), [name for _, name in kept]
     printed = names if args.print_after_all else args.print_after
 
     with Progress(plan_of(passes, names, args.time_limit)) as progress:
 
-        def after(name: str, graph: Graph, seconds: float) -> None:
+        def after(name: str, made: Graph, seconds: float) -> None:
             progress.done()
             if name in printed:
-                print_graph(name, graph, seconds)
+                print_graph(name, made, seconds)
 
         compiled = dfc.compile(
             model,
             chip,
-            step,
+            args.phase,
+            batch=args.batch,
+            seq=args.seq,
+            context=args.context,
             dtype=args.dtype,
             pipeline=args.pipeline,
             objective=args.objective,

@@ -52,7 +52,7 @@ def _of_step(path: Path, args: argparse.Namespace, agreed: Terms) -> dict[str, A
     step = Running(*(_figure(r, f.name, path) for f in dataclasses.fields(Running)))
     o = step.ownership(agreed)
     title = f"{r['model']} on {count} x {r['chip']}: {r['step']}, {r['dtype']}"
-    return _answer(title, count, usd, o, step.tokens / step.interval_s)
+    return _answer(title, count, usd, o, step.tokens / step.interval_s or None)
 
 
 def _figure(report: Mapping[str, Any], name: str, path: Path) -> float:

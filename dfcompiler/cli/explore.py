@@ -7,13 +7,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dfcompiler.cli.inputs import check_writable, seed_of
 from dfcompiler.diagnostics import unknown
 from dfcompiler.explore import folder
 from dfcompiler.explore.exploration import needs
 from dfcompiler.explore.exploring import explore
 from dfcompiler.explore.space import PRICES, load_space
 from dfcompiler.explore.studied import Search
+from dfcompiler.public.given import checked_seed
+from dfcompiler.writing import check_writable
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,7 +44,7 @@ def _search(args: argparse.Namespace) -> Search:
     return Search(
         budget=args.budget,
         sampler=args.sampler,
-        seed=seed_of(args),
+        seed=checked_seed(args.seed),
         engine=args.engine,
         workers=args.workers,
         out=Path(args.out) if args.out else None,

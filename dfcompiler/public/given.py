@@ -8,11 +8,14 @@ from typing import TypeAlias
 
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.graph import Graph
+from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import chip_names, load_chip
 from dfcompiler.hardware.settings import overrides
 from dfcompiler.models import Model, library, load_model, model_names
 from dfcompiler.pipeline import PIPELINES
+from dfcompiler.text.parse import read_source
 
 AnyModel: TypeAlias = Model | str | Path
 AnyChip: TypeAlias = Chip | str | Path
@@ -52,6 +55,13 @@ def chip(spec: str | Path, *, set: Setting | Sequence[str] = (), without: Sequen
     """
     texts = [f"{name}={value}" for name, value in set.items()] if isinstance(set, Mapping) else set
     return load_chip(str(spec), overrides(texts), without)
+
+
+def graph_of(given: object) -> Graph | None:
+    """A graph that was made, or of a `.dfir` file; None where it is neither. Raises what `parse_graph` raises."""
+    if isinstance(given, str | Path) and Path(given).suffix == ".dfir":
+        return parse_graph(read_source(given), library())
+    return given if isinstance(given, Graph) else None
 
 
 def model_of(given: AnyModel) -> Model:
