@@ -70,6 +70,7 @@ bench: ready
 validate: ready
 	$(PY) benchmarks/validate.py
 	$(PY) benchmarks/validate_serving.py
+	$(PY) benchmarks/measured.py
 
 # README.md shows outputs of commands; a test fails where they are no longer true.
 docs: ready

@@ -27,7 +27,7 @@ from dfcompiler.serving.capacity import HOST_S, UTILIZATION
 from dfcompiler.serving.cluster import Cluster, Link, Role
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import policy, router
-from dfcompiler.serving.rates import Rate, at_rate, find_rate, rate_of
+from dfcompiler.serving.rates import Point, Rate, at_rate, curve, find_rate, rate_of
 from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
 from dfcompiler.serving.replicas import Replicas, replicas
 from dfcompiler.serving.requests import Requests
@@ -38,6 +38,7 @@ from dfcompiler.serving.traces import read_trace
 from dfcompiler.serving.workloads import lengths, synthetic
 
 REQUESTS, SPREAD = 2000, 2.0
+BEYOND = 1.25  # how far a curve goes, in the highest rate or that of the requests
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,25 @@ class Run:
     load: str
     answers: Answers
     pools: tuple[Replicas, ...]
+    rate_req_s: float
     rate: Rate | None
     spending: Spending | None
     sim_cpu_s: float
+    wanted: Objectives
+    attain: float
+    curve: tuple[Point, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the command line's contract; what does not exist is null."""
         said = dataclasses.asdict(self.answers)
         said["max_rate_req_s"] = self.rate.rate_per_s if self.rate else None
         said["max_rate"] = dataclasses.asdict(self.rate) if self.rate else None
+        if self.rate:
+            del said["max_rate"]["points"]
         said["sim_cpu_s"] = self.sim_cpu_s
         said |= {"model": self.model, "chip": self.chip, "load": self.load}
+        said |= {"slo": dict(self.wanted.given), "attain": self.attain, "rate_req_s": self.rate_req_s}
+        said["curve"] = [{"rate_req_s": p.rate_per_s} | dataclasses.asdict(p.answers) for p in self.curve]
         said["spending"] = dataclasses.asdict(self.spending) if self.spending else None
         said["pools"] = [
             {
@@ -97,12 +106,18 @@ def run(args: argparse.Namespace) -> None:
     rate = find_rate(requests, serve, wanted, args.attain) if args.find_rate else None
     shown = at_rate(requests, rate.rate_per_s) if rate else requests
     served = serve(shown, series=True)
+    told, points = answers(shown, served, wanted), rate.points if rate else ()
+    if args.curve:
+        highest = BEYOND * (rate.rate_per_s if rate else rate_of(requests))
+        points += curve(requests, serve, wanted, (highest * i / args.curve for i in range(1, args.curve + 1)))
     spent_s = time.process_time() - start
-    told = answers(shown, served, wanted)
     tokens = int(shown.output_tokens[~served.rejected].sum())
     many = sum(x.pool.replicas for x in pools)
     energy = spending(pools[0].steps, served, tokens, told.duration_s, many) if len(pools) == 1 else None
-    made = Run(args.model, args.on, load, told, pools, rate, energy, spent_s)
+    points = tuple(sorted(points, key=lambda p: p.rate_per_s))
+    made = Run(
+        args.model, args.on, load, told, pools, rate_of(shown), rate, energy, spent_s, wanted, args.attain, points
+    )
     written = _write(made, out, window, args.parquet, shown, served, wanted) if out else []
     if args.json:
         print(json.dumps(made.to_json(), allow_nan=False))

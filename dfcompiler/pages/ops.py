@@ -1,0 +1,67 @@
+"""Every scheduled op as a row, with the reason for its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dfcompiler.amounts import digits, joules, large, pairs, percent
+from dfcompiler.pages.blocks import Cell, Column, Table
+from dfcompiler.pages.roofline import reason, span
+from dfcompiler.pages.step import Step
+
+COLUMNS = (
+    Column("name"),
+    Column("op", long=True),
+    Column("part", choose=True),
+    Column("unit", choose=True),
+    Column("runs", number=True),
+    Column("start µs", number=True),
+    Column("time µs", number=True),
+    Column("of the step", number=True),
+    Column("compute µs", number=True),
+    Column("memory µs", number=True),
+    Column("DRAM", number=True),
+    Column("energy", number=True),
+    Column("of peak", number=True),
+    Column("bound", choose=True),
+    Column("why", long=True),
+    Column("tile, or algorithm", long=True),
+    Column("split", long=True),
+    Column("from"),
+)
+
+
+def op_table(step: Step) -> Table:
+    """The table; times are of one run, but for `of the step`, which is of all runs, also where they overlap others."""
+    columns = [i for i, c in enumerate(COLUMNS) if c.title != "part" or len(step.parts) > 1]
+    rows = tuple(tuple(row[i] for i in columns) for row in _rows(step))
+    return Table("ops", tuple(COLUMNS[i] for i in columns), rows, f"{len(rows)} ops", search=True)
+
+
+def _rows(step: Step) -> Iterator[tuple[Cell, ...]]:
+    dram, whole = step.mapped.chip.dram.name, step.said["latency_s"]
+    for op in step.ops:
+        share = span(op) * op["repeat"] / whole if whole else 0.0
+        moved = op["bytes"].get(dram, 0.0)
+        yield (
+            Cell(op["name"]),
+            Cell(op["op"]),
+            Cell(step.part_of(op)),
+            Cell(op["unit"] + (f"+{op['helper']}" if op["helper"] else "")),
+            Cell(f"{op['repeat']}", op["repeat"]),
+            *(_us(x) for x in (op["start_s"], span(op))),
+            Cell(percent(share), share),
+            *(_us(op[key]) for key in ("compute_s", "memory_s")),
+            Cell(large(moved, "B"), moved),
+            Cell(joules(op["energy_j"]), op["energy_j"]),
+            Cell(percent(op["utilization"]), op["utilization"]),
+            Cell(op["bound"]),
+            Cell(reason(op, dram)),
+            Cell(op["algorithm"] or pairs(op["tile"])),
+            Cell(pairs(op["ways"])),
+            Cell(op["loc"]),
+        )
+
+
+def _us(value: float) -> Cell:
+    return Cell(digits(value * 1e6, 4) if value else "0", value)

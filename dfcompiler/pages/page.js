@@ -1,0 +1,132 @@
+"use strict";
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const config = JSON.parse(document.getElementById("config").textContent);
+const drawn = [...document.querySelectorAll("[data-figure]")];
+const like = (of, key) => drawn.filter((x) => x !== of && x.dataset[key] && x.dataset[key] === of.dataset[key]);
+
+// ---- tables: a title sorts, fields and menus leave rows that fit --------------------------------
+
+const value = (cell) => (cell.dataset.key === undefined ? cell.textContent : Number(cell.dataset.key));
+const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+
+function sort(table, at) {
+  const heads = [...table.tHead.rows[0].cells];
+  const falling = heads[at].getAttribute("aria-sort") === "ascending";
+  heads.forEach((h) => h.removeAttribute("aria-sort"));
+  heads[at].setAttribute("aria-sort", falling ? "descending" : "ascending");
+  const rows = [...table.tBodies[0].rows];
+  rows.sort((a, b) => (falling ? -1 : 1) * compare(value(a.cells[at]), value(b.cells[at])));
+  table.tBodies[0].append(...rows);
+}
+
+function filter(box) {
+  const table = document.getElementById(box.dataset.of);
+  const words = box.querySelector("input").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const picks = [...box.querySelectorAll("select")].filter((s) => s.value);
+  const rows = [...table.tBodies[0].rows];
+  for (const row of rows) {
+    const text = [...row.cells].map((c) => c.textContent).join(" ").toLowerCase();
+    row.hidden = !words.every((w) => text.includes(w))
+      || !picks.every((s) => row.cells[s.dataset.column].textContent === s.value);
+  }
+  const left = rows.filter((r) => !r.hidden).length;
+  box.querySelector("output").textContent = left === rows.length ? "" : `${left} of ${rows.length} rows`;
+}
+
+for (const table of document.querySelectorAll("table")) {
+  [...table.tHead.rows[0].cells].forEach((h, at) => h.firstChild.addEventListener("click", () => sort(table, at)));
+}
+for (const box of document.querySelectorAll(".filters")) box.addEventListener("input", () => filter(box));
+
+function find(id, word) {
+  const box = document.querySelector(`.filters[data-of="${id}"]`);
+  box.querySelectorAll("select").forEach((s) => { s.value = ""; });
+  box.querySelector("input").value = word;
+  filter(box);
+  box.scrollIntoView({ block: "center" });
+}
+
+// ---- figures of one time show the same seconds --------------------------------------------------
+
+let following = false;
+
+async function show(figure, range) {
+  following = true;
+  const all = [figure, ...like(figure, "time")];
+  await Promise.all(all.map((f) => Plotly.relayout(f, { "xaxis.range": range.slice(), "xaxis.autorange": false })));
+  following = false;
+}
+
+function followTime(figure) {
+  figure.on("plotly_relayout", (change) => {
+    if (following || !Object.keys(change).some((k) => k.startsWith("xaxis"))) return;
+    show(figure, figure.layout.xaxis.range);
+  });
+}
+
+for (const box of document.querySelectorAll(".views")) {
+  box.addEventListener("click", (event) => {
+    const { start, end } = event.target.dataset;
+    const pad = 0.01 * (end - start);
+    if (start !== undefined) show(document.getElementById(`figure-${box.dataset.of}`), [start - pad, Number(end) + pad]);
+  });
+}
+
+// ---- points and parallel coordinates follow each other ------------------------------------------
+
+const inside = (v, range) => (Array.isArray(range[0]) ? range : [range]).some(([low, high]) => low <= v && v <= high);
+
+function chosen(parallel) {
+  const dims = parallel.data[0].dimensions.filter((d) => d.constraintrange && d.constraintrange.length);
+  if (!dims.length) return null;
+  const all = parallel.data[0].dimensions[0].values;
+  return [...all.keys()].filter((i) => dims.every((d) => inside(d.values[i], d.constraintrange)));
+}
+
+function linkFront(points, parallel) {
+  const colours = parallel.data[0].line.color.slice();
+  const scale = parallel.data[0].line.colorscale;
+  // A choice of points is no range of any axis: lines that are not chosen are drawn in grey, below the scale.
+  const paint = (some) => {
+    if (!some) return Plotly.restyle(parallel, { "line.color": [colours], "line.colorscale": [scale], "line.cmin": null, "line.cmax": null });
+    const kept = new Set(some), low = Math.min(...colours), high = Math.max(...colours), gap = (high - low || 1);
+    const shown = colours.map((c, i) => (kept.has(i) ? c : low - gap));
+    const viridis = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
+    const stops = [[0, "#e6e9ed"], [0.499, "#e6e9ed"], ...viridis.map((c, i) => [0.5 + i / 8, c])];
+    return Plotly.restyle(parallel, { "line.color": [shown], "line.colorscale": [stops], "line.cmin": low - gap, "line.cmax": high });
+  };
+  let busy = false;
+  const quietly = async (change) => { busy = true; await change(); busy = false; };
+  const report = (some) => { points.dataset.chosen = some ? some.length : ""; };
+  points.on("plotly_selected", (event) => {
+    if (busy || !event) return;
+    const some = event.points.map((p) => p.pointIndex);
+    report(some);
+    quietly(() => paint(some.length ? some : null));
+  });
+  points.on("plotly_deselect", () => { report(null); quietly(() => paint(null)); });
+  parallel.on("plotly_restyle", () => {
+    if (busy) return;
+    const some = chosen(parallel);
+    report(some);
+    quietly(() => Plotly.restyle(points, { selectedpoints: [some] }));
+  });
+}
+
+// ---- drawing: what is seen first, the rest when it comes near ------------------------------------
+
+async function draw(figure) {
+  if (figure.dataset.state) return;
+  figure.dataset.state = "drawing";
+  const { data, layout } = figures[figure.dataset.figure];
+  await Plotly.newPlot(figure, data, layout, config);
+  if (figure.dataset.time) followTime(figure);
+  if (figure.dataset.finds) {
+    figure.on("plotly_click", (e) => { if (e.points[0].customdata) find(figure.dataset.finds, e.points[0].customdata); });
+  }
+  figure.dataset.state = "drawn";
+  const [points, parallel] = drawn.filter((f) => f.dataset.brush);
+  if (figure.dataset.brush && [points, parallel].every((f) => f.dataset.state === "drawn")) linkFront(points, parallel);
+}
+
+Promise.all(drawn.map(draw)).then(() => { document.body.dataset.ready = "yes"; });

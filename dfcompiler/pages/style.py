@@ -1,0 +1,67 @@
+"""How figures look: colours that are told apart with any colour vision, dark text on a light ground, SI units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dfcompiler.pages.blocks import Json
+
+# Okabe and Ito, "Color Universal Design" (2008), dark enough ones first.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7B00", "#555555")
+INK, QUIET, LINE, GROUND, FAINT = "#1f2328", "#57606a", "#d0d7de", "#ffffff", "#eef1f4"
+FONT = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
+SYMBOL_SIZE = 9
+
+
+def layout(height: int, *, legend: bool = True, **more: Any) -> Json:
+    """The layout of a figure so many pixels high, with what it has of its own."""
+    return {
+        "height": height,
+        "autosize": True,
+        "margin": {"l": 70, "r": 24, "t": 36 if legend else 16, "b": 48},
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "paper_bgcolor": GROUND,
+        "plot_bgcolor": GROUND,
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "bgcolor": GROUND, "bordercolor": QUIET, "font": {"color": INK, "size": 12}},
+        "showlegend": legend,
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left"},
+        "colorway": list(PALETTE),
+        **more,
+    }
+
+
+def axis(title: str = "", unit: str = "", *, log: bool = False, **more: Any) -> Json:
+    """An axis with its title; numbers carry the unit with its SI prefix where one is given."""
+    found: Json = {
+        "title": {"text": title, "standoff": 8},
+        "gridcolor": FAINT,
+        "linecolor": LINE,
+        "zerolinecolor": LINE,
+        "ticks": "outside",
+        "tickcolor": LINE,
+        "automargin": True,
+    }
+    if unit:
+        found |= {"ticksuffix": unit, "exponentformat": "SI", "minexponent": 1, "separatethousands": True}
+    if log:
+        found |= {"type": "log", "dtick": 1}
+    return found | more
+
+
+def seconds_axis(**more: Any) -> Json:
+    """An axis of time from the start of a step."""
+    return axis("time from the start of the step", "s", **more)
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, in their order."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def faded(colour: str, share: float) -> str:
+    """`#0072B2` with an opacity, as `rgba(...)`."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{share:g})"

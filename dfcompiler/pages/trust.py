@@ -1,0 +1,71 @@
+"""How far the times of a chip can be trusted: how the models of its kind did against measurements, or that none exist.
+
+`measured.json` beside this file is written by `make validate`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from dfcompiler.amounts import digits
+from dfcompiler.pages.blocks import Block, Cell, Column, Prose, Table
+
+COLUMNS = (
+    Column("what was measured"),
+    Column("kernel or exchange"),
+    Column("the model was fitted on"),
+    Column("rows", number=True),
+    Column("mean error", number=True),
+    Column("from 50 µs up", number=True),
+    Column("median", number=True),
+    Column("90 of 100 below", number=True),
+    Column("bias", number=True),
+)
+
+
+def measured(chip: str) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """What was measured on a chip of this name: single times, and runs of a server."""
+    found = json.loads(files(__package__).joinpath("measured.json").read_text(encoding="utf-8"))
+    rows, served = ([row for row in found[kind] if row["chip"] == chip] for kind in ("rows", "served"))
+    return rows, served
+
+
+def trust_blocks(chip: str, changed: bool) -> Iterator[Block]:
+    """The errors on a chip; `changed` says that settings of it were, so that it is not the one that was measured."""
+    rows, served = measured(chip)
+    if not rows and not served:
+        yield Prose(
+            f"The chip `{chip}` has never been measured: nothing here was compared with silicon of it. What is proven is "
+            "proven of the model: the mapping within its map space, and prices against executed loop nests.",
+            "warning",
+        )
+        return
+    if changed:
+        yield Prose(f"Settings of `{chip}` were changed: these errors are of the chip as its file has it.", "warning")
+    for run in served:
+        yield Prose(
+            f"A real server ({run['what']}) against the model, with {run['host_us']:,} µs of the host in a step: mean TPOT "
+            f"{run['tpot']:+.1f} %, TTFT {run['ttft']:+.1f} %, latency {run['latency']:+.1f} %."
+        )
+    if rows:
+        yield Table("measured", COLUMNS, tuple(_row(x) for x in rows), "Modelled against measured times")
+        yield Prose(
+            "Errors are of single kernels and exchanges, in % of the measured time, on rows that nothing was fitted on; "
+            "the mean is of absolute errors, a bias above 0 says that the model is slower. Whole steps of this chip were "
+            + ("measured in the run above." if served else "not measured.")
+        )
+
+
+def _row(x: Mapping[str, Any]) -> tuple[Cell, ...]:
+    numbers = (x[k] for k in ("mape", "mape_from_50us", "median", "p90"))
+    return (
+        Cell(x["what"]),
+        Cell(x["operator"]),
+        Cell(x["fitted_on"]),
+        Cell(f"{x['rows']:,}", x["rows"]),
+        *(Cell(f"{digits(v, 3)} %", v) for v in numbers),
+        Cell(f"{x['bias']:+.1f} %", x["bias"]),
+    )
