@@ -18,6 +18,7 @@ from dfcompiler.pages.style import GROUND, INK, PALETTE, axis, layout
 
 KINDS = {"compute": PALETTE[1], "memory on the die": PALETTE[4], "network and links": PALETTE[2],
          "DRAM interface": PALETTE[3], "other": "#b8bec5", "DRAM": "#e3d3dc"}  # fmt: skip
+TALL = 400  # pixels of the die, about
 APART = 0.06  # part of the die's side between it and what is beside it
 
 
@@ -108,8 +109,8 @@ def grid(many: int, inside: Box) -> list[Box]:
     return found
 
 
-def placed(chip: Chip) -> tuple[list[Placed], Box]:
-    """Everything that is on the die, and the die: as a square."""
+def placed(chip: Chip) -> tuple[list[Placed], list[Placed], Box]:
+    """Everything that is on the die, the cores of each group as wholes, and the die: as a square."""
     side = sqrt(chip.die_mm2())
     die, area = Box(0.0, 0.0, side, side), chip.area_mm2()
     here = [p for p in chip.parts.values() if area[p.name] > 0 and not _apart(p)]
@@ -119,11 +120,15 @@ def placed(chip: Chip) -> tuple[list[Placed], Box]:
     totals = [sum(area[p.name] for p in parts) for parts in groups.values()]
     rooms = squarified([*totals, chip.uncore_mm2], die)
     found: list[Placed] = []
-    for parts, room in zip(groups.values(), rooms, strict=False):
-        found += _group(parts, [area[p.name] for p in parts], room)
+    wholes: list[Placed] = []
+    for (name, parts), total, room in zip(groups.items(), totals, rooms, strict=False):
+        cores = grid(parts[0].instances if parts[0].group else 1, room)
+        found += _group(parts, [area[p.name] / len(cores) for p in parts], cores)
+        if parts[0].group:
+            wholes.append(Placed(name, "", f"{len(cores)} x {name}: {digits(total, 4)} mm2", tuple(cores)))
     if chip.uncore_mm2:
         found.append(Placed("uncore", "other", f"uncore: {digits(chip.uncore_mm2, 3)} mm2", (rooms[-1],)))
-    return found, die
+    return found, wholes, die
 
 
 def _apart(part: Part) -> bool:
@@ -131,15 +136,15 @@ def _apart(part: Part) -> bool:
     return isinstance(part.template, Compute) and part.template.off_die()
 
 
-def _group(parts: Sequence[Part], areas: Sequence[float], room: Box) -> Iterator[Placed]:
-    many = max(p.instances for p in parts) if parts[0].group else 1
-    cores = [squarified([a / many for a in areas], core) for core in grid(many, room)]
+def _group(parts: Sequence[Part], areas: Sequence[float], cores: Sequence[Box]) -> Iterator[Placed]:
+    """The parts of equal cores, of which each has `areas`."""
+    laid = [squarified(areas, core) for core in cores]
     for i, (part, area) in enumerate(zip(parts, areas, strict=True)):
-        times = f"{part.instances} x " if part.instances > 1 else ""
-        about = f"{part.name}: {times}{part.template.template_name}<br>{digits(area, 4)} mm2 in all"
-        if part.instances > 1:
-            about += f", {digits(area / part.instances, 3)} mm2 each"
-        yield Placed(part.name, kind_of(part), about, tuple(core[i] for core in cores))
+        times = f"{len(cores)} x " if len(cores) > 1 else ""
+        about = f"{part.name}: {times}{part.template.template_name}<br>{digits(area * len(cores), 4)} mm2"
+        if len(cores) > 1:
+            about += f" in all, {digits(area, 3)} mm2 each"
+        yield Placed(part.name, kind_of(part), about, tuple(core[i] for core in laid))
 
 
 def kind_of(part: Part) -> str:
@@ -172,13 +177,15 @@ def beside(chip: Chip, die: Box) -> list[Placed]:
 
 def floor_plan(chip: Chip) -> Figure:
     """The figure."""
-    inside, die = placed(chip)
+    inside, cores, die = placed(chip)
     outside = beside(chip, die)
     wide = max([die.width, *(b.x + b.width for p in outside for b in p.boxes)])
     data = [_trace(p, first) for p, first in _firsts([*inside, *outside])]
-    shapes = [{"type": "rect", "x0": 0, "y0": 0, "x1": die.width, "y1": die.height, "line": {"color": INK, "width": 2}}]
-    # Room in mm of a label: the plan is drawn some 480 pixels high.
-    labels = [note for p in (*inside, *outside) if (note := _label(p, die.height / 480)) is not None]
+    shapes = [_outline(die, 2.5), *(_outline(b, 1.2) for p in cores for b in p.boxes)]
+    drawn = (*inside, *outside)
+    labels = [note for p in drawn if (note := _label(p, die.height / TALL)) is not None]
+    named = {note["text"] for note in labels}
+    labels += [_across(p) for p in cores if not named & {x.name for x in inside if len(x.boxes) > 1}]
     ends = [-0.02 * wide, 1.02 * wide], [-0.02 * die.height, 1.02 * die.height]
     side = f"{digits(die.width, 3)} mm x {digits(die.height, 3)} mm"
     beyond = {p.name: p.boxes[0].area for p in outside}
@@ -188,7 +195,7 @@ def floor_plan(chip: Chip) -> Figure:
         f"Floor plan: a die of {digits(die.area)} mm2",
         data,
         layout(
-            560,
+            500,
             xaxis=axis("mm", range=ends[0], constrain="domain", zeroline=False, showgrid=False),
             yaxis=axis("mm", range=ends[1], scaleanchor="x", constrain="domain", zeroline=False, showgrid=False),
             shapes=shapes,
@@ -196,6 +203,11 @@ def floor_plan(chip: Chip) -> Figure:
         ),
         about=f"Areas are to scale, drawn as a square die of {side}{more}. Places are not a layout.",
     )
+
+
+def _outline(b: Box, width: float) -> Json:
+    line = {"color": INK, "width": width}
+    return {"type": "rect", "x0": b.x, "y0": b.y, "x1": b.x + b.width, "y1": b.y + b.height, "line": line}
 
 
 def _firsts(parts: Sequence[Placed]) -> Iterator[tuple[Placed, bool]]:
@@ -229,6 +241,16 @@ def _label(p: Placed, mm_per_px: float) -> Json | None:
     return {
         "x": b.x + b.width / 2, "y": b.y + b.height / 2, "text": p.name, "showarrow": False,
         "font": {"size": 12, "color": INK}, "textangle": -90 if turned else 0,
+    }  # fmt: skip
+
+
+def _across(p: Placed) -> Json:
+    """The name of a group whose cores are too small for names of their own, over all of them."""
+    left, right = min(b.x for b in p.boxes), max(b.x + b.width for b in p.boxes)
+    low, high = min(b.y for b in p.boxes), max(b.y + b.height for b in p.boxes)
+    return {
+        "x": (left + right) / 2, "y": (low + high) / 2, "text": f"{len(p.boxes)} x {p.name}", "showarrow": False,
+        "font": {"size": 13, "color": INK}, "bgcolor": "rgba(255,255,255,0.85)", "borderpad": 3,
     }  # fmt: skip
 
 

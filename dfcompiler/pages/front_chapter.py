@@ -100,41 +100,81 @@ def _scatter(points: Sequence[Point], directions: Mapping[str, str], names: Sequ
             "colorbar": {"title": {"text": colour, "side": "right"}, "thickness": 14},
         }
     trace: Json = {
-        "type": "scatter", "mode": "markers", "x": values[x], "y": values[y], "marker": marker,
-        "hovertext": [_about(p) for p in points], "hoverinfo": "text", "customdata": list(range(len(points))),
-        "selected": {"marker": {"opacity": 1}}, "unselected": {"marker": {"opacity": 0.12}},
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "markers",
+        "x": values[x],
+        "y": values[y],
+        "marker": marker,
+        "hovertext": [_about(p) for p in points],
+        "hoverinfo": "text",
+        "customdata": list(range(len(points))),
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 0.12}},
+    }
     return Figure(
-        "front", "The Pareto front", [trace],
+        "front",
+        "The Pareto front",
+        [trace],
         layout(
-            460, legend=False, dragmode="select", margin={"l": 80, "r": 24, "t": 60, "b": 48},
-            xaxis=axis(f"{x} ({better(directions[x])})"), yaxis=axis(f"{y} ({better(directions[y])})"),
-            updatemenus=_menus(values, directions, x, y), annotations=_menu_titles(),
+            460,
+            legend=False,
+            dragmode="select",
+            margin={"l": 80, "r": 24, "t": 60, "b": 48},
+            xaxis=axis(f"{x} ({better(directions[x])})"),
+            yaxis=axis(f"{y} ({better(directions[y])})"),
+            updatemenus=_menus(values, directions, x, y),
+            annotations=_menu_titles(),
         ),
-        about="Draw a box around points to leave only their designs below, or move along an axis below to leave only its "
-        "points here; a double-click brings all back.",
+        about="Draw a box around points to leave only their designs below, or drag along an axis below to leave only "
+        "its points here; a double-click brings all back.",
         brush=BRUSH,
-    )  # fmt: skip
+    )
 
 
 def _menus(values: Mapping[str, list[Any]], directions: Mapping[str, str], x: str, y: str) -> list[Json]:
     def menu(which: str, active: str, left: float) -> Json:
         buttons = [
-            {"label": n, "method": "update",
-             "args": [{which: [values[n]]}, {f"{which}axis.title.text": f"{n} ({better(directions[n])})",
-                                             f"{which}axis.autorange": True}]}
+            {
+                "label": n,
+                "method": "update",
+                "args": [
+                    {which: [values[n]]},
+                    {f"{which}axis.title.text": f"{n} ({better(directions[n])})", f"{which}axis.autorange": True},
+                ],
+            }
             for n in values
-        ]  # fmt: skip
-        return {"buttons": buttons, "active": list(values).index(active), "x": left, "xanchor": "left", "y": 1.02,
-                "yanchor": "bottom", "direction": "down", "showactive": True, "pad": {"t": 0, "b": 4}}  # fmt: skip
+        ]
+        return {
+            "buttons": buttons,
+            "active": list(values).index(active),
+            "x": left,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "direction": "down",
+            "showactive": True,
+            "pad": {"t": 0, "b": 4},
+        }
 
     return [menu("x", x, 0.05), menu("y", y, 0.42)]
 
 
 def _menu_titles() -> list[Json]:
-    return [{"text": text, "x": x, "xref": "paper", "y": 1.02, "yref": "paper", "yanchor": "bottom", "xanchor": "right",
-             "showarrow": False, "font": {"size": 12, "color": INK}, "yshift": 12}
-            for text, x in (("across", 0.045), ("up", 0.415))]  # fmt: skip
+    return [
+        {
+            "text": text,
+            "x": x,
+            "xref": "paper",
+            "y": 1.02,
+            "yref": "paper",
+            "yanchor": "bottom",
+            "xanchor": "right",
+            "showarrow": False,
+            "font": {"size": 12, "color": INK},
+            "yshift": 12,
+        }
+        for text, x in (("across", 0.045), ("up", 0.415))
+    ]
 
 
 def _about(p: Point) -> str:
@@ -148,23 +188,29 @@ def _parallel(points: Sequence[Point], directions: Mapping[str, str], names: Seq
     dimensions += [_dimension(n, [p["objectives"][n] for p in points], better(directions[n])) for n in names]
     colour = [p["objectives"][names[0]] for p in points]
     trace: Json = {
-        "type": "parcoords", "dimensions": dimensions, "labelside": "top", "labelfont": {"size": 12}, "tickfont": {"size": 11},
+        "type": "parcoords",
+        "dimensions": dimensions,
+        "labelside": "top",
+        "labelfont": {"size": 12},
+        "tickfont": {"size": 11},
         "line": {"color": colour, "colorscale": SCALE, "showscale": False},
         "unselected": {"line": {"color": "#b8bec5", "opacity": 0.12}},
-    }  # fmt: skip
+    }
     same = sorted(set(points[0]["axes"]) - set(axes))
     said = ", ".join(f"{n} = {_said(points[0]['axes'][n])}" for n in same)
     alike = f" Alike in all: {said}." if same else ""
     return Figure(
-        "parallel", "Designs and what they reach", [trace],
+        "parallel",
+        "Designs and what they reach",
+        [trace],
         layout(420, legend=False, margin={"l": 70, "r": 60, "t": 80, "b": 24}),
-        about=f"A line is a design, its colour {names[0]}. Drag along an axis to choose, over its name to move it.{alike}",
+        about=f"A line is a design, its colour {names[0]}. Drag along an axis to choose, its name to move it.{alike}",
         brush=BRUSH,
-    )  # fmt: skip
+    )
 
 
 def _dimension(name: str, values: Sequence[Any], more: str = "") -> Json:
-    """An axis of parallel coordinates; words stand in their order, evenly, and so do a few numbers that rise by factors."""
+    """An axis of parallel coordinates; words and a few numbers of an axis of the space stand evenly, in their order."""
     label = f"{name}<br>{more}" if more else name
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         different = sorted(set(values))
@@ -178,16 +224,21 @@ def _dimension(name: str, values: Sequence[Any], more: str = "") -> Json:
         at, ticks = {v: i for i, v in enumerate(words)}, words
         values = [str(v) for v in values]
     last = len(at) - 1
-    return {"label": label, "values": [at[v] for v in values], "tickvals": list(range(len(at))), "ticktext": ticks,
-            "range": [-0.2, last + 0.2]}  # fmt: skip
+    return {
+        "label": label,
+        "values": [at[v] for v in values],
+        "tickvals": list(range(len(at))),
+        "ticktext": ticks,
+        "range": [-0.2, last + 0.2],
+    }
 
 
 # ---- what each axis is worth -------------------------------------------------------------------
 
 
 def losses(points: Sequence[Point], directions: Mapping[str, str]) -> dict[str, dict[str, dict[Any, float]]]:
-    """axis -> objective -> value -> how much worse, as a part of the best, is the best design with that value. Objectives
-    whose best is 0 are left out."""
+    """axis -> objective -> value -> how much worse, as a part of the best, the best design with that value is.
+    Objectives whose best is 0 are left out."""
     found: dict[str, dict[str, dict[Any, float]]] = {}
     for name in points[0]["axes"]:
         values = sorted({p["axes"][name] for p in points}, key=_key)
@@ -219,19 +270,36 @@ def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iter
     order = sorted(spread, key=lambda a: max(spread[a].values()))
     names = [o for o in directions if any(o in by for by in spread.values())]
     data: list[Json] = [
-        {"type": "bar", "orientation": "h", "name": o, "y": order, "x": [spread[a].get(o, 0.0) for a in order],
-         "marker": {"color": PALETTE[i % len(PALETTE)]},
-         "hovertext": [_each(found[a].get(o, {})) for a in order], "hoverinfo": "text+name", "textposition": "none"}
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": o,
+            "y": order,
+            "x": [spread[a].get(o, 0.0) for a in order],
+            "marker": {"color": PALETTE[i % len(PALETTE)]},
+            "hovertext": [_each(found[a].get(o, {})) for a in order],
+            "hoverinfo": "text+name",
+            "textposition": "none",
+        }
         for i, o in enumerate(names)
-    ]  # fmt: skip
+    ]
     yield Figure(
-        "worth", "What the worst choice on an axis costs", data,
-        layout(120 + 26 * len(order) * max(1, len(names)), barmode="group",
-               xaxis=axis("how far the best design with the axis's worst value is from the best of all", tickformat=".0%", rangemode="tozero"),
-               yaxis=axis("", fixedrange=True)),
+        "worth",
+        "What the worst choice on an axis costs",
+        data,
+        layout(
+            120 + 26 * len(order) * max(1, len(names)),
+            barmode="group",
+            xaxis=axis(
+                "how far the best design with the axis's worst value is from the best of all",
+                tickformat=".0%",
+                rangemode="tozero",
+            ),
+            yaxis=axis("", fixedrange=True),
+        ),
         about="Of designs on the front only: how much worse an objective gets at best when an axis is held at a value. "
         "Long bars are axes that matter to that objective; point at one for each value.",
-    )  # fmt: skip
+    )
 
 
 def _each(by: Mapping[Any, float]) -> str:
@@ -240,8 +308,10 @@ def _each(by: Mapping[Any, float]) -> str:
 
 def _designs(points: Sequence[Point], directions: Mapping[str, str]) -> Table:
     axes = list(points[0]["axes"])
-    columns = (*(Column(o, number=True) for o in directions),
-               *(Column(a, number=_numeric(points, a), choose=_few(points, a)) for a in axes))  # fmt: skip
+    columns = (
+        *(Column(o, number=True) for o in directions),
+        *(Column(a, number=_numeric(points, a), choose=_few(points, a)) for a in axes),
+    )
     rows = tuple(
         (
             *(Cell(_said(p["objectives"][o]), float(p["objectives"][o])) for o in directions),
@@ -266,9 +336,11 @@ def _cell(value: Any) -> Cell:
 
 def _origin(result: Result) -> Facts:
     r = result.said
-    return Facts((
-        Fact("proof", f"{r['proof']}: {PROOFS.get(r['proof'], 'not said')}"),
-        Fact("objectives", ", ".join(f"{n} ({better(d)})" for n, d in r["directions"].items())),
-        Fact("took", seconds(r["seconds"])),
-        Fact("front.json", result.sha256, "SHA-256 of the file's content"),
-    ))  # fmt: skip
+    return Facts(
+        (
+            Fact("proof", f"{r['proof']}: {PROOFS.get(r['proof'], 'not said')}"),
+            Fact("objectives", ", ".join(f"{n} ({better(d)})" for n, d in r["directions"].items())),
+            Fact("took", seconds(r["seconds"])),
+            Fact("front.json", result.sha256, "SHA-256 of the file's content"),
+        )
+    )

@@ -8,7 +8,7 @@ from itertools import accumulate
 from dfcompiler.amounts import large, pairs, percent, seconds
 from dfcompiler.pages.blocks import Figure, Json, View
 from dfcompiler.pages.step import Run, Step
-from dfcompiler.pages.style import GROUND, INK, axis, faded, layout, seconds_axis
+from dfcompiler.pages.style import GROUND, INK, axis, faded, grounds, layout, seconds_axis
 
 LANE, DRAM_PX, AROUND = 44, 110, 130  # pixels of a lane, of the DRAM's plot, of titles and axes
 BAR = 0.8  # of a lane
@@ -38,7 +38,8 @@ def schedule(step: Step) -> Figure:
         layout(
             height,
             barmode="overlay",
-            dragmode="pan",
+            dragmode="zoom",
+            shapes=grounds(len(lanes), BAR, "y"),
             uniformtext={"mode": "hide", "minsize": 9},
             xaxis=seconds_axis(range=[shown.start, shown.start + shown.length], anchor="y2"),
             yaxis=axis(
@@ -59,7 +60,7 @@ def schedule(step: Step) -> Figure:
             ),
             bargap=0,
         ),
-        about="Drag to move, scroll to zoom, double-click for all; point at an op for its numbers, click it to find it "
+        about="Drag over a span to zoom, double-click to go back; point at an op for its numbers, click it to find it "
         "in the table. Of layers that repeat the first has names, later ones are paler. Half-clear bars are units that "
         "help another, as high as the part of their time that this takes. Of the DRAM's bandwidth solid is used on "
         "average while an op runs, pale is reserved for it.",
@@ -74,9 +75,9 @@ def views(step: Step) -> Iterator[View]:
     end = max((r.end for r in step.runs), default=0.0)
     yield View("whole step", 0.0, end)
     for number, run in enumerate(step.runs, 1):
-        what = f"first of {run.repeat} layers" if run.repeat > 1 else f"part {number}"
+        first = f", first of {run.repeat} layers" if run.repeat > 1 else ""
         if run.length > 0:
-            yield View(what, run.start, run.start + run.length)
+            yield View(f"segment {number}{first}", run.start, run.start + run.length)
 
 
 def _lanes(step: Step) -> list[str]:
@@ -91,13 +92,13 @@ def about_op(step: Step, number: int) -> str:
     """What is said of an op where one points at it."""
     op = step.ops[number]
     span = op["end_s"] - op["start_s"]
+    moved = ", ".join(f"{level} {large(size, 'B')}" for level, size in op["bytes"].items())
     lines = [
         f"<b>{op['name']}</b>: {op['op']}",
         f"{seconds(span)} on {op['unit']}{' with ' + op['helper'] if op['helper'] else ''}, from "
         f"{seconds(op['start_s'])}" + (f"; {op['repeat']} times" if op["repeat"] > 1 else ""),
         f"bound by {op['bound']}: compute {seconds(op['compute_s'])}, memory {seconds(op['memory_s'])}",
-        f"{percent(op['utilization'])} of the peak; "
-        + ", ".join(f"{n} {large(b, 'B')}" for n, b in op["bytes"].items()),
+        f"{percent(op['utilization'])} of the peak; {moved}",
     ]
     if op["tile"]:
         lines.append(f"tile {pairs(op['tile'])}" + (f", split {pairs(op['ways'])}" if op["ways"] else ""))
@@ -172,7 +173,7 @@ def _layers(step: Step, place: Mapping[str, int]) -> Iterator[Json]:
     yield {
         "type": "bar", "orientation": "h", "name": LAYERS, "showlegend": False,
         "base": [r.start + k * r.period for r, k in shown], "x": ends, "y": [place[LAYERS]] * len(shown), "width": 0.5,
-        "marker": {"color": "#dfe3e8", "line": {"color": GROUND, "width": 1}},
+        "marker": {"color": "#cfd6dd", "line": {"color": GROUND, "width": 1}},
         "text": [str(k + 1) for _, k in shown], "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
         "textfont": {"color": INK},
         "hovertext": [f"layer {k + 1} of {r.repeat}: {seconds(r.length)}, the next starts after {seconds(r.period)}"

@@ -11,7 +11,7 @@ from dfcompiler.pages.blocks import Block, Figure, Json, Prose
 from dfcompiler.pages.lanes import BAR, LANE, about_op, views
 from dfcompiler.pages.lives import Life, lives
 from dfcompiler.pages.step import Step
-from dfcompiler.pages.style import FAINT, GROUND, INK, PALETTE, axis, faded, layout, seconds_axis
+from dfcompiler.pages.style import GROUND, INK, PALETTE, axis, faded, grounds, layout, seconds_axis
 
 STORED = (
     ("weights", "weights_bytes", PALETTE[0]),
@@ -19,6 +19,15 @@ STORED = (
     ("activations at their peak", "activation_bytes", PALETTE[2]),
 )
 VALUES_PX, AROUND = 170, 110
+VALUES = (
+    "Values are in DRAM from the start of the op that makes them to the end of the last that reads them; weights and "
+    "caches are there throughout, and what only one fused op sees never is."
+)
+LANES = (
+    "Below, a lane for each unit's share of a memory on the chip: a bar is as high as what the op that runs fills of "
+    "it, buffers doubled where they are."
+)
+NO_LANES = "Kernels of a library use the memories on the chip as they see fit: no partition is known."
 NAMED = 8  # values that are named where one points at a moment
 
 
@@ -91,20 +100,17 @@ def shares(step: Step) -> list[Share]:
 
 def over_time(step: Step) -> Figure:
     """Values alive in DRAM, and a lane per share: the height of a bar is what the op fills of it."""
-    mine, per_s = shares(step), 1 / step.clock_hz
+    mine, per_s, shown = shares(step), 1 / step.clock_hz, step.shown
     alive = lives(step.mapped.graph, step.mapped.layers)
     height = VALUES_PX + AROUND + LANE * len(mine)
     low = LANE * len(mine) / (height - AROUND)
     data = [_values(alive, per_s)]
     for group, colour in step.colours.items():
         data += _filled(step, mine, group, colour)
-    peak = max(levels(alive).values(), default=0.0)
-    lanes = (
-        "Below, a lane for each unit's share of a memory on the chip: a bar is as high as what the op that runs fills "
-    )
-    lanes += "of it, buffers doubled where they are." if mine else ""
-    none = "" if mine else "Kernels of a library use the memories on the chip as they see fit: no partition is known."
-    shown = step.shown
+    steps = levels(alive)
+    peak = max(steps.values(), default=0.0)
+    seen = (b for at, b in steps.items() if shown.start <= at * per_s <= shown.start + shown.length)
+    most = 1.08 * max(seen, default=1.0)
     return Figure(
         "memory",
         f"Memory over time: values take {large(peak, 'B')} at most",
@@ -113,16 +119,14 @@ def over_time(step: Step) -> Figure:
             height,
             legend=len(step.colours) > 1 and bool(mine),
             barmode="overlay",
-            dragmode="pan",
+            dragmode="zoom",
+            **({"shapes": grounds(len(mine), BAR, "y2")} if mine else {}),
             xaxis=seconds_axis(range=[shown.start, shown.start + shown.length], anchor="y2" if mine else "y"),
-            yaxis=axis(
-                "values in DRAM", "B", domain=[low + 0.08 if mine else 0, 1], rangemode="tozero", fixedrange=True
-            ),
+            yaxis=axis("values in DRAM", "B", domain=[low + 0.08 if mine else 0, 1], range=[0, most], fixedrange=True),
             **({"yaxis2": _lane_axis(mine, low)} if mine else {}),
         ),
-        about="Values are in DRAM from the start of the op that makes them to the end of the last that reads them; "
-        "weights and caches are there throughout, and what only one fused op sees never is. "
-        + (lanes if mine else none),
+        about=f"{VALUES} {LANES if mine else NO_LANES}",
+        fits=True,
         time="step",
         views=tuple(views(step)),
         finds="ops",
@@ -165,9 +169,8 @@ def _filled(step: Step, mine: Sequence[Share], group: str, colour: str) -> Itera
     rows: list[tuple[int, int, Share, Mapping[str, Any]]] = []
     for i, (op, task) in enumerate(zip(step.ops, step.tasks, strict=True)):
         if step.group(op) == group:
-            rows += [
-                (i, len(mine) - 1 - at, s, task) for at, s in enumerate(mine) if s.unit == op["unit"] and task[s.used]
-            ]
+            own = [(at, s) for at, s in enumerate(mine) if s.unit == op["unit"] and task[s.used]]
+            rows += [(i, len(mine) - 1 - at, s, task) for at, s in own]
     if not rows:
         return
     yield {
@@ -187,5 +190,6 @@ def _filled(step: Step, mine: Sequence[Share], group: str, colour: str) -> Itera
 def _lane_axis(mine: Sequence[Share], low: float) -> Json:
     return axis(
         "", range=[-0.6, len(mine) - 0.4], tickvals=list(range(len(mine))), domain=[0, low], zeroline=False,
-        ticktext=[s.label for s in reversed(mine)], fixedrange=True, gridcolor=FAINT, tickfont={"size": 11, "color": INK},
+        ticktext=[s.label for s in reversed(mine)], fixedrange=True, showgrid=False,
+        tickfont={"size": 11, "color": INK},
     )  # fmt: skip

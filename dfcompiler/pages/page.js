@@ -48,12 +48,22 @@ function find(id, word) {
 
 // ---- figures of one time show the same seconds --------------------------------------------------
 
+const times = {}; // what is seen of each time
 let following = false;
 
+// The axis up, made for what is seen of the first trace, whose values hold until the next.
+function fit(figure, [start, end]) {
+  if (figure.dataset.fits === undefined) return {};
+  const { x, y } = figure.data[0];
+  const seen = y.filter((_, i) => x[i] <= end && (i + 1 === x.length || x[i + 1] >= start));
+  return { "yaxis.range": [0, 1.08 * Math.max(...seen) || 1] };
+}
+
 async function show(figure, range) {
+  times[figure.dataset.time] = range;
+  const all = [figure, ...like(figure, "time")].filter((f) => f.dataset.state === "drawn");
   following = true;
-  const all = [figure, ...like(figure, "time")];
-  await Promise.all(all.map((f) => Plotly.relayout(f, { "xaxis.range": range.slice(), "xaxis.autorange": false })));
+  await Promise.all(all.map((f) => Plotly.relayout(f, { "xaxis.range": range.slice(), ...fit(f, range) })));
   following = false;
 }
 
@@ -113,20 +123,32 @@ function linkFront(points, parallel) {
   });
 }
 
-// ---- drawing: what is seen first, the rest when it comes near ------------------------------------
+// ---- drawing: what is seen first, the rest when the browser is idle ------------------------------
 
 async function draw(figure) {
   if (figure.dataset.state) return;
   figure.dataset.state = "drawing";
   const { data, layout } = figures[figure.dataset.figure];
   await Plotly.newPlot(figure, data, layout, config);
-  if (figure.dataset.time) followTime(figure);
+  figure.dataset.state = "drawn";
+  if (figure.dataset.time) {
+    followTime(figure);
+    if (times[figure.dataset.time]) await show(figure, times[figure.dataset.time]);
+  }
   if (figure.dataset.finds) {
     figure.on("plotly_click", (e) => { if (e.points[0].customdata) find(figure.dataset.finds, e.points[0].customdata); });
   }
-  figure.dataset.state = "drawn";
   const [points, parallel] = drawn.filter((f) => f.dataset.brush);
   if (figure.dataset.brush && [points, parallel].every((f) => f.dataset.state === "drawn")) linkFront(points, parallel);
 }
 
-Promise.all(drawn.map(draw)).then(() => { document.body.dataset.ready = "yes"; });
+const idle = () => new Promise((then) => (window.requestIdleCallback ? requestIdleCallback(then) : setTimeout(then)));
+const near = (figure) => figure.getBoundingClientRect().top < window.innerHeight;
+
+async function drawAll() {
+  for (const figure of drawn.filter(near)) await draw(figure);
+  document.body.dataset.ready = "seen";
+  for (const figure of drawn) { await idle(); await draw(figure); }
+  document.body.dataset.ready = "all";
+}
+drawAll();

@@ -21,19 +21,20 @@ def proof_blocks(step: Step) -> Iterator[Block]:
     r, mapping = step.said, step.said["mapping"]
     limits = ", ".join(f"{name} {seconds(r['roofline'][key])}" for key, name in LIMITS.items() if r["roofline"][key])
     by = "" if r["objective"] == "latency" else f" by {r['objective']}"
-    yield Facts(
-        (
-            Fact("status", f"{r['status']}{by}: the gap to the proven bound is {percent(r['gap'])}"),
-            Fact("latency", f"{seconds(r['latency_s'])}; no mapping in the map space takes less than {seconds(r['bound_s'])}"),
-            Fact("roofline", f"{seconds(r['roofline_s'])}, which no mapping at all undercuts: {limits}"),
-            Fact("map space", f"{r['candidates']:,} tilings were priced, {r['columns']:,} kept; scheduled by {r['mapper']}"),
-            Fact("refused", f"{len(mapping['refused']):,} pairs of ops and units: they cannot run there, or were not tried"),
-            *([Fact("overlap", f"parts one after another take {seconds(r['serial_s'])}; {percent(r['hidden'])} of the "
-                    "shorter ones runs beside the longest")] if r["hidden"] is not None else []),
-        )
-    )  # fmt: skip
-    columns = (Column("segment", number=True), Column("runs", number=True), Column("one run", number=True),
-               Column("proven bound", number=True), Column("all runs", number=True), Column("proof", long=True))  # fmt: skip
+    rows = [
+        Fact("status", f"{r['status']}{by}: the gap to the proven bound is {percent(r['gap'])}"),
+        Fact("latency", f"{seconds(r['latency_s'])}; nothing in the map space takes less than {seconds(r['bound_s'])}"),
+        Fact("roofline", f"{seconds(r['roofline_s'])}, which no mapping at all undercuts: {limits}"),
+        Fact("map space", f"{r['candidates']:,} tilings priced, {r['columns']:,} kept; scheduled by {r['mapper']}"),
+        Fact("refused", f"{len(mapping['refused']):,} pairs of ops and units: cannot run there, or were not tried"),
+        Fact("traffic", ", ".join(f"{level} {large(moved, 'B')}" for level, moved in r["traffic_bytes"].items())),
+    ]
+    if r["hidden"] is not None:
+        hidden = f"{percent(r['hidden'])} of the shorter ones runs beside the longest"
+        rows.append(Fact("overlap", f"parts one after another take {seconds(r['serial_s'])}; {hidden}"))
+    yield Facts(tuple(rows))
+    numbers = ("segment", "runs", "one run", "proven bound", "all runs")
+    columns = (*(Column(n, number=True) for n in numbers), Column("proof", long=True))
     yield Table("segments", columns, tuple(_segments(step)), "Segments")
 
 
@@ -69,7 +70,8 @@ def cost_blocks(step: Step) -> Iterator[Block]:
     if tokens := r["usd_per_million_tokens"]:
         said = ", ".join(f"{name} {digits(usd, 3)}" for name, usd in tokens.items())
         t = r["terms"]
-        terms = f"over {t['years']:g} years at {percent(t['utilisation'])}, {t['usd_per_kwh']:g} USD per kWh, PUE {t['pue']:g}"
+        terms = f"over {t['years']:g} years at {percent(t['utilisation'])}, "
+        terms += f"{t['usd_per_kwh']:g} USD per kWh, PUE {t['pue']:g}"
         rows.append(Fact("a million tokens", f"{digits(sum(tokens.values()), 3)} USD: {said}; {terms}"))
     yield Facts((*rows, *(Fact("note", n) for n in r["notes"])), "Cost, without design, masks and margins")
 
@@ -116,7 +118,8 @@ def _assumed(step: Step) -> str:
     """How many settings are assumed, by their own lines."""
     said = [s.get("remark", "") for s in step.said["hardware"]["settings"].values()]
     many = sum("assumed" in x or "our estimate" in x for x in said)
-    return f"Settings: {len(said)}, of which {many} say that they are assumed"
+    silent = sum(s["by"] == "chip" and not s.get("remark") for s in step.said["hardware"]["settings"].values())
+    return f"{len(said)} settings: {many} say that they are assumed, {silent} of the chip's own name no source"
 
 
 def origin_blocks(step: Step, folder: Path, sha256: str) -> Iterator[Block]:
@@ -138,10 +141,3 @@ def origin_blocks(step: Step, folder: Path, sha256: str) -> Iterator[Block]:
             Fact("took", took, "running times of the passes"),
         )
     )
-
-
-def traffic(step: Step) -> str:
-    """Bytes at every memory, and how often what must move does."""
-    r = step.said
-    levels = [f"{level} {large(moved, 'B')}" for level, moved in r["traffic_bytes"].items()]
-    return ", ".join(levels) or "none"

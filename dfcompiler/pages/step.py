@@ -1,4 +1,4 @@
-"""A compiled step as its folder tells it: the ops of `mapping.json` beside the tasks, graph and chip that they are of."""
+"""A compiled step as its folder tells it: the ops of `mapping.json` beside their tasks, the graph and the chip."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dfcompiler.pages.floor import floor_plan
 from dfcompiler.pages.lanes import schedule
 from dfcompiler.pages.memory import memory_blocks
 from dfcompiler.pages.ops import op_table
-from dfcompiler.pages.proof import LIMITS, cost_blocks, origin_blocks, parts_blocks, proof_blocks, traffic
+from dfcompiler.pages.proof import LIMITS, cost_blocks, origin_blocks, parts_blocks, proof_blocks
 from dfcompiler.pages.results import Result
 from dfcompiler.pages.roofline import roofline
 from dfcompiler.pages.step import Step, read_step
@@ -49,20 +49,19 @@ def _tiles(step: Step) -> Iterator[Tile]:
     proven = "proven optimal" if r["status"] == "OPTIMAL" else "the best that was found"
     yield Tile("gap to the bound", percent(r["gap"]), f"{proven}; bound {seconds(r['bound_s'])}")
     longest = max(LIMITS, key=lambda k: limit[k])
-    yield Tile(
-        "of the roofline", percent(r["roofline_s"] / latency if latency else 0.0), f"limited by {LIMITS[longest]}"
-    )
+    reached = r["roofline_s"] / latency if latency else 0.0
+    yield Tile("of the roofline", percent(reached), f"limited by {LIMITS[longest]}")
     c = r["capacity"]
     used = sum(c[k] for k in ("weights_bytes", "kv_bytes", "activation_bytes"))
     where = "of each device" if r["devices"] > 1 else "of the device"
     yield Tile("memory in use", percent(used / c["available_bytes"]), f"{large(used, 'B')} {where}")
-    yield Tile("DRAM traffic", large(next(iter(r["traffic_bytes"].values()), 0.0), "B"), traffic(step))
-    yield Tile(
-        "energy", joules(r["energy_j"]), f"{digits(r['energy_j'] / latency if latency else 0.0, 3)} W on average"
-    )
-    yield Tile(
-        "area", f"{digits(r['area_mm2']['total'], 3)} mm²", f"a die of {digits(step.mapped.chip.die_mm2(), 3)} mm²"
-    )
+    moved = next(iter(r["traffic_bytes"].values()), 0.0)
+    least = f"{digits(moved / r['compulsory_bytes'])} x what must move" if r["compulsory_bytes"] else ""
+    yield Tile("DRAM traffic", large(moved, "B"), least)
+    watts = r["energy_j"] / latency if latency else 0.0
+    yield Tile("energy of a step", joules(r["energy_j"]), f"{digits(watts, 3)} W on average")
+    chip = step.mapped.chip
+    yield Tile("die", f"{digits(chip.die_mm2(), 3)} mm²", f"at {chip.node_nm:g} nm and {large(chip.clock_hz, 'Hz')}")
     if r["cost_usd"] is not None:
         tokens = r["usd_per_million_tokens"]
         per = f"{digits(sum(tokens.values()), 3)} USD per million tokens" if tokens else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import ceil, floor, log10
 from typing import Any
 
 from dfcompiler.pages.blocks import Json
@@ -27,13 +28,21 @@ def layout(height: int, *, legend: bool = True, **more: Any) -> Json:
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "bgcolor": GROUND, "bordercolor": QUIET, "font": {"color": INK, "size": 12}},
         "showlegend": legend,
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1,
+            "yanchor": "bottom",
+            "xanchor": "left",
+            "traceorder": "normal",
+            "itemsizing": "constant",
+        },
         "colorway": list(PALETTE),
         **more,
     }
 
 
-def axis(title: str = "", unit: str = "", *, log: bool = False, **more: Any) -> Json:
+def axis(title: str = "", unit: str = "", **more: Any) -> Json:
     """An axis with its title; numbers carry the unit with its SI prefix where one is given."""
     found: Json = {
         "title": {"text": title, "standoff": 8},
@@ -46,9 +55,23 @@ def axis(title: str = "", unit: str = "", *, log: bool = False, **more: Any) -> 
     }
     if unit:
         found |= {"ticksuffix": unit, "exponentformat": "SI", "minexponent": 1, "separatethousands": True}
-    if log:
-        found |= {"type": "log", "dtick": 1}
     return found | more
+
+
+def decades(low: float, high: float, say: Callable[[float], str], **more: Any) -> Json:
+    """What makes an axis logarithmic from `low` to `high`, with a tick at every power of ten, in words of `say`."""
+    powers = [10.0**k for k in range(floor(log10(low)), ceil(log10(high)) + 1)]
+    said = {"tickvals": powers, "ticktext": [say(p) for p in powers]}
+    return {"type": "log", "range": [log10(low), log10(high)], **said, **more}
+
+
+def grounds(many: int, high: float, ref: str) -> list[Json]:
+    """The ground of so many lanes, each as high as its fullest bar: shapes on the axis `ref`."""
+    return [
+        {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "yref": ref, "y0": i - high / 2, "y1": i + high / 2,
+         "fillcolor": FAINT, "line": {"width": 0}, "layer": "below"}
+        for i in range(many)
+    ]  # fmt: skip
 
 
 def seconds_axis(**more: Any) -> Json:

@@ -13,6 +13,14 @@ from typing import Any
 from dfcompiler.amounts import digits
 from dfcompiler.pages.blocks import Block, Cell, Column, Prose, Table
 
+NEVER = (
+    "The chip `{}` has never been measured: nothing here was compared with silicon of it. What is proven is proven of "
+    "the model: the mapping within its map space, and prices against executed loop nests."
+)
+SINGLE = (
+    "Errors are of single kernels and exchanges, in % of the measured time, on rows that nothing was fitted on; the "
+    "mean is of absolute errors, and a bias above 0 says that the model is slower. "
+)
 COLUMNS = (
     Column("what was measured"),
     Column("kernel or exchange"),
@@ -37,25 +45,18 @@ def trust_blocks(chip: str, changed: bool) -> Iterator[Block]:
     """The errors on a chip; `changed` says that settings of it were, so that it is not the one that was measured."""
     rows, served = measured(chip)
     if not rows and not served:
-        yield Prose(
-            f"The chip `{chip}` has never been measured: nothing here was compared with silicon of it. What is proven is "
-            "proven of the model: the mapping within its map space, and prices against executed loop nests.",
-            "warning",
-        )
+        yield Prose(NEVER.format(chip), "warning")
         return
     if changed:
         yield Prose(f"Settings of `{chip}` were changed: these errors are of the chip as its file has it.", "warning")
     for run in served:
-        yield Prose(
-            f"A real server ({run['what']}) against the model, with {run['host_us']:,} µs of the host in a step: mean TPOT "
-            f"{run['tpot']:+.1f} %, TTFT {run['ttft']:+.1f} %, latency {run['latency']:+.1f} %."
-        )
+        errors = f"mean TPOT {run['tpot']:+.1f} %, TTFT {run['ttft']:+.1f} %, latency {run['latency']:+.1f} %"
+        host = f"{run['host_us']:,} µs of the host in a step"
+        yield Prose(f"The model against a real server ({run['what']}), with {host}: {errors}.")
     if rows:
         yield Table("measured", COLUMNS, tuple(_row(x) for x in rows), "Modelled against measured times")
         yield Prose(
-            "Errors are of single kernels and exchanges, in % of the measured time, on rows that nothing was fitted on; "
-            "the mean is of absolute errors, a bias above 0 says that the model is slower. Whole steps of this chip were "
-            + ("measured in the run above." if served else "not measured.")
+            SINGLE + ("Whole runs are those above." if served else "Whole steps of this chip were not measured.")
         )
 
 

@@ -29,8 +29,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Rate:
-    """`rate_per_s` keeps the objectives for the part `attained` of the requests, `too_high_per_s` does not; `points` are
-    all rates that were tried, as they came."""
+    """`rate_per_s` keeps the objectives for the part `attained` of the requests, `too_high_per_s` does not; `points`
+    are all rates that were tried, as they came."""
 
     rate_per_s: float
     attained: float
