@@ -93,6 +93,7 @@ class Figure:
     time: str = ""
     brush: str = ""
     views: tuple[View, ...] = ()
+    half: bool = False  # whether two stand side by side in a wide window
     fits: bool = False  # whether the first axis up follows what of the first trace is seen
     finds: str = ""  # the table whose rows a click on a point looks for
     kind: ClassVar[str] = "figure"

@@ -181,7 +181,7 @@ def floor_plan(chip: Chip) -> Figure:
     outside = beside(chip, die)
     wide = max([die.width, *(b.x + b.width for p in outside for b in p.boxes)])
     data = [_trace(p, first) for p, first in _firsts([*inside, *outside])]
-    shapes = [_outline(die, 2.5), *(_outline(b, 1.2) for p in cores for b in p.boxes)]
+    data += [_outline((die,), 2.5), *(_outline(p.boxes, 1.2) for p in cores)]
     drawn = (*inside, *outside)
     labels = [note for p in drawn if (note := _label(p, die.height / TALL)) is not None]
     named = {note["text"] for note in labels}
@@ -198,16 +198,28 @@ def floor_plan(chip: Chip) -> Figure:
             500,
             xaxis=axis("mm", range=ends[0], constrain="domain", zeroline=False, showgrid=False),
             yaxis=axis("mm", range=ends[1], scaleanchor="x", constrain="domain", zeroline=False, showgrid=False),
-            shapes=shapes,
             annotations=labels,
         ),
         about=f"Areas are to scale, drawn as a square die of {side}{more}. Places are not a layout.",
     )
 
 
-def _outline(b: Box, width: float) -> Json:
-    line = {"color": INK, "width": width}
-    return {"type": "rect", "x0": b.x, "y0": b.y, "x1": b.x + b.width, "y1": b.y + b.height, "line": line}
+def _outline(boxes: Sequence[Box], width: float) -> Json:
+    xs, ys = _path(boxes)
+    return {
+        "type": "scatter", "mode": "lines", "x": xs, "y": ys, "line": {"color": INK, "width": width},
+        "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+
+
+def _path(boxes: Sequence[Box]) -> tuple[list[float | None], list[float | None]]:
+    """Around each rectangle, with gaps between them."""
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for b in boxes:
+        xs += [b.x, b.x + b.width, b.x + b.width, b.x, b.x, None]
+        ys += [b.y, b.y, b.y + b.height, b.y + b.height, b.y, None]
+    return xs[:-1], ys[:-1]
 
 
 def _firsts(parts: Sequence[Placed]) -> Iterator[tuple[Placed, bool]]:
@@ -219,13 +231,9 @@ def _firsts(parts: Sequence[Placed]) -> Iterator[tuple[Placed, bool]]:
 
 def _trace(p: Placed, first: bool) -> Json:
     """One filled path of all rectangles of a part."""
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    for b in p.boxes:
-        xs += [b.x, b.x + b.width, b.x + b.width, b.x, b.x, None]
-        ys += [b.y, b.y, b.y + b.height, b.y + b.height, b.y, None]
+    xs, ys = _path(p.boxes)
     return {
-        "type": "scatter", "mode": "lines", "x": xs[:-1], "y": ys[:-1], "fill": "toself", "fillcolor": KINDS[p.kind],
+        "type": "scatter", "mode": "lines", "x": xs, "y": ys, "fill": "toself", "fillcolor": KINDS[p.kind],
         "line": {"color": GROUND, "width": 1}, "hoveron": "fills", "hoverinfo": "text", "text": p.about,
         "name": p.kind, "legendgroup": p.kind, "showlegend": first,
     }  # fmt: skip

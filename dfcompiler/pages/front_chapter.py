@@ -9,7 +9,7 @@ from typing import Any
 from dfcompiler.amounts import digits, percent, seconds
 from dfcompiler.pages.blocks import Block, Cell, Chapter, Column, Fact, Facts, Figure, Json, Prose, Section, Table, Tile
 from dfcompiler.pages.results import Result, damaged
-from dfcompiler.pages.style import GROUND, INK, PALETTE, axis, layout
+from dfcompiler.pages.style import GROUND, INK, PALETTE, SCALE, axis, decades, layout
 
 Point = Mapping[str, Mapping[str, Any]]
 BRUSH = "front"
@@ -18,8 +18,6 @@ PROOFS = {
     "bounded": "what was not evaluated is proven to be off the front",
     "sampled": "points were sampled: better ones may exist",
 }
-# Viridis, even in lightness: Smith and van der Walt (2015).
-SCALE = "Viridis"
 
 
 def front_chapter(result: Result) -> Chapter:
@@ -185,7 +183,7 @@ def _about(p: Point) -> str:
 def _parallel(points: Sequence[Point], directions: Mapping[str, str], names: Sequence[str]) -> Figure:
     axes = [n for n in points[0]["axes"] if len({_key(p["axes"][n]) for p in points}) > 1]
     dimensions = [_dimension(n, [p["axes"][n] for p in points]) for n in axes]
-    dimensions += [_dimension(n, [p["objectives"][n] for p in points], better(directions[n])) for n in names]
+    dimensions += [_dimension(n, [p["objectives"][n] for p in points], directions[n]) for n in names]
     colour = [p["objectives"][names[0]] for p in points]
     trace: Json = {
         "type": "parcoords",
@@ -211,7 +209,7 @@ def _parallel(points: Sequence[Point], directions: Mapping[str, str], names: Seq
 
 def _dimension(name: str, values: Sequence[Any], more: str = "") -> Json:
     """An axis of parallel coordinates; words and a few numbers of an axis of the space stand evenly, in their order."""
-    label = f"{name}<br>{more}" if more else name
+    label = f"{name} ({more})" if more else name
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         different = sorted(set(values))
         even = not more and len(different) <= 12
@@ -236,19 +234,20 @@ def _dimension(name: str, values: Sequence[Any], more: str = "") -> Json:
 # ---- what each axis is worth -------------------------------------------------------------------
 
 
-def losses(points: Sequence[Point], directions: Mapping[str, str]) -> dict[str, dict[str, dict[Any, float]]]:
-    """axis -> objective -> value -> how much worse, as a part of the best, the best design with that value is.
-    Objectives whose best is 0 are left out."""
+def factors(points: Sequence[Point], directions: Mapping[str, str]) -> dict[str, dict[str, dict[Any, float]]]:
+    """axis -> objective -> value -> how many times worse than the best of all the best design with that value is, at
+    least 1. Objectives that reach 0 or less are left out: they have no factors."""
     found: dict[str, dict[str, dict[Any, float]]] = {}
     for name in points[0]["axes"]:
         values = sorted({p["axes"][name] for p in points}, key=_key)
         if len(values) < 2:
             continue
         for objective, direction in directions.items():
-            best = _best(points, objective, direction)
-            if best:
+            if min(p["objectives"][objective] for p in points) > 0:
+                best = _best(points, objective, direction)
                 mine = {v: _best([p for p in points if p["axes"][name] == v], objective, direction) for v in values}
-                found.setdefault(name, {})[objective] = {v: abs(x - best) / abs(best) for v, x in mine.items()}
+                by = {v: x / best if direction == "min" else best / x for v, x in mine.items()}
+                found.setdefault(name, {})[objective] = by
     return found
 
 
@@ -262,20 +261,21 @@ def _key(value: Any) -> tuple[bool, Any]:
 
 
 def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iterator[Block]:
-    found = losses(points, directions)
+    found = factors(points, directions)
     if not found:
         yield Prose("All designs on the front have the same value on every axis.")
         return
     spread = {a: {o: max(each.values()) for o, each in by.items()} for a, by in found.items()}
     order = sorted(spread, key=lambda a: max(spread[a].values()))
     names = [o for o in directions if any(o in by for by in spread.values())]
+    most = [x for by in spread.values() for x in by.values()]
     data: list[Json] = [
         {
             "type": "bar",
             "orientation": "h",
             "name": o,
             "y": order,
-            "x": [spread[a].get(o, 0.0) for a in order],
+            "x": [spread[a].get(o, 1.0) for a in order],
             "marker": {"color": PALETTE[i % len(PALETTE)]},
             "hovertext": [_each(found[a].get(o, {})) for a in order],
             "hoverinfo": "text+name",
@@ -291,9 +291,8 @@ def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iter
             120 + 26 * len(order) * max(1, len(names)),
             barmode="group",
             xaxis=axis(
-                "how far the best design with the axis's worst value is from the best of all",
-                tickformat=".0%",
-                rangemode="tozero",
+                "times worse than the best of all: the best design that has the axis's worst value",
+                **decades(1, 1.1 * max(1.5, *most), lambda v: f"{v:,.10g} x"),
             ),
             yaxis=axis("", fixedrange=True),
         ),
@@ -303,7 +302,8 @@ def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iter
 
 
 def _each(by: Mapping[Any, float]) -> str:
-    return "<br>".join(f"{_said(v)}: {percent(x)} worse" if x else f"{_said(v)}: the best" for v, x in by.items())
+    said = {v: f"{digits(x, 3)} times the best" if x > 1 else "the best" for v, x in by.items()}
+    return "<br>".join(f"{_said(v)}: {text}" for v, text in said.items())
 
 
 def _designs(points: Sequence[Point], directions: Mapping[str, str]) -> Table:

@@ -33,7 +33,7 @@ def schedule(step: Step) -> Figure:
     shown = step.shown
     return Figure(
         "schedule",
-        "Schedule",
+        "What runs when",
         data,
         layout(
             height,

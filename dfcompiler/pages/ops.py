@@ -71,9 +71,9 @@ def _us(value: float) -> Cell:
 def reason(op: Op, dram: str) -> str:
     """Why an op takes as long as it does, from the times that make up its price."""
     whole, moved, share = span(op), op["bytes"].get(dram, 0.0), op["dram_share"]
-    part = f" at {share:.0%} of the bandwidth" if 0 < share < 1 else ""
+    part = f" at {percent(share)} of the bandwidth" if 0 < share < 1 else ""
     memory = f"{large(moved, 'B')} of {dram} take {seconds(op['memory_s'] / (share or 1))}{part}"
-    compute = f"arithmetic {seconds(op['compute_s'])}"
+    compute = f"arithmetic {seconds(op['compute_s'])}" if op["compute_s"] else "no arithmetic"
     match op["bound"]:
         case "compute":
             return f"{compute} of {seconds(whole)}, at {percent(op['utilization'])} of the peak; {memory}"

@@ -101,8 +101,7 @@ function linkFront(points, parallel) {
     if (!some) return Plotly.restyle(parallel, { "line.color": [colours], "line.colorscale": [scale], "line.cmin": null, "line.cmax": null });
     const kept = new Set(some), low = Math.min(...colours), high = Math.max(...colours), gap = (high - low || 1);
     const shown = colours.map((c, i) => (kept.has(i) ? c : low - gap));
-    const viridis = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
-    const stops = [[0, "#e6e9ed"], [0.499, "#e6e9ed"], ...viridis.map((c, i) => [0.5 + i / 8, c])];
+    const stops = [[0, "#e6e9ed"], [0.499, "#e6e9ed"], ...scale.map(([at, c]) => [0.5 + at / 2, c])];
     return Plotly.restyle(parallel, { "line.color": [shown], "line.colorscale": [stops], "line.cmin": low - gap, "line.cmax": high });
   };
   let busy = false;

@@ -8,7 +8,7 @@ from typing import Any
 
 from dfcompiler.amounts import digits, percent, seconds
 from dfcompiler.pages.blocks import Block, Cell, Column, Figure, Json, Table
-from dfcompiler.pages.style import INK, PALETTE, axis, layout
+from dfcompiler.pages.style import INK, PALETTE, axis, decades, layout
 
 TIMES = (("ttft", "time to first token"), ("tbt", "time between tokens"), ("tpot", "time per output token"))
 LEVELS = ("p50", "p90", "p99")
@@ -61,9 +61,10 @@ def _curve(r: Mapping[str, Any], points: Sequence[Mapping[str, Any]], name: str,
                 "hovertemplate": f"{level}: %{{y:.4s}}s at %{{x:.4g}} requests/s<extra></extra>",
             }
         )
-    lines, notes = [], []
+    lines, notes, limits = [], [], [v for p in points for q in LEVELS if (v := p[f"{name}_s"][q])]
     if (limit := r.get("slo", {}).get(name)) is not None:
         lines.append(_rule("y", limit))
+        limits.append(limit)
         notes.append(_note(f"asked for: {seconds(limit)}", x=0, xref="paper", xanchor="left", y=log10(limit), yref="y"))
     if highest := r.get("max_rate_req_s"):
         lines.append(_rule("x", highest))
@@ -75,10 +76,11 @@ def _curve(r: Mapping[str, Any], points: Sequence[Mapping[str, Any]], name: str,
         layout(
             320,
             xaxis=axis("requests per second", rangemode="tozero"),
-            yaxis=axis("seconds", "s", log=True),
+            yaxis=axis("", **decades(min(limits) / 1.5, max(limits) * 1.8, seconds)) if limits else axis("", "s"),
             shapes=lines,
             annotations=notes,
         ),
+        half=True,
     )
 
 
@@ -143,5 +145,5 @@ def _goodput(r: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> Figur
             xaxis=axis("requests per second that come", rangemode="tozero"),
             yaxis=axis("requests per second", rangemode="tozero"),
         ),
-        about="Served requests per second are counted to the last token, so short runs stay below what comes.",
+        half=True,
     )

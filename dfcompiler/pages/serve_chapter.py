@@ -12,7 +12,7 @@ from dfcompiler.pages.blocks import Block, Cell, Chapter, Column, Fact, Facts, F
 from dfcompiler.pages.qos import TIMES, curves, time_cell
 from dfcompiler.pages.replicas import over_time
 from dfcompiler.pages.results import Result
-from dfcompiler.pages.style import PALETTE, axis, layout
+from dfcompiler.pages.style import PALETTE, axis, decades, layout
 from dfcompiler.pages.tables import Floats, short, table_in
 from dfcompiler.pages.trust import trust_blocks
 
@@ -95,9 +95,11 @@ def _felt(result: Result) -> Iterator[Block]:
 def _distributions(r: Mapping[str, Any], requests: Mapping[str, Floats]) -> Figure:
     """The part of the requests whose time is at most so long."""
     data: list[Json] = []
+    ends = (1.0, 1.0)
     for (key, what), colour, dash in zip(SHOWN, PALETTE, ("solid", "dash", "dot"), strict=False):
-        values = np.sort(requests[key][np.isfinite(requests[key])])
+        values = np.sort(requests[key][requests[key] > 0])  # one token has no gap, and a rejected request no time
         if len(values):
+            ends = min(ends[0], float(values[0])), max(ends[1], float(values[-1]))
             at = np.unique(np.linspace(0, len(values) - 1, min(COUNTS, len(values))).astype(int))
             data.append(
                 {
@@ -116,7 +118,7 @@ def _distributions(r: Mapping[str, Any], requests: Mapping[str, Floats]) -> Figu
         data,
         layout(
             340,
-            xaxis=axis("seconds", "s", log=True),
+            xaxis=axis("", **decades(ends[0] / 1.2, ends[1] * 1.2, seconds)),
             yaxis=axis("part of the requests", tickformat=".0%", range=[0, 1.02]),
         ),
         about="For every time, the part of the requests for which it is at most so long.",

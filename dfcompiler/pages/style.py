@@ -12,8 +12,11 @@ from dfcompiler.pages.blocks import Json
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7B00", "#555555")
 INK, QUIET, LINE, GROUND, FAINT = "#1f2328", "#57606a", "#d0d7de", "#ffffff", "#eef1f4"
 FONT = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
+# Viridis (Smith and van der Walt, 2015), even in lightness, without its end that is too light for a white ground.
+SCALE = ((0.0, "#440154"), (0.25, "#443983"), (0.5, "#31688e"), (0.75, "#21918c"), (1.0, "#5ec962"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 SYMBOL_SIZE = 9
+FEW = 2.5  # powers of ten
 
 
 def layout(height: int, *, legend: bool = True, **more: Any) -> Json:
@@ -59,9 +62,11 @@ def axis(title: str = "", unit: str = "", **more: Any) -> Json:
 
 
 def decades(low: float, high: float, say: Callable[[float], str], **more: Any) -> Json:
-    """What makes an axis logarithmic from `low` to `high`, with a tick at every power of ten, in words of `say`."""
-    powers = [10.0**k for k in range(floor(log10(low)), ceil(log10(high)) + 1)]
-    said = {"tickvals": powers, "ticktext": [say(p) for p in powers]}
+    """What makes an axis logarithmic from `low` to `high`: ticks at powers of ten, or at 1, 2 and 5 times these where
+    there are few, in words of `say`."""
+    steps = (1, 2, 5) if log10(high / low) < FEW else (1,)
+    ticks = [n * 10.0**k for k in range(floor(log10(low)), ceil(log10(high)) + 1) for n in steps]
+    said = {"tickvals": ticks, "ticktext": [say(float(f"{x:.1g}")) for x in ticks]}
     return {"type": "log", "range": [log10(low), log10(high)], **said, **more}
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
-from dfcompiler.amounts import digits
 from dfcompiler.pages.blocks import Block, Cell, Column, Prose, Table
 
 NEVER = (
@@ -67,6 +66,6 @@ def _row(x: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(x["operator"]),
         Cell(x["fitted_on"]),
         Cell(f"{x['rows']:,}", x["rows"]),
-        *(Cell(f"{digits(v, 3)} %", v) for v in numbers),
+        *(Cell(f"{v:.1f} %", v) for v in numbers),
         Cell(f"{x['bias']:+.1f} %", x["bias"]),
     )
