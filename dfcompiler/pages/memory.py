@@ -51,7 +51,7 @@ def held(c: Mapping[str, float], dram: str, devices: int) -> Figure:
         f"What {dram} holds: {large(c['available_bytes'] - free, 'B')} of {large(c['available_bytes'], 'B')}",
         data,
         layout(
-            150,
+            210,
             barmode="stack",
             xaxis=axis(f"bytes of {each} {dram}", "B", range=[0, c["available_bytes"]]),
             yaxis=axis("", showticklabels=False, ticks="", fixedrange=True),
