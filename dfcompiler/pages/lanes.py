@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from dfcompiler.amounts import large, pairs, percent, seconds
 from dfcompiler.pages.blocks import Figure, Json, View
-from dfcompiler.pages.step import Run, Step
+from dfcompiler.pages.step import Step
 from dfcompiler.pages.style import GROUND, INK, axis, faded, grounds, layout, seconds_axis
 
 LANE, DRAM_PX, AROUND = 44, 110, 130  # pixels of a lane, of the DRAM's plot, of titles and axes
@@ -25,7 +25,7 @@ def schedule(step: Step) -> Figure:
     for group, colour in step.colours.items():
         mine = [i for i, op in enumerate(step.ops) if step.group(op) == group]
         if mine:
-            data += [_bars(step, mine, group, colour, place), _later(step, mine, group, colour, place)]
+            data += [_bars(step, mine, group, colour, place), *_later(step, mine, group, colour, place)]
             data += _helping(step, mine, group, colour, place)
     data += [*_layers(step, place), *_dram(step)]
     height = LANE * len(lanes) + DRAM_PX + AROUND
@@ -142,26 +142,27 @@ def _helping(step: Step, mine: Sequence[int], group: str, colour: str, place: Ma
     }  # fmt: skip
 
 
-def _run_of(step: Step, number: int) -> Run:
-    return next(r for r in step.runs if r.first <= number < r.last)
+def _all_drawn(step: Step) -> bool:
+    """Whether all runs are drawn, and not only the first of each segment."""
+    return sum(r.repeat for r in step.run_of) <= DRAWN
 
 
-def _later(step: Step, mine: Sequence[int], group: str, colour: str, place: Mapping[str, int]) -> Json:
-    """All runs after the first as one path of rectangles, or none where there are too many."""
+def _later(step: Step, mine: Sequence[int], group: str, colour: str, place: Mapping[str, int]) -> Iterator[Json]:
+    """All runs after the first as one path of rectangles."""
     xs: list[float | None] = []
     ys: list[float | None] = []
-    if sum(_run_of(step, i).repeat for i in range(len(step.ops))) <= DRAWN:
-        for i in mine:
-            run, op, y = _run_of(step, i), step.ops[i], place[step.ops[i]["unit"]]
-            for k in range(1, run.repeat):
-                a, b = (op[key] + k * run.period for key in ("start_s", "end_s"))
-                xs += [a, b, b, a, a, None]
-                ys += [y - BAR / 2, y - BAR / 2, y + BAR / 2, y + BAR / 2, y - BAR / 2, None]
-    return {
-        "type": "scatter", "mode": "lines", "x": xs[:-1], "y": ys[:-1], "fill": "toself",
-        "fillcolor": faded(colour, 0.45), "line": {"width": 0}, "hoverinfo": "skip", "name": group,
-        "legendgroup": group, "showlegend": False,
-    }  # fmt: skip
+    for i in mine if _all_drawn(step) else ():
+        run, op, y = step.run_of[i], step.ops[i], place[step.ops[i]["unit"]]
+        for k in range(1, run.repeat):
+            a, b = (op[key] + k * run.period for key in ("start_s", "end_s"))
+            xs += [a, b, b, a, a, None]
+            ys += [y - BAR / 2, y - BAR / 2, y + BAR / 2, y + BAR / 2, y - BAR / 2, None]
+    if xs:
+        yield {
+            "type": "scatter", "mode": "lines", "x": xs[:-1], "y": ys[:-1], "fill": "toself",
+            "fillcolor": faded(colour, 0.45), "line": {"width": 0}, "hoverinfo": "skip", "name": group,
+            "legendgroup": group, "showlegend": False,
+        }  # fmt: skip
 
 
 def _layers(step: Step, place: Mapping[str, int]) -> Iterator[Json]:
@@ -188,13 +189,12 @@ def _layers(step: Step, place: Mapping[str, int]) -> Iterator[Json]:
 def _dram(step: Step) -> Iterator[Json]:
     """The part of its bandwidth that each group reserves and, on average over each op, uses: stacked steps."""
     whole = step.said["mapping"]["resolution"]
-    repeated = sum(_run_of(step, i).repeat for i in range(len(step.ops))) <= DRAWN
     for kind, solid in (("reserved for", False), ("used by", True)):
         changes: dict[str, dict[float, float]] = {g: {} for g in step.colours}
         for i, (op, task) in enumerate(zip(step.ops, step.tasks, strict=True)):
             used = task["memory_cycles"] / max(1, task["end"] - task["start"])
-            share, mine, run = used if solid else task["dram"] / whole, changes[step.group(op)], _run_of(step, i)
-            for k in range(run.repeat if repeated else 1):
+            share, mine, run = used if solid else task["dram"] / whole, changes[step.group(op)], step.run_of[i]
+            for k in range(run.repeat if _all_drawn(step) else 1):
                 for key, sign in (("start_s", 1), ("end_s", -1)):
                     at = op[key] + k * run.period
                     mine[at] = mine.get(at, 0.0) + sign * share

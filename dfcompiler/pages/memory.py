@@ -118,9 +118,8 @@ def over_time(step: Step) -> Figure:
         layout(
             height,
             legend=len(step.colours) > 1 and bool(mine),
-            barmode="overlay",
             dragmode="zoom",
-            **({"shapes": grounds(len(mine), BAR, "y2")} if mine else {}),
+            **({"shapes": grounds(len(mine), BAR, "y2"), "barmode": "overlay"} if mine else {}),
             xaxis=seconds_axis(range=[shown.start, shown.start + shown.length], anchor="y2" if mine else "y"),
             yaxis=axis("values in DRAM", "B", domain=[low + 0.08 if mine else 0, 1], range=[0, most], fixedrange=True),
             **({"yaxis2": _lane_axis(mine, low)} if mine else {}),

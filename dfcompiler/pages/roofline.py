@@ -132,14 +132,9 @@ def _names(above: Sequence[Roof], slope: float, dram: str, low: float, high: flo
 
 def _written(text: str, x: float, y: float, side: str) -> Json:
     return {
-        "text": text,
-        "x": x,
-        "y": y,
-        "xanchor": side,
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": 11},
-    }
+        "text": text, "x": x, "y": y, "xanchor": side, "yanchor": "bottom", "showarrow": False,
+        "font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)",
+    }  # fmt: skip
 
 
 def _points(step: Step, on: Sequence[tuple[int, tuple[float, float]]], symbols: Mapping[str, str]) -> Iterator[Json]:

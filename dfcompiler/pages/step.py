@@ -70,6 +70,11 @@ class Step:
             first = last
 
     @cached_property
+    def run_of(self) -> list[Run]:
+        """The segment of every op."""
+        return [r for r in self.runs for _ in range(r.first, r.last)]
+
+    @cached_property
     def shown(self) -> Run:
         """The run that is shown first: that which repeats most often."""
         return max(self.runs, key=lambda r: r.repeat)

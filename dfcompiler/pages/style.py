@@ -16,12 +16,21 @@ FONT = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, "Liberati
 SCALE = ((0.0, "#440154"), (0.25, "#443983"), (0.5, "#31688e"), (0.75, "#21918c"), (1.0, "#5ec962"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 SYMBOL_SIZE = 9
+LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "y": 1,
+    "yanchor": "bottom",
+    "xanchor": "left",
+    "traceorder": "normal",
+    "itemsizing": "constant",
+}
 FEW = 2.5  # powers of ten
 
 
 def layout(height: int, *, legend: bool = True, **more: Any) -> Json:
     """The layout of a figure so many pixels high, with what it has of its own."""
-    return {
+    found = {
         "height": height,
         "autosize": True,
         "margin": {"l": 70, "r": 24, "t": 36 if legend else 16, "b": 48},
@@ -31,18 +40,9 @@ def layout(height: int, *, legend: bool = True, **more: Any) -> Json:
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "bgcolor": GROUND, "bordercolor": QUIET, "font": {"color": INK, "size": 12}},
         "showlegend": legend,
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "y": 1,
-            "yanchor": "bottom",
-            "xanchor": "left",
-            "traceorder": "normal",
-            "itemsizing": "constant",
-        },
         "colorway": list(PALETTE),
-        **more,
     }
+    return found | ({"legend": LEGEND} if legend else {}) | more
 
 
 def axis(title: str = "", unit: str = "", **more: Any) -> Json:
