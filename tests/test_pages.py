@@ -336,12 +336,12 @@ def test_errors_are_those_of_the_validation() -> None:
 
 
 def test_a_chip_that_nobody_measured_says_so() -> None:
-    (said,) = trust_blocks("ador", changed=False)
+    (said,) = trust_blocks("ador", False, "here")
     assert "has never been measured" in said.text  # type: ignore[union-attr]
     rows, runs = measured("h200")
     assert {x["operator"] for x in rows} >= {"gemm", "prefill", "decode", "moe", "all_reduce"} and not runs
     assert measured("rtx_pro_6000")[1] and not measured("rtx_pro_6000")[0]
-    changed = list(trust_blocks("h200", changed=True))
+    changed = list(trust_blocks("h200", True, "here"))
     assert "were changed" in changed[0].text  # type: ignore[union-attr]
 
 

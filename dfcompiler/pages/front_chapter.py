@@ -62,9 +62,9 @@ def _pairs(reference: Any) -> str:
 
 
 def _said(value: Any) -> str:
-    return (
-        digits(float(value), 4) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else f"{value}"
-    )
+    if isinstance(value, float):
+        return digits(value, 4)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value}"
 
 
 def better(direction: str) -> str:
@@ -105,7 +105,6 @@ def _scatter(points: Sequence[Point], directions: Mapping[str, str], names: Sequ
         "marker": marker,
         "hovertext": [_about(p) for p in points],
         "hoverinfo": "text",
-        "customdata": list(range(len(points))),
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 0.12}},
     }

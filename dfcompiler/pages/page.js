@@ -94,31 +94,22 @@ function chosen(parallel) {
 }
 
 function linkFront(points, parallel) {
-  const colours = parallel.data[0].line.color.slice();
-  const scale = parallel.data[0].line.colorscale;
+  const { color: colours, colorscale: scale } = structuredClone(parallel.data[0].line);
+  const low = Math.min(...colours), high = Math.max(...colours), below = low - (high - low || 1);
   // A choice of points is no range of any axis: lines that are not chosen are drawn in grey, below the scale.
-  const paint = (some) => {
-    if (!some) return Plotly.restyle(parallel, { "line.color": [colours], "line.colorscale": [scale], "line.cmin": null, "line.cmax": null });
-    const kept = new Set(some), low = Math.min(...colours), high = Math.max(...colours), gap = (high - low || 1);
-    const shown = colours.map((c, i) => (kept.has(i) ? c : low - gap));
-    const stops = [[0, "#e6e9ed"], [0.499, "#e6e9ed"], ...scale.map(([at, c]) => [0.5 + at / 2, c])];
-    return Plotly.restyle(parallel, { "line.color": [shown], "line.colorscale": [stops], "line.cmin": low - gap, "line.cmax": high });
-  };
-  let busy = false;
-  const quietly = async (change) => { busy = true; await change(); busy = false; };
-  const report = (some) => { points.dataset.chosen = some ? some.length : ""; };
+  const grey = [[0, "#e6e9ed"], [0.499, "#e6e9ed"], ...scale.map(([at, c]) => [0.5 + at / 2, c])];
+  const line = (color, colorscale, cmin, cmax) => Plotly.restyle(parallel,
+    { "line.color": [color], "line.colorscale": [colorscale], "line.cmin": cmin, "line.cmax": cmax });
+  const all = () => line(colours, scale, null, null);
+  const only = (some) => line(colours.map((c, i) => (some.has(i) ? c : below)), grey, below, high);
+
   points.on("plotly_selected", (event) => {
-    if (busy || !event) return;
-    const some = event.points.map((p) => p.pointIndex);
-    report(some);
-    quietly(() => paint(some.length ? some : null));
+    if (event) event.points.length ? only(new Set(event.points.map((p) => p.pointIndex))) : all();
   });
-  points.on("plotly_deselect", () => { report(null); quietly(() => paint(null)); });
-  parallel.on("plotly_restyle", () => {
-    if (busy) return;
-    const some = chosen(parallel);
-    report(some);
-    quietly(() => Plotly.restyle(points, { selectedpoints: [some] }));
+  points.on("plotly_deselect", all);
+  parallel.on("plotly_restyle", ([change]) => {
+    const brushed = Object.keys(change).some((key) => key.includes("constraintrange"));
+    if (brushed) Plotly.restyle(points, { selectedpoints: [chosen(parallel)] });
   });
 }
 

@@ -13,6 +13,7 @@ from dfcompiler.pages.blocks import Block, Cell, Column, Fact, Facts, Table
 from dfcompiler.pages.floor import area_rows
 from dfcompiler.pages.step import Step
 
+OWN = {"clock": ("Hz", ""), "node": ("nm", ""), "uncore": ("mm2", "")}  # units of a chip's own settings
 LIMITS = {"compute_s": "multipliers", "vector_s": "vector lanes", "memory_s": "the DRAM's bandwidth", "link_s": "links"}
 
 
@@ -104,10 +105,10 @@ def parts_blocks(step: Step) -> Iterator[Block]:
     yield Table("areas", areas, tuple(rows), "Area by part")
     columns = (Column("setting"), Column("value", number=True), Column("set by", choose=True),
                Column("source, as its line says", long=True))  # fmt: skip
-    units = {f"{p.name}.{a.name}": (a.unit, a.doc) for p in chip.parts.values() for a in p.template.axes()}
+    units = OWN | {f"{p.name}.{a.name}": (a.unit, a.doc) for p in chip.parts.values() for a in p.template.axes()}
     lines = []
     for name, s in settings.items():
-        unit, doc = units.get(name, ("Hz" if name == "clock" else "", ""))
+        unit, doc = units.get(name, ("", ""))
         number = s["value"] if isinstance(s["value"], int | float) else None
         why = s.get("remark") or (doc if s["by"] == "default" else "")
         lines.append((Cell(name), Cell(quantity(s["value"], unit), number), Cell(s["by"]), Cell(why)))

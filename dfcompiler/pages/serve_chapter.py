@@ -37,7 +37,7 @@ def serve_chapter(result: Result) -> Chapter:
         Section(
             "trust-serving",
             "How far to trust it",
-            tuple(block for chip in chips for block in trust_blocks(chip, False)),
+            tuple(block for chip in chips for block in trust_blocks(chip, False, "serving")),
         )
     )
     sections.append(Section("origin-serving", "Where it comes from", tuple(_origin(result))))

@@ -31,7 +31,7 @@ def step_chapter(result: Result) -> Chapter:
         Section("memory-map", "The memory", tuple(memory_blocks(step))),
         Section("proof", "The proof", tuple(proof_blocks(step))),
         Section("cost", "Energy and cost", tuple(cost_blocks(step))),
-        Section("trust", "How far to trust it", tuple(trust_blocks(r["hardware"]["name"], changed))),
+        Section("trust", "How far to trust it", tuple(trust_blocks(r["hardware"]["name"], changed, "step"))),
         Section("origin", "Where it comes from", tuple(origin_blocks(step, result.folder, result.sha256))),
     )
     there = {"the schedule as a trace, for ui.perfetto.dev": "trace.json", "mapping.json": "mapping.json",

@@ -40,8 +40,9 @@ def measured(chip: str) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]
     return rows, served
 
 
-def trust_blocks(chip: str, changed: bool) -> Iterator[Block]:
-    """The errors on a chip; `changed` says that settings of it were, so that it is not the one that was measured."""
+def trust_blocks(chip: str, changed: bool, where: str) -> Iterator[Block]:
+    """The errors on a chip; `changed` says that settings of it were, so that it is not the one that was measured. `where`
+    makes ids different."""
     rows, served = measured(chip)
     if not rows and not served:
         yield Prose(NEVER.format(chip), "warning")
@@ -53,7 +54,9 @@ def trust_blocks(chip: str, changed: bool) -> Iterator[Block]:
         host = f"{run['host_us']:,} µs of the host in a step"
         yield Prose(f"The model against a real server ({run['what']}), with {host}: {errors}.")
     if rows:
-        yield Table("measured", COLUMNS, tuple(_row(x) for x in rows), "Modelled against measured times")
+        yield Table(
+            f"measured-{where}-{chip}", COLUMNS, tuple(_row(x) for x in rows), "Modelled against measured times"
+        )
         yield Prose(
             SINGLE + ("Whole runs are those above." if served else "Whole steps of this chip were not measured.")
         )
