@@ -41,8 +41,8 @@ def measured(chip: str) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]
 
 
 def trust_blocks(chip: str, changed: bool, where: str) -> Iterator[Block]:
-    """The errors on a chip; `changed` says that settings of it were, so that it is not the one that was measured. `where`
-    makes ids different."""
+    """The errors on a chip; `changed` says that settings of it were, so that it is not the one that was measured.
+    `where` makes ids different."""
     rows, served = measured(chip)
     if not rows and not served:
         yield Prose(NEVER.format(chip), "warning")
