@@ -16,8 +16,9 @@ from dfcompiler.hardware.template import Compute, Interconnect, Memory
 from dfcompiler.pages.blocks import Figure, Json
 from dfcompiler.pages.style import GROUND, INK, PALETTE, axis, layout
 
+INTERFACE = "DRAM interface"
 KINDS = {"compute": PALETTE[1], "memory on the die": PALETTE[4], "network and links": PALETTE[2],
-         "DRAM interface": PALETTE[3], "other": "#b8bec5", "DRAM": "#e3d3dc"}  # fmt: skip
+         INTERFACE: PALETTE[3], "other": "#b8bec5", "DRAM": "#e3d3dc"}  # fmt: skip
 TALL = 400  # pixels of the die, about
 APART = 0.06  # part of the die's side between it and what is beside it
 
@@ -153,7 +154,7 @@ def kind_of(part: Part) -> str:
         case Compute():
             return "compute"
         case Memory() as memory:
-            return "DRAM interface" if memory.off_chip() else "memory on the die"
+            return INTERFACE if memory.off_chip() else "memory on the die"
         case Interconnect():
             return "network and links"
         case _:
@@ -241,13 +242,13 @@ def _trace(p: Placed, first: bool) -> Json:
 
 def _label(p: Placed, mm_per_px: float) -> Json | None:
     """The name of a part in its largest rectangle, upright or turned, or nothing where it has no room."""
-    b = max(p.boxes, key=lambda b: b.area)
-    long, high = 7.5 * len(p.name) * mm_per_px, 14 * mm_per_px
+    b, text = max(p.boxes, key=lambda b: b.area), f"{p.name} interface" if p.kind == INTERFACE else p.name
+    long, high = 7.5 * len(text) * mm_per_px, 14 * mm_per_px
     turned = not (b.width > long and b.height > high)
     if turned and not (b.height > long and b.width > high):
         return None
     return {
-        "x": b.x + b.width / 2, "y": b.y + b.height / 2, "text": p.name, "showarrow": False,
+        "x": b.x + b.width / 2, "y": b.y + b.height / 2, "text": text, "showarrow": False,
         "font": {"size": 12, "color": INK}, "textangle": -90 if turned else 0,
     }  # fmt: skip
 
