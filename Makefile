@@ -10,7 +10,7 @@ export PYTHON
 .PHONY: help ready demo test lint unit format fuzz bench baseline validate docs site newcomer clean
 
 help:
-	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once'
+	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once; a report of the last'
 	@echo 'make test       ruff, mypy and all tests; `make lint` and `make unit` are its two halves'
 	@echo 'make fuzz       damaged and random texts for $(FUZZ_SECONDS) s, then the property tests with $(FUZZ_EXAMPLES) examples each'
 	@echo 'make bench      measure, and compare with the baseline; make baseline: keep what was measured as the next one'
@@ -32,17 +32,16 @@ demo: ready
 	@echo
 	$(DFC) compile llama3-8b --on ador --phase mixed -o out/demo/mixed
 	@echo
-	@echo 'Written to out/demo/prefill, out/demo/decode and out/demo/mixed:'
-	@echo '  mapping.json   every op with its unit, tile sizes, times and bytes'
-	@echo '  graph.dfir     the graph as text, with what was fused and where it runs'
-	@echo '  trace.json     the schedule; load it into https://ui.perfetto.dev'
-	@echo '  rtl/           the parameters of the chip and of this schedule for SystemVerilog, Verilog and C'
-	@echo 'Next:'
+	$(DFC) report out/demo/mixed
+	@echo
+	@echo 'The answer:      a prefill and 16 decodes in one step of llama3-8b on ador; `dfc show out/demo/mixed` has it again'
+	@echo 'The report:      out/demo/mixed/report.html, to be opened in a browser: floor plan, schedule, roofline, memory, proof'
+	@echo 'What to try next:'
 	@echo '  . .venv/bin/activate'
-	@echo '  dfc show out/demo/mixed                  the last table again'
-	@echo '  dfc show ador                            what the chip is made of'
+	@echo '  dfc show ador                                                    what the chip is made of'
 	@echo '  dfc compile llama3-8b --on ador --phase mixed --without mt       the same without its MAC trees'
 	@echo '  dfc compile path/to/config.json --on ador                        a model of your own'
+	@echo '  dfc serve llama3-8b --on h100_sxm --slo ttft=1,tbt=0.1 --find-rate --curve 12 -o out/served'
 	@echo '  dfc --help'
 
 test: lint unit
@@ -77,6 +76,7 @@ baseline: ready
 validate: ready
 	$(PY) benchmarks/validate.py
 	$(PY) benchmarks/validate_serving.py
+	$(PY) benchmarks/measured.py
 
 # README.md shows outputs of commands; a test fails where they are no longer true.
 docs: ready

@@ -129,11 +129,7 @@ def stored_bytes(body: tuple[Item, ...], kind: str, times: int) -> float:
 
 def peak_bytes(graph: Graph) -> float:
     """Bytes of values alive at once, in program order; a result that is a state updated in place is not counted."""
-    order = list(graph.nodes.values())
-    states = {t.name for t in graph.tensors.values() if t.kind == "state"}
-    in_place = {
-        r.name for n in order if any(a in states for a in n.args) for r in n.results if not _written(graph, n, r)
-    }
+    order, in_place = list(graph.nodes.values()), updated_in_place(graph)
     last: dict[str, int] = {}
     for i, node in enumerate(order):
         last |= dict.fromkeys(node.args, i)
@@ -146,6 +142,13 @@ def peak_bytes(graph: Graph) -> float:
         peak = max(peak, sum(alive.values()))
         alive = {n: b for n, b in alive.items() if last.get(n, len(order)) > i}
     return peak
+
+
+def updated_in_place(graph: Graph) -> frozenset[str]:
+    """Results that are states under another name: they take no memory of their own."""
+    states = {t.name for t in graph.tensors.values() if t.kind == "state"}
+    fed = (n for n in graph.nodes.values() if any(a in states for a in n.args))
+    return frozenset(r.name for n in fed for r in n.results if not _written(graph, n, r))
 
 
 def _written(graph: Graph, node: Node, result: Tensor) -> bool:

@@ -21,7 +21,8 @@ devices siblings compose rows verify resizing stages steps parameters fields mod
 amounts frames writing terms economics power kernels pipeline parallelism problem grouping launches traffic moves late
 overlaps nest residency replay tiles blocks tiling remedies searches exchanges energy paths columns solution goals
 listing serial cuts enumeration relaxation branches certificate program ilp objectives schedule audit cost pipelining
-report tables explanation api serving explore validation calibration rtl outputs interchange codes public cli __main__
+report tables explanation api serving explore validation calibration rtl outputs pages interchange codes public cli
+__main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

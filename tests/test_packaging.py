@@ -124,3 +124,5 @@ def test_a_model_of_the_user_compiles_with_all_outputs_from_the_wheel(site: Path
     written = files(elsewhere / "out")
     assert {"mapping.json", "graph.dfir", "trace.json", "rtl/params.json", "rtl/ador_pkg.sv"} <= written
     assert "qwen3" in json.dumps(json.loads((elsewhere / "out/mapping.json").read_text()))
+    run(site, elsewhere, str(site / "bin/dfc"), "report", "out")
+    assert "Plotly" in (elsewhere / "out/report.html").read_text(encoding="utf-8")

@@ -134,6 +134,15 @@ def _explore(p: Parser) -> None:
     take_json(p)
 
 
+def _report(p: Parser) -> None:
+    p.add_argument(
+        "dir",
+        metavar="DIR",
+        help="a folder that `dfc compile -o`, `dfc serve -o` or `dfc explore -o` wrote, or its JSON",
+    )
+    p.add_argument("-o", "--out", metavar="FILE.html", help="where to write (default: report.html in that folder)")
+
+
 def _price(p: Parser) -> None:
     p.add_argument("op", metavar="OP", help="an operator that `dfc list ops` prints")
     p.add_argument("dims", metavar="DIM=SIZE", nargs="*", help="extents and attributes; a pack takes several: t=1,2048")
@@ -282,6 +291,12 @@ COMMANDS = {
         "explore",
         _explore,
         "dfc explore llmshare --need rate_req_s=20",
+    ),
+    "report": Command(
+        "one HTML file on a result: floor plan, schedule, roofline, memory, QoS curves, proof",
+        "report",
+        _report,
+        "dfc report out",
     ),
     "price": Command(
         "the best tiling of one operator, no graph",

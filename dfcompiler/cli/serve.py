@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
             slo=args.slo,
             find_rate=args.find_rate,
             attain=args.attain,
+            curve=args.curve,
             dtype=args.dtype,
             replicas=args.replicas,
             pools=pools_of(args),

@@ -21,6 +21,7 @@ from dfcompiler.certificate import certificate, from_run_to_run
 from dfcompiler.columns import Column, flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Part, Unit
+from dfcompiler.outputs.remarks import remarks
 from dfcompiler.outputs.request import request_json
 from dfcompiler.schedule import Layer, between_layers, columns_of, mapping_of
 from dfcompiler.solution import Task
@@ -43,12 +44,13 @@ def mapping_json(compiled: Compiled, name: str) -> dict[str, Any]:
 
 
 def _hardware(chip: Chip) -> dict[str, Any]:
+    said = remarks(chip)
     return {
         "name": chip.name,
         "fingerprint": chip.fingerprint(),
         "clock_hz": chip.clock_hz,
         "dram_bytes_per_cycle": chip.dram_bytes_per_s / chip.clock_hz,
-        "settings": {n: asdict(o) for n, o in chip.settings.items()},
+        "settings": {n: asdict(o) | {"remark": said.get(n, "")} for n, o in chip.settings.items()},
         "parts": [_part(p) for p in chip.parts.values()],
         "units": [_unit(u) for u in chip.units.values()],
     }

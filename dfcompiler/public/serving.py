@@ -17,7 +17,7 @@ from dfcompiler.serving.engine import Engine
 from dfcompiler.serving.loads import Load
 from dfcompiler.serving.replicas import replicas as make_replicas
 from dfcompiler.serving.requests import Requests
-from dfcompiler.serving.runs import Dispatch, Run
+from dfcompiler.serving.runs import Aim, Dispatch, Run
 from dfcompiler.serving.settings import Settings
 
 Pools: TypeAlias = Sequence[tuple[Role, AnyChip | None, int]]
@@ -55,6 +55,7 @@ def serve(
     slo: Objectives | str | None = None,
     find_rate: bool = False,
     attain: float = 0.99,
+    curve: int = 0,
     dtype: str | None = None,
     devices: int | None = None,
     tp: int = 1,
@@ -79,9 +80,10 @@ def serve(
     """What users feel of a model under a load (default: `workload()`; a path is that of a trace).
 
     `slo` is `ttft=1,tbt=0.1` in seconds; with `find_rate` the run is that at the highest rate at which the part
-    `attain` of the requests keeps to it. `pools` are (role, chip or None, replicas): `[("prefill", None, 1),
-    ("decode", "h200", 2)]`, else there are `replicas` that do both. `check` compiles so many random steps to tell the
-    error of those that are looked up. Raises Diag and Infeasible as the modules of `dfcompiler.serving` say.
+    `attain` of the requests keeps to it; with `curve` the answers at so many rates are kept too. `pools` are (role,
+    chip or None, replicas): `[("prefill", None, 1), ("decode", "h200", 2)]`, else there are `replicas` that do both.
+    `check` compiles so many random steps to tell the error of those that are looked up. Raises Diag and Infeasible as
+    the modules of `dfcompiler.serving` say.
     """
     wanted = objectives(slo) if isinstance(slo, str) else slo or Objectives()
     by = Dispatch(policy, router, simulator)
@@ -98,8 +100,8 @@ def serve(
         )
         for role, on, count in pools or [("both", None, replicas)]
     ]  # fmt: skip
-    part = attain if find_rate else None
-    return runs.run(served.name, first.name, asked, made, by, wanted=wanted, rate_for=part, on_run=on_run)
+    goal = Aim(wanted, attain, find_rate, curve)
+    return runs.run(served.name, first.name, asked, made, by, goal, on_run=on_run)
 
 
 def _load(load: Load | Requests | str | Path | None) -> Load:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dfcompiler.diagnostics import Diag, Infeasible
-from dfcompiler.serving.answers import Objectives, met, times
+from dfcompiler.serving.answers import Answers, Objectives, answers, times
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
 
@@ -20,13 +20,23 @@ DOUBLINGS = 40
 
 
 @dataclass(frozen=True)
+class Point:
+    """What users feel at a rate."""
+
+    rate_per_s: float
+    answers: Answers
+
+
+@dataclass(frozen=True)
 class Rate:
-    """`rate_per_s` keeps the objectives for the part `attained` of the requests, `too_high_per_s` does not."""
+    """`rate_per_s` keeps the objectives for the part `attained` of the requests, `too_high_per_s` does not; `points`
+    are all rates that were tried, as they came."""
 
     rate_per_s: float
     attained: float
     too_high_per_s: float
     runs: int
+    points: tuple[Point, ...] = ()
 
 
 def rate_of(requests: Requests) -> float:
@@ -44,6 +54,11 @@ def at_rate(requests: Requests, rate_per_s: float) -> Requests:
     return replace(requests, arrival_s=(requests.arrival_s - requests.arrival_s[0]) * (now / rate_per_s))
 
 
+def curve(requests: Requests, serve: Serve, wanted: Objectives, rates: Iterable[float]) -> tuple[Point, ...]:
+    """The answers at each of the rates, to the same requests closer together or further apart."""
+    return tuple(Point(r, answers(some := at_rate(requests, r), serve(some), wanted)) for r in rates)
+
+
 def find_rate(requests: Requests, serve: Serve, wanted: Objectives, part: float, tolerance: float = TOLERANCE) -> Rate:
     """The highest rate at which at least `part` of the requests keep to the objectives, within `tolerance` of it.
 
@@ -54,13 +69,11 @@ def find_rate(requests: Requests, serve: Serve, wanted: Objectives, part: float,
         raise Diag("bad-slo", f"the part of requests that keeps to the objectives is from 0 to 1, got {part:g}")
     if not (wanted.given or np.isfinite(requests.ttft_slo_s).any() or np.isfinite(requests.tbt_slo_s).any()):
         raise Diag("bad-slo", "without an objective any rate will do", hint="give --slo ttft=SECONDS,tbt=SECONDS")
-    runs = 0
+    points: list[Point] = []
 
     def attained(rate: float) -> float:
-        nonlocal runs
-        runs += 1
-        served = serve(at_rate(requests, rate))
-        return float(met(at_rate(requests, rate), served, wanted).mean())
+        points.extend(curve(requests, serve, wanted, [rate]))
+        return points[-1].answers.slo_attainment
 
     start = _busiest(requests, serve)
     low, high = start, math.inf
@@ -76,14 +89,14 @@ def find_rate(requests: Requests, serve: Serve, wanted: Objectives, part: float,
         else:
             low, at_low = 2 * low, found
     else:
-        return Rate(low, at_low, math.inf, runs)
+        return Rate(low, at_low, math.inf, len(points), tuple(points))
     while high > low * (1 + tolerance):
         middle = math.sqrt(low * high)
         if (found := attained(middle)) < part:
             high = middle
         else:
             low, at_low = middle, found
-    return Rate(low, at_low, high, runs)
+    return Rate(low, at_low, high, len(points), tuple(points))
 
 
 def _busiest(requests: Requests, serve: Serve) -> float:

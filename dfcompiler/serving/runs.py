@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcompiler.amounts import digits, percent, seconds
-from dfcompiler.diagnostics import unknown
+from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.exchanges import links_of
 from dfcompiler.frames import Columns, Tabular
 from dfcompiler.layers import layer_count
@@ -21,13 +21,30 @@ from dfcompiler.serving.cluster import Cluster, Link
 from dfcompiler.serving.engine import ENGINES, Engine, simulate
 from dfcompiler.serving.loads import Load
 from dfcompiler.serving.policy import policy, router
-from dfcompiler.serving.rates import Rate, at_rate, find_rate
+from dfcompiler.serving.rates import Point, Rate, at_rate, curve, find_rate, rate_of
 from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
 from dfcompiler.serving.replicas import Replicas
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
 from dfcompiler.serving.spending import Spending, spending
 from dfcompiler.writing import make_folder, write_text
+
+BEYOND = 1.25  # how far a curve goes, in the highest rate or that of the requests
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What requests are to keep to, and which part of them; with `find_rate` the highest rate at which they do is
+    searched, and `curve` asks for the answers at so many rates."""
+
+    wanted: Objectives = Objectives()
+    attain: float = 0.99
+    find_rate: bool = False
+    curve: int = 0
+
+    def __post_init__(self) -> None:
+        if self.curve < 0:
+            raise Diag("bad-option", f"--curve is a number of rates, got {self.curve}")
 
 
 @dataclass(frozen=True)
@@ -42,8 +59,14 @@ class Run(Tabular):
     rate: Rate | None
     spending: Spending | None
     sim_cpu_s: float
-    wanted: Objectives
+    aim: Aim
     served: Served
+    curve: tuple[Point, ...] = ()
+
+    @property
+    def wanted(self) -> Objectives:
+        """What requests are to keep to."""
+        return self.aim.wanted
 
     def title(self) -> str:
         """Model, chip and load."""
@@ -68,8 +91,13 @@ class Run(Tabular):
         said = dataclasses.asdict(self.answers)
         said["max_rate_req_s"] = self.rate.rate_per_s if self.rate else None
         said["max_rate"] = dataclasses.asdict(self.rate) if self.rate else None
+        if self.rate:
+            del said["max_rate"]["points"]
         said["sim_cpu_s"] = self.sim_cpu_s
         said |= {"model": self.model, "chip": self.chip, "load": self.load.title}
+        said |= {"slo": dict(self.wanted.given), "attain": self.aim.attain}
+        said["rate_req_s"] = rate_of(self.load.requests)
+        said["curve"] = [{"rate_req_s": p.rate_per_s} | dataclasses.asdict(p.answers) for p in self.curve]
         said["spending"] = dataclasses.asdict(self.spending) if self.spending else None
         said["pools"] = [
             {
@@ -128,13 +156,11 @@ def run(
     load: Load,
     pools: Sequence[Replicas],
     by: Dispatch = Dispatch(),
+    aim: Aim = Aim(),
     *,
-    wanted: Objectives = Objectives(),
-    rate_for: float | None = None,
     on_run: Callable[[Requests], None] | None = None,
 ) -> Run:
-    """Serve a load, and with `rate_for` the same requests at the highest rate at which that part of them keeps to the
-    objectives. `on_run` is told before every simulation.
+    """Serve a load as it comes, or as `aim` says at the highest rate. `on_run` is told before every simulation.
 
     Raises what `find_rate` and `simulate` raise, and Diag `bad-cluster` for pools that do not go together.
     """
@@ -147,15 +173,20 @@ def run(
         return simulate(some, cluster, engine=by.simulator, series=series)
 
     start = time.process_time()
-    rate = find_rate(load.requests, serve, wanted, rate_for) if rate_for is not None else None
+    wanted = aim.wanted
+    rate = find_rate(load.requests, serve, wanted, aim.attain) if aim.find_rate else None
     shown = at_rate(load.requests, rate.rate_per_s) if rate else load.requests
     served = serve(shown, series=True)
+    told, points = answers(shown, served, wanted), rate.points if rate else ()
+    if aim.curve:
+        highest = BEYOND * (rate.rate_per_s if rate else rate_of(load.requests))
+        points += curve(load.requests, serve, wanted, (highest * i / aim.curve for i in range(1, aim.curve + 1)))
     spent_s = time.process_time() - start
-    told = answers(shown, served, wanted)
     tokens = int(shown.output_tokens[~served.rejected].sum())
     many = sum(x.pool.replicas for x in pools)
     energy = spending(pools[0].steps, served, tokens, told.duration_s, many) if len(pools) == 1 else None
-    return Run(model, chip, Load(shown, load.title), told, tuple(pools), rate, energy, spent_s, wanted, served)
+    points = tuple(sorted(points, key=lambda p: p.rate_per_s))
+    return Run(model, chip, Load(shown, load.title), told, tuple(pools), rate, energy, spent_s, aim, served, points)
 
 
 def _link(pools: Sequence[Replicas]) -> Link:
