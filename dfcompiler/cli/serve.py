@@ -33,7 +33,7 @@ from dfcompiler.serving.replicas import Replicas, replicas
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
 from dfcompiler.serving.settings import Settings
-from dfcompiler.serving.spending import Spending, spending
+from dfcompiler.serving.spending import Spender, Spending, spending
 from dfcompiler.serving.traces import read_trace
 from dfcompiler.serving.workloads import lengths, synthetic
 
@@ -100,8 +100,7 @@ def run(args: argparse.Namespace) -> None:
     spent_s = time.process_time() - start
     told = answers(shown, served, wanted)
     tokens = int(shown.output_tokens[~served.rejected].sum())
-    many = sum(x.pool.replicas for x in pools)
-    energy = spending(pools[0].steps, served, tokens, told.duration_s, many) if len(pools) == 1 else None
+    energy = spending([Spender(x.steps, x.pool.replicas) for x in pools], served, tokens, told.duration_s)
     made = Run(args.model, args.on, load, told, pools, rate, energy, spent_s)
     written = _write(made, out, window, args.parquet, shown, served, wanted) if out else []
     if args.json:

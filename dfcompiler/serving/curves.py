@@ -42,6 +42,10 @@ class Reach:
     context: int
     batch: int
 
+    def part(self, count: int) -> Reach:
+        """Of one of so many micro-batches."""
+        return Reach(-(-self.prefill // count), self.context, -(-self.batch // count))
+
     def most(self, name: str) -> int:
         """The largest value of a size; those of `tokens` are both parts'."""
         most = {"prefill": self.prefill, "past": self.context, "batch": self.batch, "context": self.context}
@@ -128,7 +132,11 @@ class Curves:
                 self._sum(rough)
             for c, refiner in refiners.items():
                 most = self.effort.points if len(on) == 1 else self.effort.plane_points
-                self.drawn[c] = refiner.grid(rough[c].axes, most) if on != DECODE else self._terraces(c, refiner, most)
+                self.drawn[c] = (
+                    refiner.grid([a.tolist() for a in rough[c].axes], most)
+                    if on != DECODE
+                    else self._terraces(c, refiner, most)
+                )
 
     def cycles(self, piece: Piece, sizes: Sequence[Floats]) -> Floats:
         """Cycles of a piece at sizes whose coordinates broadcast."""
@@ -168,7 +176,13 @@ class Curves:
         if (a.on, mine.unit, mine.share) != (b.on, other.unit, other.share) or mine.outline is other.outline:
             return False
         probes = self._probes(a.on)
-        return all(self.pricer.content(mine, a.sizes(p)) == self.pricer.content(other, b.sizes(p)) for p in probes)
+        pairs = ([self._look(x, p) for x in (a, b)] for p in probes)
+        return all(x[0] < NEVER and len(x) == len(y) and np.allclose(x, y, rtol=1e-9, atol=0) for x, y in pairs)
+
+    def _look(self, curve: Curve, point: Point) -> tuple[float, ...]:
+        """What tells a price: the numbers of its formula where it has one, else the price."""
+        found = self.pricer.formula(curve.piece, curve.sizes(point))
+        return found.numbers if found else (self._price(curve, point),)
 
     def _probes(self, on: tuple[str, ...]) -> list[Point]:
         most = [self.reach.most(n) for n in on]

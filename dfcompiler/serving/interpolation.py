@@ -4,7 +4,8 @@ and in closed form over a run of steps.
 Functions here run as they stand, on lists, or compiled by numba, on arrays; see `compiled`. Tables lie one after the
 other: `shape` has for each table four times the place and length of a grid, then the place of its values, place and
 length of what its tokens add; then, for rows of chunks and of what decodes, the place of their starts in the grid, how
-many there are, by how much their values lie after their knots, and the place of what they leave out beside the other.
+many there are, by how much their values lie after their knots, and the place of what they leave out beside the other; last
+into how many micro-batches a step is cut.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from math import sqrt
 
 CHUNKS, DECODES = 11, 15  # entries of `shape` for rows: starts, number, distance of values, what is left out; -1: none
-SHAPE = 19  # entries of `shape` per table
+STAGES = 19  # entry of `shape` for micro-batches of a step
+SHAPE = 20  # entries of `shape` per table
 
 
 def place_of(grid: Sequence[int], first: int, length: int, x: float) -> tuple[int, float]:
@@ -44,6 +46,25 @@ def step_s(
     context: int,
 ) -> float:
     """Seconds of one step by the numbers of `table.StepTable`."""
+    stages = shape[SHAPE * table + STAGES]
+    if stages == 1:
+        return part_s(grid, shape, values, table, prefill, past, batch, context)
+    chunk, some = (prefill + stages - 1) // stages, (batch + stages - 1) // stages
+    before, held = past + 0.5 * (prefill - chunk), context * some / max(batch, 1)
+    return stages * part_s(grid, shape, values, table, chunk, before, some, held)
+
+
+def part_s(
+    grid: Sequence[int],
+    shape: Sequence[int],
+    values: Sequence[float],
+    table: int,
+    prefill: int,
+    past: float,
+    batch: int,
+    context: float,
+) -> float:
+    """Seconds of one step, or of one micro-batch on the slowest stage."""
     t = SHAPE * table
     if prefill == 0 and shape[t + DECODES + 1] > 0:
         a = row_s(grid, shape, values, t + DECODES, batch, context / max(batch, 1))
@@ -125,8 +146,9 @@ def decode_line(
     The last context is that up to which the line holds, -1 where there is no end.
     """
     t = SHAPE * table
+    stages = shape[t + STAGES]
     if shape[t + DECODES + 1] > 0:
-        return row_line(grid, shape, values, t + DECODES, batch, context)
+        return row_line(grid, shape, values, t + DECODES, batch, context, stages)
     f2, n2, f3, n3 = shape[t + 4], shape[t + 5], shape[t + 6], shape[t + 7]
     c2, w2 = place_of(grid, f2, n2, batch)
     c3, w3 = place_of(grid, f3, n3, context)
@@ -142,15 +164,15 @@ def decode_line(
 
 
 def row_line(
-    grid: Sequence[int], shape: Sequence[int], values: Sequence[float], r: int, batch: int, context: int
+    grid: Sequence[int], shape: Sequence[int], values: Sequence[float], r: int, batch: int, context: int, stages: int
 ) -> tuple[float, float, int]:
     """The line of a row of what decodes, over the context of all its sequences."""
-    last = shape[r + 1] - 1
-    row = shape[r] + min(batch, last)
+    last, some = shape[r + 1] - 1, (batch + stages - 1) // stages
+    row = shape[r] + min(some, last)
     first, length = grid[row], grid[row + 1] - grid[row]
     cell, part = place_of(grid, first, length, context / batch)
     at = first + cell + shape[r + 2]
-    more = 1.0 if batch <= last else batch / last
+    more = 1.0 * stages if some <= last else stages * some / last
     if length == 1:
         return more * values[at], 0.0, -1
     rise = values[at + 1] - values[at]

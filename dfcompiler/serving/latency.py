@@ -9,7 +9,6 @@ import numpy as np
 
 from dfcompiler import content
 from dfcompiler.cache import kept
-from dfcompiler.diagnostics import Diag
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import Model
 from dfcompiler.parallelism import Parallel
@@ -63,10 +62,8 @@ def step_latency(
     """Tabulate the steps of a model on a chip: `tokens` are what the caches of all that decode hold at most. With
     `check` so many random steps are compiled by themselves as well, which takes about a second each.
 
-    Raises Diag `bad-option` for stages of devices, and what compiling a step raises.
+    On stages of devices a step is a round of as many micro-batches. Raises what compiling a step raises.
     """
-    if parallel.pp > 1:
-        raise Diag("bad-option", f"--pp {parallel.pp}: serving has no stages yet", hint="split with --tp")
     setting = Setting(model, chip, parallel, dtype, pipeline)
     plain = kept(content_of(setting, reach, tokens, check), lambda: _made(setting, reach, tokens, check))
     error = Error(**plain["error"]) if plain["error"] else None
@@ -89,8 +86,11 @@ def _made(setting: Setting, reach: Reach, tokens: int, check: int) -> dict[str, 
 
 def tabulated(setting: Setting, reach: Reach, tokens: int) -> StepLatency:
     """The table, made anew."""
-    known = step_model(setting, reach, samples(setting.chip, reach))
-    return StepLatency(setting, reach, tokens, tabulate(known, reach, tokens))
+    stages = setting.parallel.pp
+    mine = reach.part(stages)
+    known = step_model(setting, mine, samples(setting.chip, mine))
+    steps = tabulate(known, mine, max(1, tokens // stages))
+    return StepLatency(setting, reach, tokens, replace(steps, stages=stages))
 
 
 def measured(made: StepLatency, count: int, seed: int) -> Error:

@@ -33,6 +33,11 @@ class Sizes(NamedTuple):
     batch: int
     context: int
 
+    def part(self, count: int) -> Sizes:
+        """One of so many micro-batches: its part of the tokens, of which the middle one counts, and of the sequences."""
+        prefill, batch = -(-self.prefill // count), -(-self.batch // count)
+        return Sizes(prefill, self.past + (self.prefill - prefill) // 2, batch, self.context)
+
     def step(self) -> Step:
         """The step of these sizes; raises Diag `bad-step` where it is empty."""
         chunk = [(self.prefill, self.past)] if self.prefill else []
@@ -125,7 +130,5 @@ def outlines(setting: Setting, samples: Sequence[Sizes]) -> list[Outline]:
     for sizes in samples[1:]:
         first = made[0]
         mapped, _ = run_pipeline(first.mappers, first.at(sizes), setting.context(sizes))
-        made.append(
-            replace(first, sizes=sizes, before=_made(first, sizes), offered=first.at(sizes), mapped=mapped)
-        )
+        made.append(replace(first, sizes=sizes, before=_made(first, sizes), offered=first.at(sizes), mapped=mapped))
     return made

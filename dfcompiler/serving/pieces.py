@@ -82,18 +82,13 @@ class Pricer:
             self.asked[piece, sizes] = self._cycles(piece, sizes)
         return self.asked[piece, sizes]
 
-    def content(self, piece: Piece, sizes: Sizes) -> object:
-        """What the price of a piece follows from, its unit and share aside."""
-        p = self._problem(piece, sizes)
-        return content_key(p) if p else self.cycles(piece, sizes)
-
     def formula(self, piece: Piece, sizes: Sizes) -> Plan | None:
         """The kernels that run a piece, in cycles; None where its price is searched for, and where there is none."""
-        p = self._problem(piece, sizes)
-        if p is None:
+        unit = self.chip.units.get(piece.unit)
+        if unit is None or not isinstance(unit.template, KernelCompute):
             return None
-        unit = self.chip.units[piece.unit]
-        if not isinstance(unit.template, KernelCompute) or unable(p, unit, None):
+        p = self._problem(piece, sizes)
+        if p is None or unable(p, unit, None):
             return None
         found = plan(p, unit)
         return None if isinstance(found, str) else found

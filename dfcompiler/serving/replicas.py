@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.models import Model
@@ -50,6 +50,9 @@ def replicas(
     prompt = int(requests.prompt_tokens.max(initial=1))
     budget = settings.max_batched_tokens
     prefill = budget if settings.rules.chunked else min(WHOLE_PROMPTS, _rounded(max(prompt, budget)))
+    if parallel.pp > 1:  # as many micro-batches are on their way, each with this budget
+        settings = replace(settings, max_batched_tokens=parallel.pp * budget)
+        prefill *= parallel.pp
     room = kv_room(Setting(model, chip, parallel, dtype, PIPELINE), prefill, settings.max_sequences, utilization)
     reach = Reach(prefill, max(LEAST, _rounded(longest)), settings.max_sequences)
     tokens = min(room.tokens, reach.batch * reach.context)

@@ -24,10 +24,11 @@ def samples(chip: Chip, reach: Reach) -> dict[str, list[Sizes]]:
     made = {"decode": [amid._replace(prefill=0, past=0)], "prefill": [amid._replace(batch=0, context=0)]}
     if len(chip.units) == 1:
         return made | {"mixed": [amid]}
-    some = amid._replace(prefill=max(1, chunk // 8), batch=max(1, reach.batch // 8), context=max(1, reach.context // 4))
-    few = amid._replace(prefill=max(1, chunk // 64), batch=max(1, batch // 2))
+    large = amid._replace(prefill=max(1, reach.prefill * 3 // 4), batch=max(1, reach.batch * 3 // 4))
     long = Sizes(chunk, 0, max(1, reach.batch // 4), max(1, reach.context // 2))
-    return made | {"mixed": [amid, some, few, long]}
+    some = Sizes(max(1, chunk // 8), amid.past, max(1, reach.batch // 8), max(1, reach.context // 4))
+    few = amid._replace(prefill=max(1, chunk // 64), batch=max(1, batch // 2))
+    return made | {"mixed": [large, long, some, few]}
 
 
 def random_sizes(reach: Reach, tokens: int, count: int, seed: int) -> list[Sizes]:

@@ -24,7 +24,7 @@ from dfcompiler.serving.retiming import Timing, timing
 
 Floats = npt.NDArray[np.float64]
 KERNELS = Effort(0.001, 260, 160)  # prices are formulas
-SEARCHED = Effort(0.003, 16, 48)  # prices are searches
+SEARCHED = Effort(0.004, 12, 64)  # prices are searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,11 @@ def step_model(setting: Setting, reach: Reach, samples: Mapping[str, Sequence[Si
     tails = []
     for make, some in samples.items():
         for drawn in outlines(setting, some):
-            body, tail = (Schedule(drawn, tuple(timing(drawn.mapped, x) for x in part)) for part in layers(drawn))
+            stage = slowest(drawn)
+            body, tail = (
+                Schedule(drawn, tuple(timing(drawn.mapped, x, n) for x in part if (n := x.segment.on.get(stage))))
+                for part in layers(drawn)
+            )
             bodies[make].append(body)
             kept = [body, tail] if make == "decode" else [body]
             tails += kept[1:]
@@ -129,6 +133,12 @@ def step_model(setting: Setting, reach: Reach, samples: Mapping[str, Sequence[Si
                     curves.add(piece, repeat)
     curves.draw()
     return StepModel(setting.chip.clock_hz, bodies, tails, curves)
+
+
+def slowest(drawn: Outline) -> int:
+    """The stage of devices that takes longest with what it sends; 0 where there is one."""
+    stages = mapping_of(drawn.mapped).stages
+    return max(range(len(stages)), key=lambda i: stages[i].cycles + stages[i].send_cycles, default=0)
 
 
 def layers(drawn: Outline) -> tuple[list[Layer], list[Layer]]:
@@ -156,11 +166,15 @@ def priced(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
 
 
 def direct_s(setting: Setting, sizes: Sizes) -> float:
-    """Seconds of one step, compiled by itself: what the table is held to."""
-    rows = sizes.batch + (sizes.prefill > 0)
-    drawn = outline(setting, sizes)
-    body = sum(x.cycles for x in layers(drawn)[0])
-    return (body + _tail_cycles(setting, rows)) / setting.chip.clock_hz
+    """Seconds of one step, compiled by itself: what the table is held to. On stages of devices it is a round of as many
+    micro-batches, each as long as the slowest stage takes for one."""
+    count = setting.parallel.pp
+    micro = sizes.part(count)
+    body, tail = layers(outline(setting, micro))
+    each = [sum(x.cycles_of(n) for x in body if (n := x.segment.on.get(s))) for s in range(count)]
+    last = max((s for x in tail for s in x.segment.on), default=0)
+    each[last] += _tail_cycles(setting, micro.batch + (micro.prefill > 0))
+    return count * max(each) / setting.chip.clock_hz
 
 
 @lru_cache(maxsize=1024)

@@ -106,7 +106,10 @@ def _points(least: Point, most: Point) -> list[Point]:
     """More points than monomials, in general position: axes go through their parts at different paces."""
     count = len(BEGIN)
     return [
-        tuple(_amid(a, b, BEGIN[(i * (k + 1) + k * (i // count)) % count]) for k, (a, b) in enumerate(zip(least, most, strict=True)))
+        tuple(
+            _amid(a, b, BEGIN[(i * (k + 1) + k * (i // count)) % count])
+            for k, (a, b) in enumerate(zip(least, most, strict=True))
+        )
         for i in range(count if len(least) == 1 else 2 * count)
     ]
 

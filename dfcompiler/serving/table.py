@@ -55,12 +55,15 @@ class StepTable:
     a token and one that it attends to: `past = sum(new * past) / n - (n * n - sum(new * new)) / (2 * n)`, where `n`
     is `sum(new)`. For one chunk that is its past; for many short prompts it is negative.
 
-    `tokens[prefill + batch]` is added to what is interpolated, beyond its end in proportion to its last value: what rises with every
-    tile of rows would blur between two grids.
+    `tokens[prefill + batch]` is added to what is interpolated, beyond its end in proportion to its last value: what
+    rises with every tile of rows would blur between two grids.
 
     Where there are `chunks` and `decodes`, these rows tell what steps of one part take. Where their `beside` is given a
     step of both parts takes what each does by itself, less that, and what is interpolated is added; else what is
     interpolated is all of it.
+
+    With several `stages` of devices a step is one round of as many micro-batches, each of which has its part of the
+    tokens and of the sequences: it takes so many times what is told for a micro-batch on the slowest stage.
 
     `host_s` is what the host adds to every step, `tokens_capacity` the number of tokens whose keys and values fit.
     Raises Diag `bad-step-table`.
@@ -76,6 +79,7 @@ class StepTable:
     tokens: Floats = field(default_factory=lambda: np.zeros(1))
     chunks: Rows | None = None
     decodes: Rows | None = None
+    stages: int = 1
 
     def __post_init__(self) -> None:
         for name in AXES:
@@ -98,6 +102,8 @@ class StepTable:
             raise Diag("bad-step-table", "the latency of a step must be finite and not negative")
         if not (np.isfinite(self.host_s) and self.host_s >= 0):
             raise Diag("bad-step-table", f"the host cannot add {self.host_s} s to a step")
+        if self.stages < 1 or (self.stages > 1 and self.decodes is None):
+            raise Diag("bad-step-table", f"{self.stages} stages: there is at least one, and several need rows")
         if self.tokens_capacity < 1:
             raise Diag("bad-step-table", f"the cache must hold at least one token, not {self.tokens_capacity}")
         object.__setattr__(self, "values", values)
@@ -132,6 +138,7 @@ def flattened(tables: tuple[StepTable, ...]) -> tuple[Ints, Ints, Floats]:
             starts = whole.add(rows.starts + knots)
             beside = -1 if rows.beside is None else real.add(rows.beside)
             shape += [starts, len(rows.starts) - 1, real.add(rows.values) - knots, beside]
+        shape.append(table.stages)
     return np.concatenate(whole.parts), np.array(shape, dtype=np.int64), np.concatenate(real.parts)
 
 
@@ -152,6 +159,7 @@ class _Line:
 def to_plain(table: StepTable) -> dict[str, Any]:
     """Steps as numbers and bytes, without host and capacity, which are not of the model."""
     plain: dict[str, Any] = {name: getattr(table, name).tobytes() for name in (*AXES, "values", "tokens")}
+    plain["stages"] = table.stages
     for name in PARTS:
         rows = getattr(table, name)
         plain[name] = rows and [x if x is None else x.tobytes() for x in (getattr(rows, f) for f in ROWS)]
@@ -160,10 +168,15 @@ def to_plain(table: StepTable) -> dict[str, Any]:
 
 def from_plain(plain: dict[str, Any]) -> StepTable:
     """What `to_plain` was given."""
-    axes = [np.frombuffer(plain[name], dtype=np.int64) for name in AXES]
-    values = np.frombuffer(plain["values"]).reshape([len(a) for a in axes])
-    parts = []
-    for given in (plain[name] for name in PARTS):
-        kinds = (np.int64, np.int64, np.float64, np.float64)
-        parts.append(given and Rows(*(x if x is None else np.frombuffer(x, dtype=k) for x, k in zip(given, kinds, strict=True))))  # type: ignore[arg-type]
-    return StepTable(*axes, values, tokens=np.frombuffer(plain["tokens"]), chunks=parts[0], decodes=parts[1])
+    prefill, past, batch, context = (np.frombuffer(plain[name], dtype=np.int64) for name in AXES)
+    values = np.frombuffer(plain["values"]).reshape(len(prefill), len(past), len(batch), len(context))
+    chunks, decodes = (plain[name] and _rows(*plain[name]) for name in PARTS)
+    tokens = np.frombuffer(plain["tokens"])
+    return StepTable(
+        prefill, past, batch, context, values, tokens=tokens, chunks=chunks, decodes=decodes, stages=plain["stages"]
+    )
+
+
+def _rows(starts: bytes, knots: bytes, values: bytes, beside: bytes | None) -> Rows:
+    kept = np.frombuffer(starts, dtype=np.int64), np.frombuffer(knots, dtype=np.int64), np.frombuffer(values)
+    return Rows(*kept, None if beside is None else np.frombuffer(beside))

@@ -21,6 +21,9 @@ from dfcompiler.serving.table import Rows, StepTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+NOWHERE: Ints = np.zeros(1, dtype=np.int64)
+AXES = NOWHERE, NOWHERE, NOWHERE, NOWHERE, np.zeros((1, 1, 1, 1))  # of a table that has nothing of four numbers
+NONE = np.zeros(1)
 LINE = 0.004  # of a step's time: how far a table may be from what it tabulates along each axis
 EQUAL = 1e-6  # of a step's time: what is taken for rounding
 BENDS = 400  # of a row that are looked at, at most
@@ -38,11 +41,11 @@ def tabulate(known: StepModel, reach: Reach, tokens: int) -> StepTable:
     whole = known.on_tokens(every)
     beside = _beside(known, reach, tokens, chunk, sequences)
     if beside is not None:
-        one = np.zeros(1, dtype=np.int64)
         apart = replace(chunks, beside=beside[0]), replace(decodes, beside=beside[1])
-        return StepTable(one, one, one, one, np.zeros((1, 1, 1, 1)), tokens=whole, chunks=apart[0], decodes=apart[1])
-    found = [_both(known, reach, tokens, by) for by in (whole, np.zeros(1))]
-    made = [StepTable(*t, tokens=by, chunks=chunks, decodes=decodes) for *t, by in found]
+        return StepTable(*AXES, tokens=whole, chunks=apart[0], decodes=apart[1])
+    made = [
+        _both(known, reach, tokens, StepTable(*AXES, tokens=by, chunks=chunks, decodes=decodes)) for by in (whole, NONE)
+    ]
     return min(made, key=lambda t: _blur(known, t, reach, tokens))
 
 
@@ -114,16 +117,14 @@ def _beside(
     return np.concatenate([[0.0], of_chunk]), np.concatenate([[0.0], of_decodes])
 
 
-def _both(
-    known: StepModel, reach: Reach, tokens: int, by_tokens: Floats
-) -> tuple[Ints, Ints, Ints, Ints, Floats, Floats]:
-    """Steps of both parts without what tokens add. Knots lie as far apart as straight lines between them stay within
-    `LINE` of cuts through it."""
+def _both(known: StepModel, reach: Reach, tokens: int, rows: StepTable) -> StepTable:
+    """Steps of both parts without what tokens add, beside the rows. Knots lie as far apart as straight lines between
+    them stay within `LINE` of cuts through it."""
 
     def rest(p: Floats | float, c: Floats | float, b: Floats | float, t: Floats | float) -> Floats:
         p, b = np.maximum(p, 1.0), np.maximum(b, 1.0)
-        at = np.minimum(p + b, len(by_tokens) - 1).astype(np.int64)
-        return known.at(p, c, b, t) - by_tokens[at]
+        at = np.minimum(p + b, len(rows.tokens) - 1).astype(np.int64)
+        return known.at(p, c, b, t) - rows.tokens[at]
 
     prefill = np.arange(1.0, reach.prefill + 1)
     past = np.unique([0, *np.geomspace(1, reach.context, 400).astype(np.int64)]).astype(np.float64)
@@ -133,14 +134,17 @@ def _both(
     some = [float(x) for x in np.unique(np.geomspace(4, reach.prefill, 5).astype(np.int64))]
     held = [float(x) for x in np.geomspace(reach.batch, tokens, 4)]
     found = (
-        _knots(prefill, [rest(prefill, q, b, t) for q in (0.0, reach.context / 4) for b in few[:4:2] for t in held[1:]]),
+        _knots(
+            prefill, [rest(prefill, q, b, t) for q in (0.0, reach.context / 4) for b in few[:4:2] for t in held[1:]]
+        ),
         _knots(past, [rest(p, past, b, t) for p in some for b in few[1:3] for t in held[1:3]]),
         _knots(batch, [rest(p, 0.0, batch, t) for t in held for p in some]),
         _knots(context, [rest(p, 0.0, b, context) for b in few for p in some[:4]]),
     )
     first, second, third, fourth = (np.unique([0, *a]).astype(np.int64) for a in found)
     p, c, b, t = (a.astype(np.float64) for a in (first, second, third, fourth))
-    return first, second, third, fourth, rest(p[:, None, None, None], c[:, None, None], b[:, None], t), by_tokens
+    values = rest(p[:, None, None, None], c[:, None, None], b[:, None], t)
+    return replace(rows, prefill=first, past=second, batch=third, context=fourth, values=values)
 
 
 def _knots(x: Floats, cuts: Sequence[Floats]) -> list[int]:

@@ -25,9 +25,11 @@ def terraces(refiner: Refiner, most: int, context: Sequence[int], points: int) -
     long, short = context[-1], max(context[0], context[-1] // SHORT)
     powers = [2**i for i in range(most.bit_length())]
     numbers = sorted({n for n in (*range(1, EVERY + 1), *powers, *(p + 1 for p in powers), most) if n <= most})
-    while len(numbers) < points and (cut := _steepest(refiner, numbers, long)):
+    while len(numbers) < points and (cut := _cut(refiner, numbers, long)):
         numbers = sorted({*numbers, cut})
-    high, low = (np.array([refiner.value((n, t)) for n in numbers]) for t in (long, short))
+    high = np.array([refiner.value((n, long)) for n in numbers])
+    first = {value: n for n, value in zip(numbers, high.tolist(), strict=True)}  # one number for each terrace
+    low = np.array([refiner.value((first[value], short)) for value in high.tolist()])
     slope = (high - low) / max(1, long - short)
     base = [refiner.value((numbers[-1], t)) for t in context]
     bent = np.array(base) - (high[-1] + slope[-1] * (np.array(context) - long))
@@ -36,10 +38,14 @@ def terraces(refiner: Refiner, most: int, context: Sequence[int], points: int) -
     return Grid((np.array(numbers), np.array(context)), np.maximum(values, 0.0))
 
 
-def _steepest(refiner: Refiner, numbers: Sequence[int], context: int) -> int | None:
-    """The middle of the widest two numbers between which the function steps by more than the tolerance."""
-    found = [(b - a, (a + b) // 2) for a, b in pairwise(numbers) if b > a + 1 and _steps(refiner, a, b, context)]
-    return max(found)[1] if found else None
+def _cut(refiner: Refiner, numbers: Sequence[int], context: int) -> int | None:
+    """A number between the widest two between which the function steps by more than the tolerance: terraces end with
+    round numbers, so that is the one behind such a number, else the roundest."""
+    found = [(b - a, a, b) for a, b in pairwise(numbers) if b > a + 1 and _steps(refiner, a, b, context)]
+    if not found:
+        return None
+    _, a, b = max(found)
+    return a + 1 if a % EVERY == 0 else max(range(a + 1, b), key=lambda n: n & -n)
 
 
 def _steps(refiner: Refiner, a: int, b: int, context: int) -> bool:
