@@ -112,10 +112,15 @@ def test_a_table_is_kept_and_read_back(tmp_path, monkeypatch: pytest.MonkeyPatch
     assert to_plain(again.steps) == to_plain(first.steps)
 
 
-def test_stages_are_refused() -> None:
+def test_a_round_on_stages_is_close_to_micro_batches_compiled_by_themselves() -> None:
     s = setting()
-    with pytest.raises(Diag, match="no stages"):
-        step_latency(s.model, s.chip, REACH, TOKENS, parallel=Parallel(pp=2))
+    made = step_latency(s.model, s.chip, REACH, TOKENS, parallel=Parallel(pp=2))
+    assert measured(made, 6, seed=3).worst <= ERROR
+    table = made.table(0.0, TOKENS)
+    # two halves of a batch, each on one half of the layers at a time, against both on all layers of one device
+    alone = steps().table(0.0, TOKENS).step_s(0, 0, 8, 8 * 500)
+    assert table.step_s(0, 0, 16, 16 * 500) == pytest.approx(alone, rel=0.1)
+    assert direct_s(made.setting, Sizes(0, 0, 2, 64)) > direct_s(s, Sizes(0, 0, 1, 64)) * 0.99
 
 
 @given(st.integers(1, 4096), st.integers(1, 1 << 15), st.integers(1, 512), st.integers(1, 1 << 20))

@@ -17,19 +17,19 @@ from dfcompiler.cli.inputs import cannot_write, check_writable, chip_of, overrid
 from dfcompiler.cli.options import named, real
 from dfcompiler.cli.serve_arguments import ARRIVALS
 from dfcompiler.diagnostics import Diag
-from dfcompiler.exchanges import links_of
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
-from dfcompiler.layers import layer_count
 from dfcompiler.models import load_model
+from dfcompiler.parallelism import Parallel
 from dfcompiler.serving.answers import Answers, Objectives, answers, objectives
 from dfcompiler.serving.arrivals import Arrivals
 from dfcompiler.serving.capacity import HOST_S, UTILIZATION
-from dfcompiler.serving.cluster import Cluster, Link, Role
+from dfcompiler.serving.cluster import Cluster, Role
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import policy, router
 from dfcompiler.serving.rates import Rate, at_rate, find_rate, rate_of
 from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
-from dfcompiler.serving.replicas import Replicas, replicas
+from dfcompiler.serving.replicas import Replicas, link_of, replicas
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
 from dfcompiler.serving.settings import Settings
@@ -73,12 +73,17 @@ class Run:
             }
             for x in self.pools
         ]
-        plain: dict[str, Any] = _finite(said)
+        plain: dict[str, Any] = finite(said)
         return plain
 
 
 def run(args: argparse.Namespace) -> None:
     """Serve and print; raises Diag and Infeasible."""
+    if args.rank is not None:
+        from dfcompiler.cli.serve_rank import run as rank
+
+        rank(args)
+        return
     out = Path(args.out) if args.out else None
     window = _window(args.window, out)
     if out:
@@ -87,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     requests, load = requests_of(args)
     pools = pools_of(args, requests)
     cluster = Cluster(
-        tuple(x.pool for x in pools), policy(args.policy), router(args.router), _link(pools) if args.pools else None
+        tuple(x.pool for x in pools), policy(args.policy), router(args.router), link_of(pools) if args.pools else None
     )
 
     def serve(some: Requests, series: bool = False) -> Served:
@@ -152,22 +157,27 @@ def _of_trace(args: argparse.Namespace, count: int | None) -> tuple[Requests, st
 
 def pools_of(args: argparse.Namespace, requests: Requests) -> tuple[Replicas, ...]:
     """The pools of `--replicas` or `--pools`. Raises Diag."""
-    model, parallel = load_model(args.model), parallel_of(args)
+    parallel = parallel_of(args)
+    found = []
+    for role, chip, count in _pool_specs(args):
+        loaded = chip_of(args) if chip is None else load_chip(chip, overrides(args.set), args.without)
+        found.append(pool_of(args, requests, loaded, parallel, count, role))
+    return tuple(found)
+
+
+def pool_of(
+    args: argparse.Namespace, requests: Requests, chip: Chip, parallel: Parallel, count: int, role: Role
+) -> Replicas:
+    """Replicas with the settings that the options say. Raises Diag."""
     settings = Settings(args.semantics, args.max_tokens, args.max_sequences, args.block_tokens, args.prefix_caching)
     host_s = HOST_S if args.host_us is None else args.host_us * 1e-6
     if not 0 <= host_s < math.inf:
         raise Diag("bad-option", f"--host-us must not be negative, got {args.host_us:g}")
     utilization = UTILIZATION if args.memory_utilization is None else args.memory_utilization
-    found = []
-    for role, chip, count in _pool_specs(args):
-        loaded = chip_of(args) if chip is None else load_chip(chip, overrides(args.set), args.without)
-        found.append(
-            replicas(
-                model, loaded, requests, settings, parallel=parallel, dtype=args.dtype, count=count, role=role,
-                host_s=host_s, utilization=utilization, check=args.check,
-            )
-        )  # fmt: skip
-    return tuple(found)
+    return replicas(
+        load_model(args.model), chip, requests, settings, parallel=parallel, dtype=args.dtype, count=count, role=role,
+        host_s=host_s, utilization=utilization, check=args.check,
+    )  # fmt: skip
 
 
 def _pool_specs(args: argparse.Namespace) -> list[tuple[Role, str | None, int]]:
@@ -186,14 +196,6 @@ def _pool_specs(args: argparse.Namespace) -> list[tuple[Role, str | None, int]]:
             raise Diag("bad-cluster", f"the pool `{item}` has no devices", hint="every pool has at least one replica")
         found.append((role, chip if colon else None, int(count)))
     return found
-
-
-def _link(pools: tuple[Replicas, ...]) -> Link:
-    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer."""
-    slowest = min((links_of(x.steps.setting.chip).fabric for x in pools), key=lambda f: f.bytes_per_s)
-    first = pools[0]
-    layers = layer_count(first.steps.setting.model)
-    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers))
 
 
 def _window(text: str | None, out: Path | None) -> tuple[float, float] | None:
@@ -238,10 +240,10 @@ def _write(
     return written
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Without nan and inf, which JSON has not."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

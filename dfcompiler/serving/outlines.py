@@ -34,7 +34,7 @@ class Sizes(NamedTuple):
     context: int
 
     def part(self, count: int) -> Sizes:
-        """One of so many micro-batches: its part of the tokens, of which the middle one counts, and of the sequences."""
+        """One of so many micro-batches: its part of the tokens, those amid, and of the sequences."""
         prefill, batch = -(-self.prefill // count), -(-self.batch // count)
         return Sizes(prefill, self.past + (self.prefill - prefill) // 2, batch, self.context)
 
