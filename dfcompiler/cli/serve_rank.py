@@ -64,7 +64,7 @@ def _print(args: argparse.Namespace, load: str, wanted: Objectives, tolerance: f
     ranked, skipped = [x for x in found if x.rate], [x for x in found if not x.rate]
     proven = sum(x.proven for x in found)
     display.facts([
-        ("objective", f"{limits}, for {display.percent(args.attain)} of requests; rates to {display.percent(tolerance)}"),
+        ("objective", f"{limits}, for {display.percent(args.attain)} of all; rates to {display.percent(tolerance)}"),
         ("tried", f"{len(ranked)} of {len(found)}; {proven} skipped as they provably cannot win"),
     ])  # fmt: skip
     display.plain()

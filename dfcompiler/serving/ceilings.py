@@ -50,13 +50,14 @@ def work(pool: Pool, requests: Requests) -> Work:
 
 def _line(rows: Rows, stages: int, host_s: float, longest: float, middle: float) -> list[tuple[float, float]]:
     """Pairs of a floor and a slope: seconds per token at no context, and more per token of it, below all knots."""
-    number = np.repeat(np.arange(len(rows.starts) - 1.0), np.diff(rows.starts))[1:]
-    knots, values = rows.knots[1:].astype(np.float64), rows.values[1:]
+    none = int(rows.starts[1])  # knots of the row of nothing
+    number = np.repeat(np.arange(1.0, len(rows.starts) - 1), np.diff(rows.starts)[1:])
+    knots, values = rows.knots[none:].astype(np.float64), rows.values[none:]
     # a round has up to `stages` times as many, and takes so many times as long; the host is in it once
     each = (values + host_s / stages) / number
     if math.isinf(middle):
         return [(float(each.min()), 0.0)]
-    firsts, lasts = rows.starts[1:-1] - 1, rows.starts[2:] - 2
+    firsts, lasts = rows.starts[1:-1] - none, rows.starts[2:] - 1 - none
     n = np.arange(1.0, len(rows.starts) - 1)
     ends = [_reach(each, knots, firsts, np.minimum(firsts + 1, lasts), -middle * n)]
     ends.append(_reach(each, knots, np.maximum(lasts - 1, firsts), lasts, np.full(len(n), longest)))

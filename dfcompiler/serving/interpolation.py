@@ -4,8 +4,8 @@ and in closed form over a run of steps.
 Functions here run as they stand, on lists, or compiled by numba, on arrays; see `compiled`. Tables lie one after the
 other: `shape` has for each table four times the place and length of a grid, then the place of its values, place and
 length of what its tokens add; then, for rows of chunks and of what decodes, the place of their starts in the grid, how
-many there are, by how much their values lie after their knots, and the place of what they leave out beside the other; at
-last, into how many micro-batches a step is cut.
+many there are, by how much their values lie after their knots, and the place of what they leave out beside the other;
+then, into how many micro-batches a step is cut.
 """
 
 from __future__ import annotations
