@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dfcompiler.public.given import chip, model, names
     from dfcompiler.public.mapping import compile, price
     from dfcompiler.public.measuring import validate
-    from dfcompiler.public.serving import serve, trace, workload
+    from dfcompiler.public.serving import rank, serve, trace, workload
     from dfcompiler.serving.answers import Objectives
     from dfcompiler.serving.loads import Load
     from dfcompiler.serving.requests import Requests
@@ -49,6 +49,7 @@ __all__ = [
     "model",
     "names",
     "price",
+    "rank",
     "rtl",
     "save",
     "serve",
@@ -67,7 +68,7 @@ _HOMES = {
     "dfcompiler.public.given": ("chip", "model", "names"),
     "dfcompiler.public.mapping": ("compile", "price"),
     "dfcompiler.public.measuring": ("validate",),
-    "dfcompiler.public.serving": ("serve", "trace", "workload"),
+    "dfcompiler.public.serving": ("rank", "serve", "trace", "workload"),
     "dfcompiler.serving.answers": ("Objectives",),
     "dfcompiler.serving.loads": ("Load",),
     "dfcompiler.serving.requests": ("Requests",),

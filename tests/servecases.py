@@ -11,7 +11,7 @@ from dfcompiler.serving.cluster import Cluster, Link, Pool, Spill
 from dfcompiler.serving.policy import policy, router
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.settings import SEMANTICS, Settings
-from dfcompiler.serving.table import StepTable
+from dfcompiler.serving.table import Rows, StepTable
 
 ROUTERS = ("round-robin", "least-outstanding", "shortest-queue", "freest-cache", "prefix-aware")
 POLICIES = ("fcfs", "priority", "edf", "longest-first", "rising-value")
@@ -25,7 +25,29 @@ def table(seed: int = 0, capacity: int = 4096, *, host_s: float = 1e-4, coarse: 
     q, p, b, c = np.meshgrid(*(np.array(g, dtype=float) for g in grids), indexing="ij")
     bend = np.random.default_rng(seed).uniform(1, 1.3, q.shape) if seed else 1.0
     values = (0.01 + 1e-4 * q + 1e-7 * q * (p + q / 2) + 1e-4 * b + 1e-6 * c) * bend
-    return StepTable(*map(np.array, grids), values, host_s=host_s, tokens_capacity=capacity)
+    made = StepTable(*map(np.array, grids), values, host_s=host_s, tokens_capacity=capacity)
+    return by_rows(made, seed) if seed % 2 else made
+
+
+def by_rows(table: StepTable, seed: int) -> StepTable:
+    """The same with jagged rows for steps of one part, and for steps of both as well where the seed is large."""
+    rng = np.random.default_rng(seed)
+    beside = seed > 2
+
+    def rows(most: int, furthest: int, seconds: Any) -> Rows:
+        knots = [np.unique(rng.integers(0, furthest, 6)) for _ in range(most + 1)]
+        values = [seconds(n, k) * rng.uniform(1, 1.2, len(k)) for n, k in enumerate(knots)]
+        lengths = np.cumsum([0, *map(len, knots)])
+        return Rows(
+            lengths, np.concatenate(knots), np.concatenate(values), np.full(most + 1, 0.004) if beside else None
+        )
+
+    chunks = rows(48, 90, lambda n, k: 0.01 + 1e-4 * n + 1e-7 * n * k)
+    decodes = rows(6, 180, lambda n, k: 0.01 + 1e-4 * n + 1e-6 * n * k)
+    tokens = 1e-5 * np.arange(40.0)
+    values = np.full((1, 1, 1, 1), 0.001) if beside else table.values
+    axes = [np.zeros(1, dtype=np.int64)] * 4 if beside else [table.prefill, table.past, table.batch, table.context]
+    return StepTable(*axes, values, table.host_s, table.tokens_capacity, tokens, chunks, decodes)
 
 
 @st.composite

@@ -101,7 +101,10 @@ def test_a_trace_is_served_and_stretched(capsys: pytest.CaptureFixture[str], tmp
         (["--policy", "luck"], 2, "unknown"),
         (["--simulator", "slow"], 2, "unknown"),
         (["--semantics", "vllm"], 2, "unknown"),
-        (["--pp", "2"], 2, "--pp"),
+        (["--rank", "chips", "--devices", "2"], 2, "unknown ranking"),
+        (["--rank", "strategies"], 2, "--devices N"),
+        (["--rank", "strategies", "--devices", "2", "--pp", "2"], 2, "--pp"),
+        (["--rank", "strategies", "--devices", "2", *LOAD], 2, "any rate will do"),
         (["--host-us", "-1"], 2, "--host-us"),
         (["--memory-utilization", "1.5"], 2, "--memory-utilization"),
         (["--memory-utilization", "0.1"], 1, "leaves no room"),
@@ -119,3 +122,27 @@ def test_a_prompt_that_never_fits_is_rejected_and_counted(capsys: pytest.Capture
     path.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,5\n1,900000,5\n", encoding="utf-8")
     found = told(capsys, *SMALL, "--trace", str(path))
     assert (found["completed"], found["rejected"]) == (1, 1)
+
+
+def test_pools_apart_tell_what_both_spend(capsys: pytest.CaptureFixture[str]) -> None:
+    one, apart = (told(capsys, *SMALL, *LOAD, *x)["spending"] for x in ([], ["--pools", "prefill=1,decode=1"]))
+    assert one["joules"] < apart["joules"] < 3 * one["joules"]
+    assert apart["usd"] == pytest.approx(2 * one["usd"], rel=0.2)
+
+
+def test_stages_serve_more_sequences_in_more_room(capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = (told(capsys, *SMALL, *LOAD, "--pp", n) for n in ("1", "2"))
+    assert two["pools"][0]["devices"] == 2
+    assert two["pools"][0]["kv"]["tokens"] > 2 * one["pools"][0]["kv"]["tokens"]
+    assert two["completed"] == 40 and two["spending"]["joules"] > one["spending"]["joules"]
+
+
+def test_strategies_are_ranked(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [*SMALL, *LOAD, "--devices", "2", "--rank", "strategies", "--slo", "ttft=0.5"]
+    found = told(capsys, *asked)
+    rates = [x["rate_per_s"] for x in found["strategies"]]
+    assert rates == sorted(rates, reverse=True) and len(rates) + len(found["skipped"]) == 4
+    assert all(x["devices"] <= 2 for x in found["strategies"])
+    code, said, err = run(capsys, *asked)
+    assert code == 0, err
+    assert "tp 2" in said and "1 prefill + 1 decode" in said

@@ -22,6 +22,11 @@ from dfcompiler.writing import check_writable
 
 def run(args: argparse.Namespace) -> None:
     """Serve and print; raises Diag and Infeasible."""
+    if args.rank is not None:
+        from dfcompiler.cli.serve_rank import run as rank
+
+        rank(args)
+        return
     out = Path(args.out) if args.out else None
     window = _window(args.window, out)
     if out:
@@ -46,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             max_sequences=args.max_sequences,
             block_tokens=args.block_tokens,
             prefix_caching=args.prefix_caching,
-            host_s=_host_s(args.host_us),
+            host_s=host_s(args.host_us),
             memory_utilization=UTILIZATION if args.memory_utilization is None else args.memory_utilization,
             simulator=args.simulator,
             check=args.check,
@@ -97,7 +102,8 @@ def pools_of(args: argparse.Namespace) -> Pools:
     return found
 
 
-def _host_s(us: float | None) -> float:
+def host_s(us: float | None) -> float:
+    """Seconds of `--host-us`; raises Diag `bad-option`."""
     if us is None:
         return HOST_S
     if not 0 <= us < math.inf:

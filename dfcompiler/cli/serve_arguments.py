@@ -59,6 +59,7 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
     asked.add_argument("--find-rate", action="store_true", help="the highest rate that keeps to --slo")
     asked.add_argument("--curve", type=whole, default=0, metavar="N", help="the answers at N rates, for `dfc report`")
     asked.add_argument("--attain", type=real, default=0.99, metavar="X", help="for so many requests (default 0.99)")
+    asked.add_argument("--rank", metavar="WHAT", help="strategies: every tp, pp and split of --devices, by that rate")
     asked.add_argument("--check", type=whole, default=0, metavar="N", help="compile N random steps to tell the error")
     asked.add_argument("--window", metavar="A,B", help="with -o: a trace for Perfetto from A to B seconds")
     asked.add_argument("--parquet", action="store_true", help="with -o: tables as Parquet, not CSV")

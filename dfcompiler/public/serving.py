@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dfcompiler.diagnostics import Diag
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.parallelism import Parallel
 from dfcompiler.public.given import AnyChip, AnyModel, checked_seed, chip_of, model_of
-from dfcompiler.serving import loads, runs
+from dfcompiler.serving import loads, runs, strategies
 from dfcompiler.serving.answers import Objectives, objectives
 from dfcompiler.serving.capacity import HOST_S, UTILIZATION
 from dfcompiler.serving.cluster import Role
 from dfcompiler.serving.engine import Engine
 from dfcompiler.serving.loads import Load
+from dfcompiler.serving.policy import policy as find_policy
+from dfcompiler.serving.policy import router as find_router
+from dfcompiler.serving.replicas import Replicas
 from dfcompiler.serving.replicas import replicas as make_replicas
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.runs import Aim, Dispatch, Run
 from dfcompiler.serving.settings import Settings
+from dfcompiler.serving.strategies import Outcome, Question
 
 Pools: TypeAlias = Sequence[tuple[Role, AnyChip | None, int]]
 
@@ -102,6 +107,38 @@ def serve(
     ]  # fmt: skip
     goal = Aim(wanted, attain, find_rate, curve)
     return runs.run(served.name, first.name, asked, made, by, goal, on_run=on_run)
+
+
+def rank(
+    model: AnyModel,
+    chips: Sequence[AnyChip],
+    devices: int,
+    load: Load | Requests | str | Path | None = None,
+    *,
+    slo: Objectives | str | None = None,
+    attain: float = 0.99,
+    dtype: str | None = None,
+    policy: str = "fcfs",
+    router: str = "round-robin",
+    settings: Settings = Settings(),
+    host_s: float = HOST_S,
+    memory_utilization: float = UTILIZATION,
+    check: int = 0,
+) -> list[Outcome]:
+    """Every way to use up to so many devices of one of these chips (`tp`, `pp`, replicas that do both, or that prefill
+    and decode apart), by the highest rate at which the part `attain` of the requests keeps to `slo`; those that
+    provably cannot be the best are skipped, and told last. Raises as `serve` does."""
+    wanted = objectives(slo) if isinstance(slo, str) else slo or Objectives()
+    asked, served = _load(load), model_of(model)
+    question = Question(asked.requests, wanted, attain, find_policy(policy), find_router(router))
+
+    def made(chip: Chip, parallel: Parallel) -> Replicas:
+        return make_replicas(
+            served, chip, asked.requests, settings, parallel=parallel, dtype=dtype, count=1, role="both",
+            host_s=host_s, utilization=memory_utilization, check=check,
+        )  # fmt: skip
+
+    return strategies.rank([chip_of(c) for c in chips], devices, made, question)
 
 
 def _load(load: Load | Requests | str | Path | None) -> Load:

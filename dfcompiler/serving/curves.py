@@ -1,13 +1,16 @@
-"""Curves: cycles of pieces over the sizes that they depend on, tabulated once for all of a kind.
+"""Curves: cycles of pieces over the sizes that they depend on, known once for all of a kind.
 
-Which sizes a piece depends on is found by pricing it at others. A product with weights depends on the tokens that it
+Which sizes a piece depends on is found by looking at it at others. A product with weights depends on the tokens that it
 works on, whichever part of the step they are of; attention of a chunk on its tokens and those before; attention of what
-decodes on sequences and their context. Pieces that are priced alike at every probe share a curve.
+decodes on sequences and their context. Pieces that are the same problem at every probe share a curve.
+
+Prices that are formulas are swept: no size is between others. Prices that are searched for are tabulated, with knots
+where a straight line errs; what is shared out in waves has them where a wave ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -19,13 +22,16 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.serving.outlines import Outline, Sizes
 from dfcompiler.serving.pieces import Piece, Pricer
 from dfcompiler.serving.refining import Grid, Point, Refiner
+from dfcompiler.serving.sweeps import Sweep, sweep
+from dfcompiler.serving.terraces import terraces
 
 Floats = npt.NDArray[np.float64]
 NEVER = 1e15  # cycles of a piece that has no tiling at some size: any other schedule is shorter
 FIELDS = Sizes._fields
-SMALL = 0.01  # part of a step's time below which a piece is not looked at closely
 TOKENS = ("prefill", "batch")
-KINDS = (("prefill", "past"), ("batch", "context"))  # what the two parts of a step depend on, beside its tokens
+LEAST = ("tokens", *TOKENS)  # of which there is at least one
+CHUNK, DECODE = ("prefill", "past"), ("batch", "context")  # what the two parts of a step depend on, beside its tokens
+KINDS = (CHUNK, DECODE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,10 @@ class Reach:
     prefill: int
     context: int
     batch: int
+
+    def part(self, count: int) -> Reach:
+        """Of one of so many micro-batches."""
+        return Reach(-(-self.prefill // count), self.context, -(-self.batch // count))
 
     def most(self, name: str) -> int:
         """The largest value of a size; those of `tokens` are both parts'."""
@@ -49,8 +59,6 @@ class Effort:
     tolerance: float
     points: int
     plane_points: int
-    base: int = 2  # knots over tokens and sequences begin as powers of it
-    rows: int | None = None  # tiles of which prices may rise by steps that are looked for
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,8 @@ class Curves:
     effort: Effort
     curves: dict[Piece, Curve] = field(default_factory=dict)
     same: dict[Piece, Curve] = field(default_factory=dict)  # the curve that stands for a piece's
-    grids: dict[Curve, Grid] = field(default_factory=dict)
+    drawn: dict[Curve, Sweep | Grid] = field(default_factory=dict)
+    dense: dict[Curve, Floats] = field(default_factory=dict)
     spine: Outline | None = None  # the make that curves over tokens are drawn in
     rough: tuple[Floats, Floats] = (np.zeros(1), np.zeros(1))  # tokens, and cycles of all its pieces over them
 
@@ -111,19 +120,23 @@ class Curves:
         self.same[piece] = next((c for c in others if self._alike(c, curve)), curve)
 
     def draw(self) -> None:
-        """Tabulate all curves, those over tokens first: what they take is what errors of the others are held to."""
+        """Know all curves, those over tokens first: what they take is what errors of the others are held to."""
         own = list(dict.fromkeys(self.same.values()))
+        for c in own:
+            if c.on and (swept := self._swept(c)) is not None:
+                self.drawn[c] = swept
         for on in (("tokens",), *KINDS):
-            some = [c for c in own if c.on == on]
-            refiners = {c: self._refiner(c) for c in some}
-            rough = {c: refiners[c].grid([self._knots(n) for n in on], 0) for c in some}
+            refiners = {c: self._refiner(c) for c in own if c.on == on and c not in self.drawn}
+            rough = {c: refiners[c].grid([self._knots(n) for n in on], 0) for c in refiners if on != DECODE}
             if on == ("tokens",):
-                mine = [c for p in self.curves if p.outline is self.spine and (c := self.same[p]) in rough]
-                whole = sum((rough[c].values * c.repeat for c in mine), start=np.zeros(()))
-                self.rough = np.array(self._knots("tokens"), dtype=np.float64), whole
-            for c in some:
+                self._sum(rough)
+            for c, refiner in refiners.items():
                 most = self.effort.points if len(on) == 1 else self.effort.plane_points
-                self.grids[c] = refiners[c].grid(self._starts(c, rough[c]), most)
+                self.drawn[c] = (
+                    refiner.grid([a.tolist() for a in rough[c].axes], most)
+                    if on != DECODE
+                    else self._terraces(c, refiner, most)
+                )
 
     def cycles(self, piece: Piece, sizes: Sequence[Floats]) -> Floats:
         """Cycles of a piece at sizes whose coordinates broadcast."""
@@ -133,24 +146,43 @@ class Curves:
         named = dict(zip(FIELDS, sizes, strict=True))
         mine = [named[n] for n in TOKENS if n in self.curves[piece].moved]
         if curve.on == ("tokens",):
-            named["tokens"] = sum(mine[1:], start=mine[0])
-        return self.grids[curve].at([named[n] for n in curve.on])
+            return self._over_tokens(curve, np.asarray(sum(mine[1:], start=mine[0])))
+        return self.drawn[curve].at([named[n] for n in curve.on])
 
-    def on_tokens(self, piece: Piece) -> bool:
-        """Whether it works on the tokens of both parts at once."""
-        return self.curves[piece].moved == set(TOKENS)
+    def _over_tokens(self, curve: Curve, tokens: Floats) -> Floats:
+        """Cycles of a curve over tokens, of which each number is looked up once."""
+        most = self.reach.most("tokens")
+        if curve not in self.dense:
+            known = self.drawn[curve].at([np.arange(1.0, most + 1)])
+            self.dense[curve] = np.concatenate([[0.0], known])
+        if np.max(tokens) > most:
+            return self.drawn[curve].at([np.maximum(tokens, 1.0)])
+        return self.dense[curve][tokens.astype(np.int64)]
+
+    def moved(self, piece: Piece) -> frozenset[str]:
+        """The sizes that move its price."""
+        return self.curves[piece].moved
 
     def _moved(self, piece: Piece) -> frozenset[str]:
-        """The sizes of which another value is another price."""
+        """The sizes of which another value is another price; where only tokens make it another problem, these do."""
+        maybe = piece.moved()
+        if maybe <= set(TOKENS):
+            return maybe
         base, priced = piece.outline.sizes, partial(self.pricer.cycles, piece)
-        return frozenset(n for n in piece.moved() if abs(priced(piece.other(n)) - priced(base)) > 1e-9 * priced(base))
+        return frozenset(n for n in maybe if abs(priced(piece.other(n)) - priced(base)) > 1e-9 * priced(base))
 
     def _alike(self, a: Curve, b: Curve) -> bool:
         mine, other = a.piece, b.piece
         if (a.on, mine.unit, mine.share) != (b.on, other.unit, other.share) or mine.outline is other.outline:
             return False
-        pairs = [(self._price(a, p), self._price(b, p)) for p in self._probes(a.on)]
-        return all(x < NEVER and np.isclose(x, y, rtol=1e-9) for x, y in pairs)
+        probes = self._probes(a.on)
+        pairs = ([self._look(x, p) for x in (a, b)] for p in probes)
+        return all(x[0] < NEVER and len(x) == len(y) and np.allclose(x, y, rtol=1e-9, atol=0) for x, y in pairs)
+
+    def _look(self, curve: Curve, point: Point) -> tuple[float, ...]:
+        """What tells a price: the numbers of its formula where it has one, else the price."""
+        found = self.pricer.formula(curve.piece, curve.sizes(point))
+        return found.numbers if found else (self._price(curve, point),)
 
     def _probes(self, on: tuple[str, ...]) -> list[Point]:
         most = [self.reach.most(n) for n in on]
@@ -162,6 +194,23 @@ class Curves:
 
     # ---- drawing
 
+    def _swept(self, curve: Curve) -> Sweep | None:
+        if curve.piece.is_exchange:
+            return None
+        least, most = tuple(int(n in LEAST) for n in curve.on), tuple(self.reach.most(n) for n in curve.on)
+        clock_hz = self.pricer.chip.units[curve.piece.unit].clock_hz
+        return sweep(lambda p: self.pricer.formula(curve.piece, curve.sizes(p)), least, most, clock_hz)
+
+    def _sum(self, rough: Mapping[Curve, Grid]) -> None:
+        """What all products with weights of a step take, over its tokens."""
+        x = np.array(self._knots("tokens"), dtype=np.float64)
+        mine = [c for p in self.curves if p.outline is self.spine and (c := self.same[p]).on == ("tokens",)]
+        each = [(rough[c] if c in rough else self.drawn[c]).at([x]) * c.repeat for c in mine]
+        self.rough = x, sum(each, start=np.zeros(()))
+
+    def _terraces(self, curve: Curve, refiner: Refiner, most: int) -> Grid:
+        return terraces(refiner, self.reach.batch, self._knots("context"), most)
+
     def _refiner(self, curve: Curve) -> Refiner:
         def scale(point: Point, value: float) -> float:
             behind = float(np.interp(point[0], *self.rough)) if curve.on else 0.0
@@ -171,15 +220,5 @@ class Curves:
 
     def _knots(self, name: str) -> list[int]:
         """Where a curve begins."""
-        most, base = self.reach.most(name), self.effort.base if name in ("tokens", "batch") else 4
-        least, low = (1, 0) if name in ("tokens", "prefill", "batch") else (0, 64)
-        return sorted({least, *(x for i in range(40) if low < (x := base**i) < most), most})
-
-    def _starts(self, curve: Curve, rough: Grid) -> list[list[int]]:
-        """Knots to begin with; what takes much of a step's time may rise with every tile of rows."""
-        axes = [list(map(int, a)) for a in rough.axes]
-        if curve.on != ("tokens",) or self.effort.rows is None:
-            return axes
-        part = np.max(rough.values * curve.repeat / self.rough[1])
-        rows = range(self.effort.rows, self.reach.most("tokens"), self.effort.rows) if part > SMALL else ()
-        return [sorted({*axes[0], *rows})]
+        most, (least, low) = self.reach.most(name), (1, 0) if name in LEAST else (0, 64)
+        return sorted({least, *(x for i in range(20) if low < (x := 4**i) < most), most})

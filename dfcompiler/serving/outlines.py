@@ -6,6 +6,7 @@ for a sample; other sizes are put into what they made of it, which takes a tenth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -31,6 +32,11 @@ class Sizes(NamedTuple):
     past: int
     batch: int
     context: int
+
+    def part(self, count: int) -> Sizes:
+        """One of so many micro-batches: its part of the tokens, those amid, and of the sequences."""
+        prefill, batch = -(-self.prefill // count), -(-self.batch // count)
+        return Sizes(prefill, self.past + (self.prefill - prefill) // 2, batch, self.context)
 
     def step(self) -> Step:
         """The step of these sizes; raises Diag `bad-step` where it is empty."""
@@ -59,11 +65,12 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A sample's graph as first made (`before`), as offered to the mapper, and as mapped."""
+    """A sample's graph as first made (`before`) by the `makers`, as offered to the `mappers`, and as mapped."""
 
     setting: Setting
     sizes: Sizes
     makers: Pipeline
+    mappers: Pipeline
     before: Graph
     offered: Graph
     mapped: Graph
@@ -96,8 +103,12 @@ class Outline:
 
 @lru_cache(maxsize=4096)
 def _at(outline: Outline, sizes: Sizes) -> Graph:
-    made, _ = run_pipeline(outline.makers, Graph(outline.setting.model.name), outline.setting.context(sizes))
-    return resized(outline.before, made, outline.offered)
+    return resized(outline.before, _made(outline, sizes), outline.offered)
+
+
+def _made(outline: Outline, sizes: Sizes) -> Graph:
+    setting = outline.setting
+    return run_pipeline(outline.makers, Graph(setting.model.name), setting.context(sizes))[0]
 
 
 def outline(setting: Setting, sizes: Sizes) -> Outline:
@@ -109,5 +120,15 @@ def outline(setting: Setting, sizes: Sizes) -> Outline:
         passes, Graph(setting.model.name), setting.context(sizes), after=lambda _name, graph, _s: seen.append(graph)
     )
     mapping_of(mapped)
-    offered = [g for g in seen if g.columns is None][-1]
-    return Outline(setting, sizes, passes[:count], seen[count - 1], offered, mapped)
+    offered = [g for g in seen if g.columns is None]
+    return Outline(setting, sizes, passes[:count], passes[len(offered) :], seen[count - 1], offered[-1], mapped)
+
+
+def outlines(setting: Setting, samples: Sequence[Sizes]) -> list[Outline]:
+    """Outlines of samples of one make: as the first one is shared out so are all, and each is mapped by itself."""
+    made = [outline(setting, samples[0])]
+    for sizes in samples[1:]:
+        first = made[0]
+        mapped, _ = run_pipeline(first.mappers, first.at(sizes), setting.context(sizes))
+        made.append(replace(first, sizes=sizes, before=_made(first, sizes), offered=first.at(sizes), mapped=mapped))
+    return made

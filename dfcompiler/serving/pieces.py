@@ -12,10 +12,12 @@ from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import price_exchange
 from dfcompiler.hardware.chip import Chip
-from dfcompiler.problem import problem
+from dfcompiler.hardware.template import KernelCompute
+from dfcompiler.launches import Plan, plan
+from dfcompiler.problem import Problem, problem
 from dfcompiler.serving.outlines import Outline, Sizes
 from dfcompiler.serving.stretching import Form, Rule, of_group, of_node, rule, with_form
-from dfcompiler.tiling import search
+from dfcompiler.tiling import SHARES, search, unable
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,11 @@ class Piece:
 
 
 class Pricer:
-    """Cycles of pieces at any sizes; equal problems are searched once."""
+    """Cycles of pieces at any sizes; equal problems are searched once, for all shares."""
 
     def __init__(self, chip: Chip, dtypes: DtypeMap) -> None:
         self.chip, self.dtypes = chip, dtypes
-        self.known: dict[object, float] = {}
+        self.known: dict[object, dict[float, float]] = {}
         self.asked: dict[tuple[Piece, Sizes], float] = {}
         self.rules: dict[Piece, Rule | None] = {}
 
@@ -80,19 +82,33 @@ class Pricer:
             self.asked[piece, sizes] = self._cycles(piece, sizes)
         return self.asked[piece, sizes]
 
+    def formula(self, piece: Piece, sizes: Sizes) -> Plan | None:
+        """The kernels that run a piece, in cycles; None where its price is searched for, and where there is none."""
+        unit = self.chip.units.get(piece.unit)
+        if unit is None or not isinstance(unit.template, KernelCompute):
+            return None
+        p = self._problem(piece, sizes)
+        if p is None or unable(p, unit, None):
+            return None
+        found = plan(p, unit)
+        return None if isinstance(found, str) else found
+
     def _cycles(self, piece: Piece, sizes: Sizes) -> float:
         if piece.is_exchange:
             return self._exchange(piece, sizes)
-        joined = self._group(piece, sizes)
-        if joined is None:
+        p = self._problem(piece, sizes)
+        if p is None:
             return inf
-        p = problem(joined, self.dtypes)
-        key = content_key(p), piece.unit, piece.share
+        key = content_key(p), piece.unit
         if key not in self.known:
             unit = self.chip.units[piece.unit]
-            found = search(p, unit, self.chip.units.get(unit.vector or ""), (piece.share,))
-            self.known[key] = min((t.cycles for t in found.tilings), default=inf)
-        return self.known[key]
+            found = search(p, unit, self.chip.units.get(unit.vector or ""), sorted({*SHARES, piece.share}))
+            self.known[key] = {t.share: t.cycles for t in found.tilings}
+        return min((c for share, c in self.known[key].items() if share <= piece.share), default=inf)
+
+    def _problem(self, piece: Piece, sizes: Sizes) -> Problem | None:
+        joined = None if piece.is_exchange else self._group(piece, sizes)
+        return problem(joined, self.dtypes) if joined else None
 
     def _exchange(self, piece: Piece, sizes: Sizes) -> float:
         known, (name,) = self._rule(piece), piece.nodes

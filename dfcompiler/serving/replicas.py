@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from dfcompiler.exchanges import links_of
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.layers import layer_count
 from dfcompiler.models import Model
 from dfcompiler.parallelism import Parallel
 from dfcompiler.serving.capacity import UTILIZATION, KvRoom, kv_room
-from dfcompiler.serving.cluster import Pool, Role
+from dfcompiler.serving.cluster import Link, Pool, Role
 from dfcompiler.serving.curves import Reach
 from dfcompiler.serving.latency import PIPELINE, StepLatency, step_latency
 from dfcompiler.serving.outlines import Setting
@@ -50,11 +53,22 @@ def replicas(
     prompt = int(requests.prompt_tokens.max(initial=1))
     budget = settings.max_batched_tokens
     prefill = budget if settings.rules.chunked else min(WHOLE_PROMPTS, _rounded(max(prompt, budget)))
+    if parallel.pp > 1:  # as many micro-batches are on their way, each with this budget
+        settings = replace(settings, max_batched_tokens=parallel.pp * budget)
+        prefill *= parallel.pp
     room = kv_room(Setting(model, chip, parallel, dtype, PIPELINE), prefill, settings.max_sequences, utilization)
     reach = Reach(prefill, max(LEAST, _rounded(longest)), settings.max_sequences)
     tokens = min(room.tokens, reach.batch * reach.context)
     steps = step_latency(model, chip, reach, tokens, parallel=parallel, dtype=dtype, check=check)
     return Replicas(Pool(steps.table(host_s, room.tokens), settings, count, role), steps, room)
+
+
+def link_of(pools: Sequence[Replicas]) -> Link:
+    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer."""
+    slowest = min((links_of(x.steps.setting.chip).fabric for x in pools), key=lambda f: f.bytes_per_s)
+    first = pools[0]
+    layers = layer_count(first.steps.setting.model)
+    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers))
 
 
 def _rounded(n: int) -> int:

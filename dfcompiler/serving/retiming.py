@@ -53,9 +53,9 @@ def _latest(ends: list[Floats]) -> Floats:
     return found
 
 
-def timing(graph: Graph, layer: Layer) -> Timing:
-    """The order of a layer's schedule, and of the next layers where they overlap."""
-    copies = 1 if layer.segment.repeat == 1 or layer.period >= layer.solution.cycles else UNROLLED
+def timing(graph: Graph, layer: Layer, repeat: int) -> Timing:
+    """The order of a layer's schedule, and of the next layers where they overlap; run so many times."""
+    copies = 1 if repeat == 1 or layer.period >= layer.solution.cycles else UNROLLED
     tasks = [(t, c, t.start + c * layer.period) for c in range(copies) for t in layer.solution.tasks]
     tasks.sort(key=lambda x: (x[2], x[0].column.nodes))
     place = {(v, c): i for i, (t, c, _) in enumerate(tasks) for v in t.column.nodes}
@@ -73,4 +73,4 @@ def timing(graph: Graph, layer: Layer) -> Timing:
     few = nx.transitive_reduction(order)
     waits = tuple(tuple(sorted(few.predecessors(i))) for i in range(len(tasks)))
     last = tuple(tuple(i for i, (_, c, _) in enumerate(tasks) if c == n) for n in range(copies))
-    return Timing(tuple(t.column for t, _, _ in tasks), waits, last, layer.segment.repeat)
+    return Timing(tuple(t.column for t, _, _ in tasks), waits, last, repeat)

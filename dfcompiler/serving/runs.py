@@ -13,20 +13,18 @@ from typing import Any
 
 from dfcompiler.amounts import digits, percent, seconds
 from dfcompiler.diagnostics import Diag, unknown
-from dfcompiler.exchanges import links_of
 from dfcompiler.frames import Columns, Tabular
-from dfcompiler.layers import layer_count
 from dfcompiler.serving.answers import Answers, Objectives, answers
-from dfcompiler.serving.cluster import Cluster, Link
+from dfcompiler.serving.cluster import Cluster
 from dfcompiler.serving.engine import ENGINES, Engine, simulate
 from dfcompiler.serving.loads import Load
 from dfcompiler.serving.policy import policy, router
 from dfcompiler.serving.rates import Point, Rate, at_rate, curve, find_rate, rate_of
 from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
-from dfcompiler.serving.replicas import Replicas
+from dfcompiler.serving.replicas import Replicas, link_of
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
-from dfcompiler.serving.spending import Spending, spending
+from dfcompiler.serving.spending import Spender, Spending, spending
 from dfcompiler.writing import make_folder, write_text
 
 BEYOND = 1.25  # how far a curve goes, in the highest rate or that of the requests
@@ -111,7 +109,7 @@ class Run(Tabular):
             }
             for x in self.pools
         ]
-        plain: dict[str, Any] = _finite(said)
+        plain: dict[str, Any] = finite(said)
         return plain
 
     def write(self, out: Path, *, window_s: tuple[float, float] | None = None, parquet: bool = False) -> list[Path]:
@@ -164,7 +162,7 @@ def run(
 
     Raises what `find_rate` and `simulate` raise, and Diag `bad-cluster` for pools that do not go together.
     """
-    link = _link(pools) if any(x.pool.role == "prefill" for x in pools) else None
+    link = link_of(pools) if any(x.pool.role == "prefill" for x in pools) else None
     cluster = Cluster(tuple(x.pool for x in pools), policy(by.policy), router(by.router), link)
 
     def serve(some: Requests, series: bool = False) -> Served:
@@ -183,24 +181,15 @@ def run(
         points += curve(load.requests, serve, wanted, (highest * i / aim.curve for i in range(1, aim.curve + 1)))
     spent_s = time.process_time() - start
     tokens = int(shown.output_tokens[~served.rejected].sum())
-    many = sum(x.pool.replicas for x in pools)
-    energy = spending(pools[0].steps, served, tokens, told.duration_s, many) if len(pools) == 1 else None
+    energy = spending([Spender(x.steps, x.pool.replicas) for x in pools], served, tokens, told.duration_s)
     points = tuple(sorted(points, key=lambda p: p.rate_per_s))
     return Run(model, chip, Load(shown, load.title), told, tuple(pools), rate, energy, spent_s, aim, served, points)
 
 
-def _link(pools: Sequence[Replicas]) -> Link:
-    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer."""
-    slowest = min((links_of(x.steps.setting.chip).fabric for x in pools), key=lambda f: f.bytes_per_s)
-    first = pools[0]
-    layers = layer_count(first.steps.setting.model)
-    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers))
-
-
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Without nan and inf, which JSON has not."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,9 +7,9 @@ their schedules are re-timed at all others with every op's own price there, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,14 @@ import numpy.typing as npt
 from dfcompiler.columns import Column
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.schedule import Layer, mapping_of
-from dfcompiler.serving.curves import Curves, Effort, Reach
-from dfcompiler.serving.outlines import Outline, Setting, Sizes, outline
+from dfcompiler.serving.curves import CHUNK, DECODE, TOKENS, Curves, Effort, Reach
+from dfcompiler.serving.outlines import Outline, Setting, Sizes, outline, outlines
 from dfcompiler.serving.pieces import Piece, Pricer
 from dfcompiler.serving.retiming import Timing, timing
 
 Floats = npt.NDArray[np.float64]
-KERNELS = Effort(0.001, 260, 160, rows=128)  # prices are formulas, and libraries have tiles of so many rows
-SEARCHED = Effort(0.003, 16, 20, base=4)  # prices are searches
+KERNELS = Effort(0.001, 260, 160)  # prices are formulas
+SEARCHED = Effort(0.004, 12, 64)  # prices are searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,14 @@ class Schedule:
     def cycles(self, curves: Curves, sizes: Sequence[Floats]) -> Floats:
         """Cycles at sizes whose coordinates broadcast."""
 
-        def duration(column: Column) -> Floats:
-            """A group that is not worth it at some sizes is run as its nodes in turn there."""
-            piece = Piece.of(self.outline, column)
-            whole, alone = curves.cycles(piece, sizes), [curves.cycles(x, sizes) for x in piece.alone()]
-            return np.minimum(whole, reduce(np.add, alone)) if alone else whole
-
-        found = [t.cycles(duration) for t in self.timings]
+        found = [t.cycles(partial(self.duration, curves, sizes=sizes)) for t in self.timings]
         return np.asarray(reduce(np.add, found, np.zeros(())))
+
+    def duration(self, curves: Curves, column: Column, sizes: Sequence[Floats]) -> Floats:
+        """Cycles of a column. A group that is not worth it at some sizes is run as its nodes in turn there."""
+        piece = Piece.of(self.outline, column)
+        whole, alone = curves.cycles(piece, sizes), [curves.cycles(x, sizes) for x in piece.alone()]
+        return np.minimum(whole, reduce(np.add, alone)) if alone else whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,26 +59,51 @@ class StepModel:
     def seconds(self, sizes: Sequence[Floats]) -> Floats:
         """Seconds of steps `(prefill, past, batch, context of each)`, arrays that broadcast; 0 for an empty step."""
         prefill, _, batch, _ = sizes
-        found: Floats = np.zeros(np.broadcast_shapes(*(x.shape for x in sizes)))
         rows = batch + (prefill > 0)
+        found: Floats = np.zeros(np.broadcast_shapes(*(x.shape for x in sizes)))
         for make, here in (
             ("mixed", (prefill > 0) & (batch > 0)),
             ("prefill", (prefill > 0) & (batch == 0)),
             ("decode", (prefill == 0) & (batch > 0)),
         ):
-            body = reduce(np.minimum, [s.cycles(self.curves, sizes) for s in self.bodies[make]])
-            found = np.where(here, body, found)
-        behind = [s.cycles(self.curves, (prefill * 0, prefill * 0, rows, rows * 0)) for s in self.tails]
-        found = found + np.where(rows > 0, reduce(np.minimum, behind), 0.0)
-        return found / self.clock_hz
+            if np.any(here):
+                body = reduce(np.minimum, [s.cycles(self.curves, sizes) for s in self.bodies[make]])
+                found = np.where(here, body / self.clock_hz, found)
+        return found + self.behind(rows)
+
+    def behind(self, rows: Floats) -> Floats:
+        """Seconds of what lies behind the last layer, for so many sampled tokens."""
+        none = rows * 0
+        cycles = reduce(np.minimum, [s.cycles(self.curves, (none, none, rows, none)) for s in self.tails])
+        return np.where(rows > 0, cycles, 0.0) / self.clock_hz
 
     def on_tokens(self, tokens: Floats) -> Floats:
-        """Seconds of what works on the tokens of both parts of a mixed step at once."""
+        """Seconds of what works on the tokens of both parts of a mixed step at once, and of what no size moves."""
         total = np.zeros(tokens.shape)
-        for piece, repeat in pieces(self.bodies["mixed"][0]):
-            if self.curves.on_tokens(piece):
-                total = total + repeat * self.curves.grids[self.curves.same[piece]].at([tokens])
+        schedule = self.bodies["mixed"][0]
+        for column, repeat in columns(schedule):
+            if self._kind(schedule, column) == TOKENS:
+                nothing = tokens * 0
+                total = total + repeat * schedule.duration(self.curves, column, (tokens, nothing, nothing, nothing))
         return np.asarray(np.where(tokens > 0, total, 0.0) / self.clock_hz)
+
+    def apart(self, sizes: Sequence[Floats]) -> tuple[Floats, Floats] | None:
+        """Seconds of what works on a chunk alone and on what decodes alone, in a mixed step; None where layers
+        overlap, or there are several schedules."""
+        schedule, *others = self.bodies["mixed"]
+        if others or any(len(t.last) > 1 for t in schedule.timings):
+            return None
+        found: dict[tuple[str, ...], Floats] = {CHUNK: np.zeros(1), DECODE: np.zeros(1)}
+        for column, repeat in columns(schedule):
+            kind = self._kind(schedule, column)
+            if kind != TOKENS:
+                found[kind] = found[kind] + repeat * schedule.duration(self.curves, column, sizes)
+        return found[CHUNK] / self.clock_hz, found[DECODE] / self.clock_hz
+
+    def _kind(self, schedule: Schedule, column: Column) -> tuple[str, ...]:
+        """What a column of a mixed step works on: a chunk, what decodes, or both at once."""
+        moved = self.curves.moved(Piece.of(schedule.outline, column))
+        return next((k for k in (CHUNK, DECODE) if moved and moved <= set(k)), TOKENS)
 
     def at(self, prefill: Floats | float, past: Floats | float, batch: Floats | float, total: Floats | float) -> Floats:
         """Seconds by the total context of what decodes, as tables have it."""
@@ -86,17 +111,20 @@ class StepModel:
         return self.seconds((p, c, b, t / np.maximum(b, 1)))
 
 
-def step_model(setting: Setting, reach: Reach, samples: Sequence[Sizes]) -> StepModel:
-    """Map steps like the samples, one of each make, and draw the curves of what their schedules use."""
+def step_model(setting: Setting, reach: Reach, samples: Mapping[str, Sequence[Sizes]]) -> StepModel:
+    """Map the samples of each make, and draw the curves of what their schedules use."""
     searched = not all(isinstance(u.template, KernelCompute) for u in setting.chip.units.values())
-    pricer = Pricer(setting.chip, setting.context(samples[0]).need("dtypes"))
+    pricer = Pricer(setting.chip, setting.context(samples["decode"][0]).need("dtypes"))
     curves = Curves(pricer, reach, SEARCHED if searched else KERNELS)
-    bodies: dict[str, list[Schedule]] = {"decode": [], "prefill": [], "mixed": []}
+    bodies: dict[str, list[Schedule]] = {make: [] for make in samples}
     tails = []
-    for s in samples:
-        for make, sizes in (("decode", Sizes(0, 0, *s[2:])), ("prefill", Sizes(*s[:2], 0, 0)), ("mixed", s)):
-            drawn = outline(setting, sizes)
-            body, tail = (Schedule(drawn, tuple(timing(drawn.mapped, x) for x in some)) for some in layers(drawn))
+    for make, some in samples.items():
+        for drawn in outlines(setting, some):
+            stage = slowest(drawn)
+            body, tail = (
+                Schedule(drawn, tuple(timing(drawn.mapped, x, n) for x in part if (n := x.segment.on.get(stage))))
+                for part in layers(drawn)
+            )
             bodies[make].append(body)
             kept = [body, tail] if make == "decode" else [body]
             tails += kept[1:]
@@ -107,6 +135,12 @@ def step_model(setting: Setting, reach: Reach, samples: Sequence[Sizes]) -> Step
     return StepModel(setting.chip.clock_hz, bodies, tails, curves)
 
 
+def slowest(drawn: Outline) -> int:
+    """The stage of devices that takes longest with what it sends; 0 where there is one."""
+    stages = mapping_of(drawn.mapped).stages
+    return max(range(len(stages)), key=lambda i: stages[i].cycles + stages[i].send_cycles, default=0)
+
+
 def layers(drawn: Outline) -> tuple[list[Layer], list[Layer]]:
     """The layers of a mapped sample up to the last one, and those behind."""
     tail = drawn.tail
@@ -114,16 +148,17 @@ def layers(drawn: Outline) -> tuple[list[Layer], list[Layer]]:
     return [x for x in every if not set(x.segment.nodes) <= tail], [x for x in every if set(x.segment.nodes) <= tail]
 
 
-def pieces(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
-    """Every piece with how often it runs."""
+def columns(schedule: Schedule) -> Iterator[tuple[Column, int]]:
+    """Every column with how often it runs."""
     for t in schedule.timings:
         for c in t.columns:
-            yield Piece.of(schedule.outline, c), t.repeat
+            yield c, t.repeat
 
 
 def priced(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
     """Every piece, and its nodes one by one where they may stand for it."""
-    for piece, repeat in pieces(schedule):
+    for column, repeat in columns(schedule):
+        piece = Piece.of(schedule.outline, column)
         yield from ((x, repeat) for x in (piece, *piece.alone()))
 
 
@@ -131,11 +166,15 @@ def priced(schedule: Schedule) -> Iterator[tuple[Piece, int]]:
 
 
 def direct_s(setting: Setting, sizes: Sizes) -> float:
-    """Seconds of one step, compiled by itself: what the table is held to."""
-    rows = sizes.batch + (sizes.prefill > 0)
-    drawn = outline(setting, sizes)
-    body = sum(x.cycles for x in layers(drawn)[0])
-    return (body + _tail_cycles(setting, rows)) / setting.chip.clock_hz
+    """Seconds of one step, compiled by itself: what the table is held to. On stages of devices it is a round of as many
+    micro-batches, each as long as the slowest stage takes for one."""
+    count = setting.parallel.pp
+    micro = sizes.part(count)
+    body, tail = layers(outline(setting, micro))
+    each = [sum(x.cycles_of(n) for x in body if (n := x.segment.on.get(s))) for s in range(count)]
+    last = max((s for x in tail for s in x.segment.on), default=0)
+    each[last] += _tail_cycles(setting, micro.batch + (micro.prefill > 0))
+    return count * max(each) / setting.chip.clock_hz
 
 
 @lru_cache(maxsize=1024)

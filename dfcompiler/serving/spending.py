@@ -7,6 +7,7 @@ than it would be compiled. What goes at rest goes all the time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from dfcompiler.economics import Ownership, price, usd_per_million_tokens
 from dfcompiler.power import static_w
 from dfcompiler.serving.latency import StepLatency, content_of
 from dfcompiler.serving.outlines import Sizes
+from dfcompiler.serving.requests import Floats
 from dfcompiler.serving.served import Served
 
 
@@ -65,24 +67,48 @@ def _joules(steps: StepLatency) -> list[float]:
     return [more - token * p, token, many - b * (sequence + context * c), sequence, context]
 
 
-def spending(steps: StepLatency, served: Served, tokens: int, duration_s: float, replicas: int) -> Spending | None:
-    """Energy of a run and its dollars per million of its tokens; None where the run kept no series or made nothing."""
+@dataclass(frozen=True)
+class Spender:
+    """Replicas of one kind, and the steps that they make."""
+
+    steps: StepLatency
+    replicas: int
+
+    @property
+    def devices(self) -> int:
+        """Devices of all of them."""
+        return self.steps.setting.parallel.count * self.replicas
+
+    def dynamic_j(self, rows: Mapping[str, Floats]) -> float:
+        """Joules of the steps that these rows of a series tell, what goes at rest aside. With stages of devices every
+        micro-batch of a step moves the weights."""
+        e, x, batches = step_energy(self.steps), rows, self.steps.setting.parallel.pp
+        grown = x["context"] + x["batch"] * (x["steps"] - 1) / 2  # the mean of a run of steps
+        chunks, sequences = np.minimum(x["prefill"], batches), np.minimum(x["batch"], batches)
+        decode = sequences * e.decode_j + x["batch"] * e.sequence_j + grown * e.context_j
+        return float(np.sum(chunks * e.prefill_j + x["prefill"] * e.token_j + x["steps"] * decode))
+
+
+def spending(spenders: Sequence[Spender], served: Served, tokens: int, duration_s: float) -> Spending | None:
+    """Energy of a run and its dollars per million of its tokens, of pools in the order of their replicas' numbers; None
+    where the run kept no series or made nothing."""
     if served.series is None or not tokens or duration_s <= 0:
         return None
-    e, devices = step_energy(steps), steps.setting.parallel.count
-    x = {n: served.series.column(n) for n in ("steps", "prefill", "batch", "context")}
-    grown = x["context"] + x["batch"] * (x["steps"] - 1) / 2  # the mean of a run of steps
-    decode = (x["batch"] > 0) * e.decode_j + x["batch"] * e.sequence_j + grown * e.context_j
-    dynamic = float(np.sum((x["prefill"] > 0) * e.prefill_j + x["prefill"] * e.token_j + x["steps"] * decode))
-    rest_w = devices * replicas * static_w(steps.setting.chip)
-    joules = dynamic + rest_w * duration_s
+    number = served.series.column("replica")
+    each = {n: served.series.column(n) for n in ("steps", "prefill", "batch", "context")}
+    joules, first = 0.0, 0
+    for s in spenders:
+        mine = (number >= first) & (number < first + s.replicas)
+        joules += s.dynamic_j({n: x[mine] for n, x in each.items()})
+        joules += s.devices * static_w(s.steps.setting.chip) * duration_s
+        first += s.replicas
     watts = joules / duration_s
-    return Spending(joules / tokens * 1e6, watts, _usd(steps, watts, tokens / duration_s, devices * replicas))
+    return Spending(joules / tokens * 1e6, watts, _usd(spenders, watts, tokens / duration_s))
 
 
-def _usd(steps: StepLatency, watts: float, tokens_per_s: float, devices: int) -> float | None:
+def _usd(spenders: Sequence[Spender], watts: float, tokens_per_s: float) -> float | None:
     try:
-        made = price(steps.setting.chip).usd * devices
+        made = sum(price(s.steps.setting.chip).usd * s.devices for s in spenders)
     except Infeasible:
         return None
     kept_busy = Ownership(utilisation=1.0, busy_w=watts, idle_w=0.0)  # what the served trace leaves idle is in both

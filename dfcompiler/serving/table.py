@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,32 @@ from dfcompiler.serving import interpolation
 from dfcompiler.serving.requests import Floats, Ints
 
 AXES = ("prefill", "past", "batch", "context")
+PARTS, ROWS = ("chunks", "decodes"), ("starts", "knots", "values", "beside")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Seconds of one part of a step by itself: a row for each number of its tokens or sequences, from 0 on, straight
+    between knots over their context, past or each; row `n` has the knots from `starts[n]` to `starts[n + 1]`.
+
+    `beside[n]` is what it need not do where the other part is in the step as well, since both do it together.
+    Raises Diag `bad-step-table`.
+    """
+
+    starts: Ints
+    knots: Ints
+    values: Floats
+    beside: Floats | None = None
+
+    def __post_init__(self) -> None:
+        lengths = np.diff(self.starts)
+        inner = np.delete(np.diff(self.knots), np.cumsum(lengths)[:-1] - 1)
+        if self.starts[0] != 0 or np.any(lengths < 1) or self.starts[-1] != len(self.knots) or np.any(inner <= 0):
+            raise Diag("bad-step-table", "the knots of every row must ascend, and there must be one at least")
+        if len(self.values) != len(self.knots) or not np.all(np.isfinite(self.values) & (self.values >= 0)):
+            raise Diag("bad-step-table", "every knot of a row must have a latency that is finite and not negative")
+        if self.beside is not None and len(self.beside) != len(lengths):
+            raise Diag("bad-step-table", "what is done together must be told for every row")
 
 
 @dataclass(frozen=True)
@@ -28,8 +55,15 @@ class StepTable:
     a token and one that it attends to: `past = sum(new * past) / n - (n * n - sum(new * new)) / (2 * n)`, where `n`
     is `sum(new)`. For one chunk that is its past; for many short prompts it is negative.
 
-    `tokens[prefill + batch]` is added to what is interpolated, and beyond its end its last value: what rises with every
-    tile of rows would blur between two grids.
+    `tokens[prefill + batch]` is added to what is interpolated, beyond its end in proportion to its last value: what
+    rises with every tile of rows would blur between two grids.
+
+    Where there are `chunks` and `decodes`, these rows tell what steps of one part take. Where their `beside` is given a
+    step of both parts takes what each does by itself, less that, and what is interpolated is added; else what is
+    interpolated is all of it.
+
+    With several `stages` of devices a step is one round of as many micro-batches, each of which has its part of the
+    tokens and of the sequences: it takes so many times what is told for a micro-batch on the slowest stage.
 
     `host_s` is what the host adds to every step, `tokens_capacity` the number of tokens whose keys and values fit.
     Raises Diag `bad-step-table`.
@@ -43,6 +77,9 @@ class StepTable:
     host_s: float = 0.0
     tokens_capacity: int = 1 << 40
     tokens: Floats = field(default_factory=lambda: np.zeros(1))
+    chunks: Rows | None = None
+    decodes: Rows | None = None
+    stages: int = 1
 
     def __post_init__(self) -> None:
         for name in AXES:
@@ -57,10 +94,16 @@ class StepTable:
         tokens = np.ascontiguousarray(self.tokens, dtype=np.float64)
         if tokens.ndim != 1 or not len(tokens):
             raise Diag("bad-step-table", f"what tokens add must be one number for each, not of shape {tokens.shape}")
-        if not all(np.all(np.isfinite(x) & (x >= 0)) for x in (values, tokens)):
+        known = [x is not None for r in (self.chunks, self.decodes) for x in (r, r and r.beside)]
+        if known not in ([False] * 4, [True, False] * 2, [True] * 4):
+            raise Diag("bad-step-table", "rows must be told for both parts of a step, or for none")
+        signed = self.chunks is not None  # what is interpolated is then a rest
+        if not all(np.all(np.isfinite(x) & ((x >= 0) | signed)) for x in (values, tokens)):
             raise Diag("bad-step-table", "the latency of a step must be finite and not negative")
         if not (np.isfinite(self.host_s) and self.host_s >= 0):
             raise Diag("bad-step-table", f"the host cannot add {self.host_s} s to a step")
+        if self.stages < 1 or (self.stages > 1 and self.decodes is None):
+            raise Diag("bad-step-table", f"{self.stages} stages: there is at least one, and several need rows")
         if self.tokens_capacity < 1:
             raise Diag("bad-step-table", f"the cache must hold at least one token, not {self.tokens_capacity}")
         object.__setattr__(self, "values", values)
@@ -80,16 +123,60 @@ class StepTable:
 
 def flattened(tables: tuple[StepTable, ...]) -> tuple[Ints, Ints, Floats]:
     """Tables one after the other, as `interpolation` reads them: grids, places and lengths of these, values."""
-    grids: list[Ints] = []
+    whole, real = _Line(), _Line()
     shape: list[int] = []
-    at = first = 0
     for table in tables:
         for name in AXES:
             grid = getattr(table, name)
-            grids.append(grid)
-            shape += [at, len(grid)]
-            at += len(grid)
-        shape += [first, first + table.values.size, len(table.tokens)]
-        first += table.values.size + len(table.tokens)
-    values = np.concatenate([x for t in tables for x in (t.values.reshape(-1), t.tokens)])
-    return np.concatenate(grids), np.array(shape, dtype=np.int64), values
+            shape += [whole.add(grid), len(grid)]
+        shape += [real.add(table.values.reshape(-1)), real.add(table.tokens), len(table.tokens)]
+        for rows in (table.chunks, table.decodes):
+            if rows is None:
+                shape += [0, 0, 0, -1]
+                continue
+            knots = whole.add(rows.knots)
+            starts = whole.add(rows.starts + knots)
+            beside = -1 if rows.beside is None else real.add(rows.beside)
+            shape += [starts, len(rows.starts) - 1, real.add(rows.values) - knots, beside]
+        shape.append(table.stages)
+    return np.concatenate(whole.parts), np.array(shape, dtype=np.int64), np.concatenate(real.parts)
+
+
+@dataclass
+class _Line:
+    """Arrays one after the other."""
+
+    parts: list[Any] = field(default_factory=list)
+    length: int = 0
+
+    def add(self, part: Ints | Floats) -> int:
+        """Where the part begins."""
+        self.parts.append(part)
+        self.length += len(part)
+        return self.length - len(part)
+
+
+def to_plain(table: StepTable) -> dict[str, Any]:
+    """Steps as numbers and bytes, without host and capacity, which are not of the model."""
+    plain: dict[str, Any] = {name: getattr(table, name).tobytes() for name in (*AXES, "values", "tokens")}
+    plain["stages"] = table.stages
+    for name in PARTS:
+        rows = getattr(table, name)
+        plain[name] = rows and [x if x is None else x.tobytes() for x in (getattr(rows, f) for f in ROWS)]
+    return plain
+
+
+def from_plain(plain: dict[str, Any]) -> StepTable:
+    """What `to_plain` was given."""
+    prefill, past, batch, context = (np.frombuffer(plain[name], dtype=np.int64) for name in AXES)
+    values = np.frombuffer(plain["values"]).reshape(len(prefill), len(past), len(batch), len(context))
+    chunks, decodes = (plain[name] and _rows(*plain[name]) for name in PARTS)
+    tokens = np.frombuffer(plain["tokens"])
+    return StepTable(
+        prefill, past, batch, context, values, tokens=tokens, chunks=chunks, decodes=decodes, stages=plain["stages"]
+    )
+
+
+def _rows(starts: bytes, knots: bytes, values: bytes, beside: bytes | None) -> Rows:
+    kept = np.frombuffer(starts, dtype=np.int64), np.frombuffer(knots, dtype=np.int64), np.frombuffer(values)
+    return Rows(*kept, None if beside is None else np.frombuffer(beside))
