@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.consumption import Consumption
+from dfcompiler.expenses import of_choices
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.nest import Nest, Tiles
 from dfcompiler.problem import Problem
@@ -62,7 +63,8 @@ class Block:
     def passing(self) -> list[Floats]:
         """What each choice moves in all steps: cycles at each port, then what counts beside time, bytes of DRAM or
         energy; `[choice, tiling]`."""
-        return [*(self._passing(port) for port in self.nest.ports), self._spent()]
+        counted = of_choices(self.used, self.nest, self.structures) if self.used else self._passing(COUNTED)
+        return [*(self._passing(port) for port in self.nest.ports), counted]
 
     @cached_property
     def alone(self) -> Floats:
@@ -77,17 +79,6 @@ class Block:
             return nest.dram_bytes(traffic)
         choices = self.structures.rows[structures].T
         return np.asarray(reduce(np.add, (self.passing[-1][c, tilings] for c in choices)) + self.alone[tilings])
-
-    def _spent(self) -> Floats:
-        if self.used is None:
-            return self._passing(COUNTED)
-        every = (self.structures.choice(i) for i in range(len(self.structures.choices.operand)))
-        nests: dict[tuple[str, ...], Nest] = {}
-        found = []
-        for i, moves, keep in every:
-            nest = nests.setdefault(moves.order, Nest(self.problem, self.unit, self.tiles, moves))
-            found.append(self.used.of_bytes(nest.bytes_of(self.problem.operands[i], keep)))
-        return np.stack(found)
 
     @cached_property
     def _sure(self) -> Terms:

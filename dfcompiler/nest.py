@@ -162,11 +162,11 @@ class Nest:
     def _dealt(self, o: NestOperand, keep: Keep | None) -> Iterator[tuple[Array, Nest, Keep | None]]:
         """The instances as machines of their own where some have two tiles of a loop and some have one, for which that
         loop does not run; with 1 for the tilings that have such instances."""
-        x, tiles = next((x for x in self.problem.loops if np.any(self._single(o, x))), None), self.tiles
+        x, tiles = next((x for x in self.problem.loops if np.any(self.single(o, x))), None), self.tiles
         if x is None:
             yield 1.0, self, keep
             return
-        single, ways, whole, points = self._single(o, x), tiles.ways[x.name], tiles.size[x.name], tiles.points_of(x)
+        single, ways, whole, points = self.single(o, x), tiles.ways[x.name], tiles.size[x.name], tiles.points_of(x)
         rest = tuple(n for n in self.order if n != x.name)
         since = keep and replace(keep, since=keep.since - (x.name in self.order[: keep.since]))
         two = ways - single, points - single * whole, tiles.trips[x.name]
@@ -178,7 +178,7 @@ class Nest:
             for part, nest, k in Nest(self.problem, self.unit, mine, order)._dealt(o, held):
                 yield there * part, nest, k
 
-    def _single(self, o: NestOperand, x: NestLoop) -> Floats:
+    def single(self, o: NestOperand, x: NestLoop) -> Floats:
         """How many instances have one tile of a loop where others have two, if they do not share the operand's."""
         tiles, band = self.tiles, self.problem.band
         masked = {band.col, band.row, *band.others} if band else set()
@@ -218,6 +218,10 @@ class Nest:
         if self.moves.passes_partly(o, held) or self.problem.proportional(o) < o.loops:
             masked |= {*band.others} if band else set()
             return mean_elements(self.problem, self.tiles, o, masked)
+        return self.mean_elements(o)
+
+    def mean_elements(self, o: NestOperand) -> Floats:
+        """The same where all tiles that move count alike."""
         whole, thin, thick = np.ones_like(self.tiles.compute), self.moves.thin, self.moves.thick
         for name in o.loops:
             again = name == thin and thick and thick not in o.loops  # each of its steps has many passes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -38,11 +38,11 @@ class Structures:
     keeps: Sequence[Sequence[Mapping[int, Keep | None]]]
     made: Sequence[tuple[int, int, Keep | None]]  # of each choice its operand, an order and what is kept in it
 
-    def choice(self, number: int) -> tuple[int, Moves, Keep | None]:
-        """The position of a choice's operand, the moves of an order in which it is one, and where the operand is kept."""
-        i, order, keep = self.made[number]
-        name = self.frame.operands[i].name
-        return i, Moves(self.frame, self.orders[order]), keep and replace(keep, operand=name)
+    @cached_property
+    def each(self) -> list[tuple[int, Moves, Keep | None]]:
+        """Of each choice the position of its operand, the moves of an order that has it, and where that is kept."""
+        moves, names = [Moves(self.frame, x) for x in self.orders], [o.name for o in self.frame.operands]
+        return [(i, moves[order], keep and replace(keep, operand=names[i])) for i, order, keep in self.made]
 
     def moves(self, structure: int) -> Moves:
         """The order of a structure."""

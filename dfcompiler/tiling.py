@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dfcompiler.blocks import Block
 from dfcompiler.consumption import Consumption
+from dfcompiler.expenses import least_pj
 from dfcompiler.fronts import Best, Found, Front
 from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Unit
@@ -180,7 +181,7 @@ def _flat(problem: Problem, unit: Unit, helper: Unit | None, sizes: Floats) -> T
 
 def _least_pj(problem: Problem, used: Consumption | None, tiles: Tiles) -> Floats:
     """Energy that tilings take at the least, whatever they keep; 0 where it does not count."""
-    return np.asarray(used.of_tiles(problem, tiles.size) if used else 0.0)
+    return least_pj(used, problem, tiles) if used else np.zeros(1)
 
 
 def _price_all(
@@ -202,6 +203,7 @@ def _price_all(
     levels = (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)
     for live, here in sorted(by_pattern(problem, tiles), key=lambda x: float(every[0, x[1]].min())):
         here = here[np.argsort(every[0, here], kind="stable")]
+        found = structures(frame, live, levels, traced=used is not None)
         for start in range(0, len(here), BLOCK):
             block = here[start : start + BLOCK]
             near = {s: best.near(s, b[block], least[block]) for s, b in zip(shares, every, strict=True)}
@@ -209,7 +211,7 @@ def _price_all(
             if open_:
                 block = block[reduce(np.logical_or, near.values())]
                 chosen = select(tiles, block)
-                for some in structures(frame, live, levels, traced=used is not None):
+                for some in found:
                     _price(Block(problem, unit, chosen, some, used), {s: b[block] for s, b in open_.items()}, best)
 
 
