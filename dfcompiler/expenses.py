@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dfcompiler.consumption import Consumption
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.tech import Tech
 from dfcompiler.moves import Keep, Moves
 from dfcompiler.nest import Nest, Tiles, spread
 from dfcompiler.problem import NestOperand, Problem
@@ -44,15 +45,20 @@ def of_choices(used: Consumption, nest: Nest, some: Structures) -> Floats:
     return found
 
 
+def floor_pj(problem: Problem, unit: Unit, helper: Unit | None, tech: Tech) -> float:
+    """Energy below which a unit that can run a problem cannot run it: all that must move passes every level once."""
+    used = Consumption.of(problem, unit, helper, tech)
+    moved = sum(o.total_bytes for o in problem.operands if _counts_alike(problem, unit, o))
+    return used.fixed_pj + moved * sum(used.byte_pj)
+
+
 def least_pj(used: Consumption, problem: Problem, tiles: Tiles) -> Floats:
-    """Energy below which no tiling comes in any order, whatever it keeps: every instance takes once what it needs of
-    what all its tiles need alike."""
+    """Energy below which no tiling comes in any order, whatever it keeps: every instance takes once what it needs."""
     found: Array = used.of_tiles(problem, tiles.size)
-    ways = reduce(np.multiply, tiles.ways.values(), np.ones(1))
+    ways, above = reduce(np.multiply, tiles.ways.values(), np.ones(1)), sum(used.byte_pj[:-1])
     for o in (o for o in problem.operands if _counts_alike(problem, used.unit, o)):
         own = reduce(np.multiply, (w for x, w in tiles.ways.items() if x in o.loops), np.ones(1))
-        between = used.byte_pj[-2] if len(used.byte_pj) > 2 else 0.0
-        found = found + o.total_bytes * (ways / own * used.byte_pj[-1] + between + used.byte_pj[0])
+        found = found + o.total_bytes * (ways / own * used.byte_pj[-1] + above)
     return np.asarray(found)
 
 

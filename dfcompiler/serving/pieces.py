@@ -7,11 +7,12 @@ from functools import lru_cache
 from math import inf
 
 from dfcompiler.collectives import exchanged
-from dfcompiler.columns import Column, content_key
+from dfcompiler.columns import Column
 from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import price_exchange
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.likeness import content_key
 from dfcompiler.problem import problem
 from dfcompiler.serving.outlines import Outline, Sizes
 from dfcompiler.serving.stretching import Form, Rule, of_group, of_node, rule, with_form
