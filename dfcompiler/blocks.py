@@ -12,6 +12,8 @@ from functools import cached_property, reduce
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.consumption import Consumption
+from dfcompiler.expenses import of_choices
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.nest import Nest, Tiles
 from dfcompiler.problem import Problem
@@ -28,8 +30,10 @@ COUNTED = Port(BYTES, 1.0, 1.0)
 class Block:
     """Tilings of the same loops that run more than once, in the orders of some structures."""
 
-    def __init__(self, problem: Problem, unit: Unit, tiles: Tiles, some: Structures) -> None:
-        self.problem, self.unit, self.tiles, self.structures = problem, unit, tiles, some
+    def __init__(
+        self, problem: Problem, unit: Unit, tiles: Tiles, some: Structures, used: Consumption | None = None
+    ) -> None:
+        self.problem, self.unit, self.tiles, self.structures, self.used = problem, unit, tiles, some, used
         self.nest = Nest(problem, unit, tiles, some.moves(0))
 
     def all_of(self, each: Floats, rows: Ints) -> Floats:
@@ -57,8 +61,24 @@ class Block:
 
     @cached_property
     def passing(self) -> list[Floats]:
-        """What each choice moves in all steps: cycles at each port, then bytes of DRAM; `[choice, tiling]`."""
-        return [self._passing(port) for port in (*self.nest.ports, COUNTED)]
+        """What each choice moves in all steps: cycles at each port, then what counts beside time, bytes of DRAM or
+        energy; `[choice, tiling]`."""
+        counted = of_choices(self.used, self.nest, self.structures) if self.used else self._passing(COUNTED)
+        return [*(self._passing(port) for port in self.nest.ports), counted]
+
+    @cached_property
+    def alone(self) -> Floats:
+        """What of that does not depend on choices, `[tiling]`."""
+        if self.used is None:
+            return self.nest.last[1]
+        return np.broadcast_to(self.used.of_tiles(self.problem, self.tiles.size), self.tiles.compute.shape)
+
+    def beside(self, nest: Nest, traffic: Traffic, structures: Ints, tilings: Ints) -> Floats:
+        """What pairs of a structure and a tiling come to beside time."""
+        if self.used is None:
+            return nest.dram_bytes(traffic)
+        choices = self.structures.rows[structures].T
+        return np.asarray(reduce(np.add, (self.passing[-1][c, tilings] for c in choices)) + self.alone[tilings])
 
     @cached_property
     def _sure(self) -> Terms:

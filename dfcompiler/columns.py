@@ -6,6 +6,10 @@ unit is its mean over the op's tiles. Equal problems are searched once. A unit t
 that runs everything serially on the best units can be in no optimal schedule, so it is not searched at all
 (`Refusal` says so).
 
+Where energy counts, every tiling that no other beats in time and energy is a column. Nothing is searched that takes
+longer than a schedule that could be best: none takes less energy than `floor_pj` of what it runs, and in every cycle
+goes what the chip takes at rest.
+
 An exchange between devices has one column, on the links: to a mapper they are one more unit.
 """
 
@@ -25,13 +29,15 @@ from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.energy import energy_pj
 from dfcompiler.exchanges import links_of, price_exchange
+from dfcompiler.expenses import floor_pj
 from dfcompiler.graph import Graph, Node, Region
-from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Chip, Unit
+from dfcompiler.likeness import content_key, in_words_of
 from dfcompiler.problem import Problem, problem
 from dfcompiler.remedies import suggestion
-from dfcompiler.renaming import canonical, index_names
+from dfcompiler.renaming import index_names
 from dfcompiler.searches import found_before
+from dfcompiler.spending import Spending, least_of_covers
 from dfcompiler.staging import staged
 from dfcompiler.tiling import RESOLUTION, SHARES, Search, Tiling, search, unable
 
@@ -81,7 +87,8 @@ class Segment:
 @dataclass(frozen=True)
 class Columns:
     """All columns of a graph on a chip, by segment; `problems` holds the loop nest of every group that has one, which
-    exchanges have not."""
+    exchanges have not. A schedule of columns that were left out takes up to `loss` of its energy less than one of those
+    that are here, in no less time."""
 
     segments: tuple[Segment, ...]
     columns: tuple[Column, ...]
@@ -89,6 +96,7 @@ class Columns:
     problems: Mapping[tuple[str, ...], Problem]
     candidates: int
     shares: tuple[float, ...] = SHARES
+    loss: float = 0.0
 
     def of(self, segment: Segment) -> list[Column]:
         """The columns whose nodes lie in the segment."""
@@ -148,13 +156,14 @@ def price(
     dtypes: DtypeMap,
     shares: Sequence[float],
     *,
-    quickest: bool = True,
+    pruned: bool = True,
+    spending: Spending | None = None,
     only: Collection[Segment] | None = None,
     tick: Callable[[int, int], None] | None = None,
 ) -> Columns:
-    """Search every group on every unit that could be part of an optimal schedule; where not only time counts
-    (`quickest`), on every unit that can run it. With `only`, the groups of these segments. `tick` is told how many
-    groups are done, and how many there are.
+    """Search every group on every unit that could be part of an optimal schedule, by time, with `spending` by energy
+    too; unless `pruned` on every unit that can run it. With `only`, the groups of these segments. `tick` is told how
+    many groups are done, and how many there are.
 
     Raises Diag `no-link` where devices exchange something over links that the chip does not have.
     """
@@ -162,7 +171,7 @@ def price(
     links = {n.name: _exchange(graph, n, chip) for n in graph.nodes.values() if exchanged(n)}
     wanted = {n for s in (parts if only is None else only) for n in s.nodes}
     problems = {g.nodes: problem(g, dtypes) for g in candidates(graph) if g.nodes[0] in wanted}
-    pricer = _Pricer(chip, shares, quickest, lambda done: tick(done, len(problems)) if tick else None)
+    pricer = _Pricer(chip, shares, pruned, spending, lambda done: tick(done, len(problems)) if tick else None)
     columns: list[Column] = []
     refusals: list[Refusal] = []
     for segment in parts:
@@ -173,7 +182,7 @@ def price(
         found, refused = pricer.segment(flow_of(graph, segment), inside, crossing)
         columns += found
         refusals += _with_remedies(refused, found, problems, chip)
-    return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates, tuple(shares))
+    return Columns(parts, tuple(columns), tuple(refusals), problems, pricer.candidates, tuple(shares), pricer.loss)
 
 
 def _with_remedies(
@@ -203,20 +212,27 @@ class _Known:
     limits: Mapping[float, float]
     found: Search
 
-    def answers(self, limits: Mapping[float, float]) -> bool:
-        """Whether it says what a search within these limits would."""
-        every = {t.share for t in self.found.tilings} == set(limits)
+    def answers(self, limits: Mapping[float, float], spent: bool) -> bool:
+        """Whether it says what a search within these limits would, or more."""
+        every = {t.share for t in self.found.tilings} == set(limits) and not spent
         return every or all(self.limits[s] >= limits[s] for s in limits)
 
 
 class _Pricer:
     """Searches problems on units, equal ones once: those that differ in nothing but names are equal."""
 
-    def __init__(self, chip: Chip, shares: Sequence[float], quickest: bool, tick: Callable[[int], None]) -> None:
-        self.chip, self.shares, self.quickest, self.tick = chip, shares, quickest, tick
+    def __init__(
+        self,
+        chip: Chip,
+        shares: Sequence[float],
+        pruned: bool,
+        spending: Spending | None,
+        tick: Callable[[int], None],
+    ) -> None:
+        self.chip, self.shares, self.pruned, self.spending, self.tick = chip, shares, pruned, spending, tick
+        self.known: dict[tuple[str, str, bool], list[_Known]] = {}
+        self.candidates, self.loss = 0, 0.0
         self.done = 0  # groups
-        self.known: dict[tuple[str, str], list[_Known]] = {}
-        self.candidates = 0
 
     def segment(
         self, flow: nx.DiGraph[str], problems: Mapping[tuple[str, ...], Problem], links: Sequence[Column]
@@ -227,9 +243,7 @@ class _Pricer:
         contents = {k: content_key(p) for k, p in problems.items()}
         floors = {(k, u.name): floor_cycles(p, u, self._helper(u)) for k, p in problems.items() for u in units}
         first = {k: min(units, key=lambda u: floors[k, u.name]) for k in problems}
-        alone = {k: self._found(contents[k], problems[k], u) for k, u in first.items() if len(k) == 1}
-        limit = sum(min((ceil(t.cycles) for t in found.tilings), default=inf) for found in alone.values())
-        limit = limit + sum(c.cycles for c in links) if self.quickest else inf
+        limit = self._limit(first, contents, problems, links) if self.pruned else inf
         least_of = {k: floors[k, u.name] for k, u in first.items()} | {c.nodes: c.cycles for c in links}
         rest = paths.beside(flow, paths.costs(flow, least_of), problems) if limit < inf else {}
         least = {(k, u.name): floors[k, u.name] + rest.get(k, 0.0) for k in problems for u in units}
@@ -238,37 +252,79 @@ class _Pricer:
         for k in sorted(problems, key=len):
             for u in units:
                 if limit < least[k, u.name] < inf:
-                    floor = f"{least[k, u.name]:,.0f}"
-                    why = f"with it the segment takes at least {floor} cycles, without it at most {limit:,.0f}"
+                    floor, most = f"{least[k, u.name]:,.0f}", f"{limit:,.0f}"
+                    other = "a best schedule" if self.spending else "without it"
+                    why = f"with it the segment takes at least {floor} cycles, {other} at most {most}"
                     refusals.append(Refusal(k, u.name, why))
                     continue
                 fits = limit - rest.get(k, 0.0)
-                together = len(k) > 1 and self.quickest
+                together = len(k) > 1 and self.pruned and not self.spending
                 limits = {s: min(fits, _in_turn(k, u.name, s, columns) - 1) if together else fits for s in self.shares}
-                result = self._found(contents[k], problems[k], u, limits)
-                found = [column(problems[k], u, t, self.chip) for t in result.tilings]
-                columns += undominated(found, quickest=self.quickest)
+                result = self._found(contents[k], problems[k], u, limits, self.spending is not None)
+                columns += self._kept([column(problems[k], u, t, self.chip) for t in result.tilings])
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
             self.done += 1
             self.tick(self.done)
         return columns, refusals
 
-    def _found(self, content: str, p: Problem, unit: Unit, limits: Mapping[float, float] | None = None) -> Search:
-        """The search of a problem, or of one that is the same but for its names, for tilings within limits: what an
-        earlier search found, or did not find within wider limits, holds."""
+    def _kept(self, found: list[Column]) -> list[Column]:
+        """The columns of a group on a unit that are worth having, by time alone unless energy counts."""
+        if self.spending is None:
+            return undominated(found, inf if self.pruned else 0.0)
+        kept = undominated(found, self.spending.thin)
+        for c in found:
+            self.loss = max(self.loss, min(k.pj / c.pj - 1 if c.pj else 0.0 for k in kept if _as_good(k, c)))
+        return kept
+
+    def _limit(
+        self,
+        first: Mapping[tuple[str, ...], Unit],
+        contents: Mapping[tuple[str, ...], str],
+        problems: Mapping[tuple[str, ...], Problem],
+        links: Sequence[Column],
+    ) -> float:
+        """Cycles of which no best schedule takes more: from one that runs each node alone on its first unit."""
+        cycles, pj = sum(c.cycles for c in links), sum(c.pj for c in links)
+        for k, u in first.items():
+            if len(k) == 1:
+                tilings = self._found(contents[k], problems[k], u).tilings
+                if not tilings:
+                    return inf
+                found = min((column(problems[k], u, t, self.chip) for t in tilings), key=lambda c: c.cycles)
+                cycles, pj = cycles + found.cycles, pj + found.pj
+        if self.spending is None:
+            return cycles
+        units = [(u, self._helper(u)) for u in self.chip.units.values()]
+        least = {
+            k: min((floor_pj(p, u, h, self.chip.tech) for u, h in units if not unable(p, u, h)), default=inf)
+            for k, p in problems.items()
+        }
+        return self.spending.longest(cycles, pj, sum(c.pj for c in links) + least_of_covers(least))
+
+    def _found(
+        self,
+        content: str,
+        p: Problem,
+        unit: Unit,
+        limits: Mapping[float, float] | None = None,
+        spent: bool = False,
+    ) -> Search:
+        """The search of a problem, or of one that is the same but for its names, for tilings within limits, by what is
+        `spent` too: what an earlier search found, or did not find within wider limits, holds."""
         limits = limits or dict.fromkeys(self.shares, inf)
-        earlier = self.known.setdefault((content, unit.name), [])
-        known = next((x for x in earlier if x.answers(limits)), None)
+        earlier = self.known.setdefault((content, unit.name, spent), [])
+        known = next((x for x in earlier if x.answers(limits, spent)), None)
         if known is None:
             names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
-            asked = content, names, unit.name, self.shares, sorted(limits.items())
-            run = partial(search, p, unit, self._helper(unit), self.shares, limits)
+            asked = content, names, unit.name, self.shares, sorted(limits.items()), spent
+            more = {"tech": self.chip.tech} if spent else {}
+            run = partial(search, p, unit, self._helper(unit), self.shares, limits, **more)
             known = _Known(p, limits, found_before(self.chip, asked, run))
             self.candidates += known.found.candidates
             earlier.append(known)
         same, found = known.problem, known.found
-        return found if same is p else replace(found, tilings=tuple(_in_words_of(p, same, t) for t in found.tilings))
+        return found if same is p else replace(found, tilings=tuple(in_words_of(p, same, t) for t in found.tilings))
 
     def _helper(self, unit: Unit) -> Unit | None:
         return self.chip.units.get(unit.vector) if unit.vector else None
@@ -308,35 +364,6 @@ def _in_turn(nodes: tuple[str, ...], unit: str, share: float, columns: Sequence[
     return min((total - sum(alone[v] for v in g) + time for g, (_, time) in times.items()), default=inf)
 
 
-def content_key(p: Problem) -> str:
-    """What a search depends on besides the unit; no name is in it."""
-    g = p.group
-    return repr(
-        (
-            canonical(g.shape),
-            tuple(g.sizes.get(i) for i in index_names(g.shape)),
-            [g.attrs.get(a.name) for a in g.shape.attrs],
-            tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
-            (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
-            [(o.kind, o.bits, o.partial_bits) for o in p.operands],  # what stays inside is as wide as `--dtype` says
-        )
-    )
-
-
-def _in_words_of(p: Problem, same: Problem, tiling: Tiling) -> Tiling:
-    """A tiling of an equal problem, by the names that this one gives to its loops, in any form, and operands."""
-    pairs = [(x, y) for x, y in ((same, p), (grouped(same), grouped(p))) if x and y]
-    loop = {x.name: y.name for a, b in pairs for x, y in zip(a.loops, b.loops, strict=True)}
-    operand = {x.name: y.name for x, y in zip(same.operands, p.operands, strict=True)}
-    return replace(
-        tiling,
-        tile={loop[n]: v for n, v in tiling.tile.items()},
-        ways={loop[n]: v for n, v in tiling.ways.items()},
-        order=tuple(loop[n] for n in tiling.order),
-        keeps=tuple(replace(k, operand=operand[k.operand]) for k in tiling.keeps),
-    )
-
-
 def column(p: Problem, unit: Unit, tiling: Tiling, chip: Chip) -> Column:
     """A tiling as a choice of the mapper: whole cycles, reservations rounded up to sixteenths."""
     cycles = ceil(tiling.cycles)
@@ -346,11 +373,11 @@ def column(p: Problem, unit: Unit, tiling: Tiling, chip: Chip) -> Column:
     return Column(p.group.nodes, unit.name, helper, cycles, ceil(tiling.share * RESOLUTION), beside, tiling, pj)
 
 
-def undominated(columns: list[Column], *, quickest: bool = True) -> list[Column]:
-    """Columns that no other beats in time and in every reservation; where not only time counts, nor in energy."""
+def undominated(columns: list[Column], thin: float = inf) -> list[Column]:
+    """Columns that no other beats in time and in every reservation, and in energy but for a part `thin` of it."""
     kept: list[Column] = []
     for c in sorted(columns, key=lambda c: (c.cycles, c.dram, c.beside, c.pj)):
-        if not any(_as_good(k, c) and (quickest or k.pj <= c.pj) for k in kept):
+        if not any(_as_good(k, c) and k.pj <= c.pj * (1 + thin) for k in kept):
             kept.append(c)
     return kept
 

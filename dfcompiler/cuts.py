@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import networkx as nx
 
 from dfcompiler.columns import Column
-from dfcompiler.listing import fits
+from dfcompiler.listing import fit
 from dfcompiler.solution import by_group
 
 Nodes: TypeAlias = tuple[str, ...]
@@ -52,24 +52,25 @@ def sections(flow: nx.DiGraph[str]) -> list[Section]:
 def cliques(columns: Sequence[Column]) -> list[tuple[Nodes, ...]]:
     """Sets of groups no two of which can run at the same moment, so that every such pair is in one of them."""
     asked = {g: _least(cs) for g, cs in by_group(columns).items()}
+    inside = {g: frozenset(g) for g in asked}
     apart: nx.Graph[Nodes] = nx.Graph()
     apart.add_nodes_from(asked)
     apart.add_edges_from(
         (a, b)
         for a, b in itertools.combinations(asked, 2)
-        if set(a) & set(b) or not any(fits(pair) for pair in itertools.product(asked[a], asked[b]))
+        if not inside[a].isdisjoint(b) or not any(fit(x, y) for x in asked[a] for y in asked[b])
     )
     found: list[tuple[Nodes, ...]] = []
-    missing = dict.fromkeys(apart.edges)
-    by_degree = sorted(apart, key=lambda g: (-apart.degree(g), g))
-    while missing:
-        clique = list(next(iter(missing)))
-        for g in by_degree:
-            if g not in clique and all(apart.has_edge(g, c) for c in clique):
-                clique.append(g)
-        taken = {frozenset(p) for p in itertools.combinations(clique, 2)}
-        missing = {e: None for e in missing if frozenset(e) not in taken}
-        found.append(tuple(sorted(clique)))
+    taken: set[frozenset[Nodes]] = set()
+    by_degree = {g: i for i, g in enumerate(sorted(apart, key=lambda g: (-apart.degree(g), g)))}
+    for e in apart.edges:
+        if frozenset(e) not in taken:
+            clique, both = list(e), set(apart[e[0]]) & set(apart[e[1]])
+            while both:
+                clique.append(min(both, key=by_degree.__getitem__))
+                both &= set(apart[clique[-1]])
+            taken.update(map(frozenset, itertools.combinations(clique, 2)))
+            found.append(tuple(sorted(clique)))
     return [c for c in found if len(c) > 2]
 
 

@@ -30,7 +30,7 @@ from dfcompiler.hardware.growth import (
 )
 from dfcompiler.hardware.template import Interconnect
 from dfcompiler.listing import first_schedule
-from dfcompiler.objectives import Found, best, limits
+from dfcompiler.objectives import Found, best, limits, spending
 from dfcompiler.problem import Problem
 from dfcompiler.report import bound_by, exchange_bound
 from dfcompiler.schedule import Layer, steady
@@ -132,7 +132,8 @@ def explain(m: Mapped, name: str, seconds: float = SECONDS) -> Explanation:
     timed = m.objective in (LATENCY, AREA_DELAY) and m.power_w is None
     segment = m.layers[at].segment
     only = [segment] if timed else None
-    columns = price(m.graph, m.chip, m.dtypes, m.shares, quickest=False, only=only)
+    counts = spending(m.objective, limits(m.chip, m.power_w))
+    columns = price(m.graph, m.chip, m.dtypes, m.shares, pruned=False, spending=counts, only=only)
     if not any(_same(c, chosen) for c in columns.columns):
         message = f"`{name}` is priced otherwise than when it was mapped"
         raise Diag("bad-mapping", message, hint="`dfc compile -o DIR` maps it anew")
@@ -230,8 +231,10 @@ def _shadow_prices(m: Mapped, p: Problem | None, chosen: Column) -> Iterator[Sha
     """Of the memories on the way to the op's unit, of the bandwidth of the DRAM and of networks, or of links for an
     exchange, and of one more of the unit."""
 
+    spent = spending(m.objective, limits(m.chip, m.power_w)) is not None
+
     def priced(chip: Chip) -> Tiling | None:
-        return _priced(m.graph, p, chosen, chip)
+        return _priced(m.graph, p, chosen, chip, spent=spent)
 
     now = priced(m.chip)
     assert now is not None and ceil(now.cycles) == chosen.cycles
@@ -267,10 +270,14 @@ def _shadow_prices(m: Mapped, p: Problem | None, chosen: Column) -> Iterator[Sha
         yield ShadowPrice(m.chip.parts[unit.name].group or unit.name, "count", "", one, one)
 
 
-def _priced(graph: Graph, p: Problem | None, chosen: Column, chip: Chip) -> Tiling | None:
-    """The best tiling of the op on its unit with the share that it has, on another chip."""
+def _priced(graph: Graph, p: Problem | None, chosen: Column, chip: Chip, *, spent: bool) -> Tiling | None:
+    """The best tiling of the op on its unit with the share that it has, on another chip; where energy counts, the one
+    that takes least of it and no more time."""
     if p is None:
         return price_exchange(graph, graph.nodes[chosen.nodes[0]], chip)
     unit = chip.units[chosen.unit]
-    found = search(p, unit, chip.units.get(unit.vector or ""), (chosen.tiling.share,))
-    return next(iter(found.tilings), None)
+    share, tech = chosen.tiling.share, chip.tech if spent else None
+    found = search(
+        p, unit, chip.units.get(unit.vector or ""), (share,), {share: chosen.cycles} if spent else None, tech
+    )
+    return found.tilings[-1] if found.tilings else None

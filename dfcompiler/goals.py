@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, floor, inf
 
 from dfcompiler.columns import Column
 from dfcompiler.solution import Solution
@@ -61,4 +61,11 @@ class Goal:
         """What to multiply costs by to count them in whole numbers, those of schedules of up to so many cycles."""
         if not self.per_pj:
             return 1 / self.of_cycle
-        return LARGE / (self.of_cycle * cycles + self.per_pj * sum(c.pj for c in columns) + 1)
+        return whole(self.of_cycle, LARGE / (self.of_cycle * cycles + self.per_pj * sum(c.pj for c in columns) + 1))
+
+
+def whole(per_cycle: float, scale: float) -> float:
+    """A scale, not larger, by which what goes in every cycle is a whole number, where that is not zero: its rounding
+    would count once for every cycle."""
+    times = floor(abs(per_cycle) * scale)
+    return times / abs(per_cycle) if times else scale

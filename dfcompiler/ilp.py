@@ -121,7 +121,8 @@ def _search(
         return _unsolved(hint, least, goal)
     tasks, cycles = model.tasks(solver), solver.value(model.makespan)
     found = Solution(tasks, cycles, least, optimal=False)
-    rounded = (horizon + len(columns)) / 2  # by how much an objective in whole numbers may be off
+    each = goal.of_cycle * model.scale
+    rounded = abs(round(each) - each) * horizon + len(flow) / 2  # by how much an objective in whole numbers may be off
     cost = max(goal.of_cycle * least, (solver.best_objective_bound - rounded) / model.scale)
     if goal.quickest:
         least = min(cycles, max(least, ceil(solver.best_objective_bound - 1e-6)))

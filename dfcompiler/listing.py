@@ -187,6 +187,15 @@ def _free(c: Column, start: int, placed: Sequence[Task]) -> bool:
     return all(fits([*(t.column for t in inside if t.start <= p < t.end), c]) for p in points)
 
 
+def fit(a: Column, b: Column) -> bool:
+    """Whether two columns may run at the same moment."""
+    if a.unit == b.unit or a.dram + b.dram > RESOLUTION:
+        return False
+    if (b.helper == a.unit and b.beside) or (a.helper == b.unit and a.beside):
+        return False
+    return a.helper is None or a.helper != b.helper or a.beside + b.beside <= RESOLUTION
+
+
 def fits(together: Sequence[Column]) -> bool:
     """Whether columns may run at the same moment."""
     load: dict[str, int] = {"": 0}

@@ -69,6 +69,13 @@ class Flow:
     last: tuple[LastPass, ...]
 
 
+class Trace(NamedTuple):
+    """Choices with equal traces move the same bytes in all tilings; with the same `alike` and fewer `bits` no more."""
+
+    bits: tuple[Floats, ...]
+    alike: tuple[object, ...]
+
+
 @dataclass(frozen=True)
 class Choices:
     """What becomes of operands by several choices, each in an order of the same loops, side by side."""
@@ -158,6 +165,7 @@ class Moves:
             self.thick, self.thin = ("", *live, frame.masked[0])[:2] if len(live) < 2 else (live[0], live[1])
         self._idle: dict[frozenset[str], list[int]] = {}
         self._flows: dict[tuple[str, str, Keep | None, bool], Flow] = {}
+        self._fewer: dict[str, Moves] = {}
 
     def idle_positions(self, o: NestOperand) -> list[int]:
         """Positions of loops that the operand does not depend on but with such loops inside: where keeping pays."""
@@ -231,6 +239,31 @@ class Moves:
         if keep is None or not self.thick or self.thick in o.loops or self.thin not in o.loops:
             return False
         return self.thick in self.order[keep.since :]
+
+    def passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
+        """Whether an operand is moved again in passes over only those tiles that have points."""
+        over = self.thick if self.thick and self.thin in o.loops else self.thin
+        if over not in self.order or over in o.loops:
+            return False
+        at = self.order.index(over)
+        return at in self.idle_positions(o) and not (held and held.since <= at)
+
+    def trace(self, o: NestOperand, keep: Keep | None) -> Trace:
+        """What bytes of an operand depend on besides sizes: here, and for instances for which a loop does not run."""
+        if o.kind == "local":
+            return Trace((), ())
+        flow, sets = self.flow(o, keep, widest=False), []
+        for k in (keep if keep and keep.where == INNER else None, keep):
+            held = self.held(o, k)
+            across = frozenset(self.order[p] for p in self.idle_positions(o) if not (k and k.since <= p))
+            thick = bool(held and self.thick in self.order[held.since :])
+            sets.append((self.sees_all(o, held), self.passes_partly(o, held), thick, across))
+        found, rest = [Trace((flow.near, flow.far), (flow.near_whole, flow.far_whole, *sets))], set(self.order)
+        for x in sorted(o.loops & rest - {self.thick, self.thin}):
+            fewer = self._fewer.setdefault(x, Moves(self.frame, [n for n in self.order if n != x]))
+            since = keep and replace(keep, since=keep.since - (x in self.order[: keep.since]))
+            found.append(fewer.trace(o, since))
+        return Trace(tuple(a for t in found for a in t.bits), tuple(t.alike for t in found))
 
     def _finished_once(self, o: NestOperand) -> Keep | None:
         """A result that is no sum itself leaves once: when the sums that it is made of are done, and not again where

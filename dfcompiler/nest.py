@@ -148,19 +148,25 @@ class Nest:
     def bytes(self, keeps: Sequence[Keep]) -> Floats:
         """Bytes of all steps and instances with these operands kept, [row, tiling]: ragged edges and masks counted."""
         found = np.zeros((6, *self.tiles.compute.shape))
-        for o in (x for x in self.problem.operands if x.kind != "local"):
-            for there, nest, keep in self._dealt(o, kept(o, keeps)):
-                found += there * nest._bytes(o, keep)
+        for o in self.problem.operands:
+            found += self.bytes_of(o, kept(o, keeps))
+        return found
+
+    def bytes_of(self, o: NestOperand, keep: Keep | None) -> Floats:
+        """The same of one operand that is kept so."""
+        found = np.zeros((6, *self.tiles.compute.shape))
+        for there, nest, k in self._dealt(o, keep) if o.kind != "local" else ():
+            found += there * nest._bytes(o, k)
         return found
 
     def _dealt(self, o: NestOperand, keep: Keep | None) -> Iterator[tuple[Array, Nest, Keep | None]]:
         """The instances as machines of their own where some have two tiles of a loop and some have one, for which that
         loop does not run; with 1 for the tilings that have such instances."""
-        x, tiles = next((x for x in self.problem.loops if np.any(self._single(o, x))), None), self.tiles
+        x, tiles = next((x for x in self.problem.loops if np.any(self.single(o, x))), None), self.tiles
         if x is None:
             yield 1.0, self, keep
             return
-        single, ways, whole, points = self._single(o, x), tiles.ways[x.name], tiles.size[x.name], tiles.points_of(x)
+        single, ways, whole, points = self.single(o, x), tiles.ways[x.name], tiles.size[x.name], tiles.points_of(x)
         rest = tuple(n for n in self.order if n != x.name)
         since = keep and replace(keep, since=keep.since - (x.name in self.order[: keep.since]))
         two = ways - single, points - single * whole, tiles.trips[x.name]
@@ -172,7 +178,7 @@ class Nest:
             for part, nest, k in Nest(self.problem, self.unit, mine, order)._dealt(o, held):
                 yield there * part, nest, k
 
-    def _single(self, o: NestOperand, x: NestLoop) -> Floats:
+    def single(self, o: NestOperand, x: NestLoop) -> Floats:
         """How many instances have one tile of a loop where others have two, if they do not share the operand's."""
         tiles, band = self.tiles, self.problem.band
         masked = {band.col, band.row, *band.others} if band else set()
@@ -209,9 +215,13 @@ class Nest:
         masked = {band.row, band.col} if band else set()
         if self._rows_apart(o, held) and self.tiles.fill is not None:
             return mean_elements(self.problem, self.tiles, o, masked) * self.tiles.fill
-        if self._passes_partly(o, held) or self.problem.proportional(o) < o.loops:
+        if self.moves.passes_partly(o, held) or self.problem.proportional(o) < o.loops:
             masked |= {*band.others} if band else set()
             return mean_elements(self.problem, self.tiles, o, masked)
+        return self.mean_elements(o)
+
+    def mean_elements(self, o: NestOperand) -> Floats:
+        """The same where all tiles that move count alike."""
         whole, thin, thick = np.ones_like(self.tiles.compute), self.moves.thin, self.moves.thick
         for name in o.loops:
             again = name == thin and thick and thick not in o.loops  # each of its steps has many passes
@@ -221,14 +231,6 @@ class Nest:
         for x in (x for x in self.problem.loops if x.name in o.loops):
             total = total * self.tiles.points_of(x) / x.size
         return np.minimum(self.tiles.elements[o.name], total / whole)
-
-    def _passes_partly(self, o: NestOperand, held: Keep | None) -> bool:
-        """Whether an operand is moved again in passes over only those tiles that have points."""
-        over = self.moves.thick if self.moves.thick and self.moves.thin in o.loops else self.moves.thin
-        if over not in self.order or over in o.loops:
-            return False
-        at = self.order.index(over)
-        return at in self.moves.idle_positions(o) and not (held and held.since <= at)
 
     def _rows_apart(self, o: NestOperand, held: Keep | None) -> bool:
         """Whether each row tile takes those columns of an operand that it needs, and not all that any row needs."""
@@ -246,7 +248,7 @@ class Nest:
         if self.problem.proportional(o) < o.loops:
             return False
         if self.moves.thin != band.col:
-            return self._passes_partly(o, held)
+            return self.moves.passes_partly(o, held)
         return not (held and self.moves.thick in self.order[held.since :])
 
     def _copies(self, o: NestOperand, keep: Keep | None) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeAlias
 
 from dfcompiler.diagnostics import Infeasible
@@ -16,6 +17,7 @@ from dfcompiler.goals import AREA_DELAY, ENERGY, FIRST_LATENCY, LATENCY, Goal
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.power import static_w
 from dfcompiler.solution import Solution
+from dfcompiler.spending import Spending
 
 Solve: TypeAlias = Callable[[Sequence[Goal], Sequence[Solution] | None], Sequence[Solution]]  # from these hints
 SAME = 1e-9  # of costs: nearer than whole numbers of the solver can tell
@@ -52,6 +54,23 @@ def limits(chip: Chip, power_w: float | None) -> Goal:
             "over-power", f"`{chip.name}` takes {rest:.4g} W at rest, of {power_w:.4g} W allowed", hint=hint
         )
     return Goal(static_pj=rest * pj_per_cycle, pj_per_cycle=(power_w - rest) * pj_per_cycle)
+
+
+def spending(objective: str, base: Goal, thin: float = 0.0) -> Spending | None:
+    """How energy counts for the columns of an objective, within the limits of `base`; None where only time does."""
+    timed = objective in (LATENCY, AREA_DELAY)
+    if timed and base.pj_per_cycle == inf:
+        return None
+    return Spending(base.static_pj, base.pj_per_cycle, thin, timed or objective == FIRST_LATENCY)
+
+
+def thinned(found: Found, counts: Spending | None, loss: float) -> Found:
+    """What is found among columns, of all those from which they were thinned out at a `loss` of energy: time is not
+    lost where it comes first and power has no limit."""
+    if counts is None or not loss:
+        return found
+    timed = counts.first and counts.pj_per_cycle == inf
+    return replace(found, optimal=False, least=found.least if timed else found.least / (1 + loss))
 
 
 def best(objective: str, base: Goal, repeats: Sequence[int], solve: Solve) -> Found:

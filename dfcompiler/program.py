@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from math import ceil, floor, inf
+from math import ceil, floor, inf, isclose
 from operator import mul
 
 import networkx as nx
@@ -17,7 +17,7 @@ from ortools.sat.python import cp_model
 
 from dfcompiler.columns import Column
 from dfcompiler.cuts import Section, cliques, sections
-from dfcompiler.goals import LARGE, Goal
+from dfcompiler.goals import LARGE, Goal, whole
 from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
@@ -61,9 +61,10 @@ class Program:
 
     def _limit(self, pj: float, per_cycle: float) -> None:
         """Columns take so much energy at most, and so much more for every cycle of the schedule."""
-        unit = LARGE / (sum(c.pj for c in self.columns) + pj + abs(per_cycle) * self.horizon)
-        taken = [ceil(c.pj * unit) for c in self.columns]
-        self.model.add(sum(map(mul, taken, self.chosen)) <= floor(pj * unit) + floor(per_cycle * unit) * self.makespan)
+        unit = whole(per_cycle, LARGE / (sum(c.pj for c in self.columns) + pj + abs(per_cycle) * self.horizon))
+        taken, cycle = [ceil(c.pj * unit) for c in self.columns], round(per_cycle * unit)
+        cycle = cycle if isclose(cycle, per_cycle * unit) else floor(per_cycle * unit)
+        self.model.add(sum(map(mul, taken, self.chosen)) <= floor(pj * unit) + cycle * self.makespan)
 
     def _used(self, group: tuple[str, ...], ids: list[int]) -> cp_model.IntVar:
         used = self.model.new_bool_var(f"use {group}")

@@ -137,24 +137,36 @@ class Relaxation:
 
 def end(columns: Sequence[Column], v: str) -> Row:
     """The makespan is no less than the end of a node."""
-    return Row({"kind": "end", "node": v}, 1, {v: -1}, _lasting(columns, v))
+    return _end(v, _lasting(columns, v))
+
+
+def _end(v: str, takes: Mapping[int, int]) -> Row:
+    return Row({"kind": "end", "node": v}, 1, {v: -1}, takes)
 
 
 def order(columns: Sequence[Column], u: str, v: str) -> Row:
     """One node starts when another is done, or with it in one group."""
-    return Row({"kind": "order", "from": u, "to": v}, 0, {u: -1, v: 1}, _without(_lasting(columns, u), columns, v))
+    return _order(u, v, _without(_lasting(columns, u), columns, v))
+
+
+def _order(u: str, v: str, takes: Mapping[int, int]) -> Row:
+    return Row({"kind": "order", "from": u, "to": v}, 0, {u: -1, v: 1}, takes)
 
 
 def _rows(flow: nx.DiGraph[str], columns: Sequence[Column], parts: Sequence[Section]) -> Iterator[Row]:
     """The rows of the program: ends, order of data, loads of every resource, groups that never run together."""
-    yield from (end(columns, v) for v in flow)
-    yield from (order(columns, u, v) for u, v in flow.edges)
-    apart = cliques(columns)
+    of: dict[str, dict[int, int]] = {v: {} for v in flow}
+    for i, c in enumerate(columns):
+        for v in c.nodes:
+            of[v][i] = c.cycles * RESOLUTION
+    yield from (_end(v, of[v]) for v in flow)
+    yield from (_order(u, v, _without(of[u], columns, v)) for u, v in flow.edges)
+    apart = [frozenset(c) for c in cliques(columns)]
     for number, s in enumerate(parts):
         inside = [i for i, c in enumerate(columns) if s.inside.issuperset(c.nodes)]
         span = 1 if s.before is None else 0
         starts = ({s.after: -1} if s.after is not None else {}) | ({s.before: 1} if s.before is not None else {})
-        before = _without(_lasting(columns, s.after), columns, s.before) if s.after is not None else {}
+        before = _without(of[s.after], columns, s.before) if s.after is not None else {}
         for resource, loads in _loads(columns, inside).items():
             what: dict[str, Any] = {"kind": "unit", "unit": resource} if resource else {"kind": "dram"}
             yield Row(what | {"section": number}, span, starts, before | loads)

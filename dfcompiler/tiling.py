@@ -1,5 +1,7 @@
 """Every legal tiling of a loop nest on a unit, priced in blocks; the best for each share of the way to memory, exactly.
 
+The best is the fastest, or where energy counts all that no other beats in time and energy.
+
 The map space of one problem on one unit: how many instances each loop that is no sum is split over (see
 `tiles.splits`); one tile size per loop, all distinct trip counts, rounded up to what fills the unit; every
 order of the loops; for every operand, streamed or kept across the loops that it does not depend on, in the
@@ -11,15 +13,19 @@ in all their orders, residencies not counted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.blocks import Block
+from dfcompiler.consumption import Consumption
+from dfcompiler.expenses import least_pj
+from dfcompiler.fronts import Best, Found, Front
 from dfcompiler.grouping import grouped
 from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.launches import launch
 from dfcompiler.moves import INNER, OUTER, Frame, Keep
@@ -79,59 +85,16 @@ class Search:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A tiling by where it stands in the search; whole tiles' bytes decide between equal times."""
-
-    cycles: float
-    dram_bytes: float
-    nest: Nest
-    keeps: tuple[Keep, ...]
-    room: tuple[float, float]
-
-    @property
-    def merit(self) -> tuple[float, float, float]:
-        return self.cycles, self.dram_bytes, float(self.nest.tiles.compute[0])
-
-
-@dataclass
-class _Best:
-    """The best so far for each share, by (cycles, DRAM bytes, compute cycles); none takes more than `limits` say."""
-
-    limits: Mapping[float, float] = field(default_factory=dict)
-    found: dict[float, _Found] = field(default_factory=dict)
-
-    def bound(self, share: float) -> float:
-        return self.found[share].cycles if share in self.found else self.limits.get(share, float("inf"))
-
-    def open(
-        self, shares: Sequence[float], floors: Sequence[Floats] | Floats, dram_bytes: Floats | None = None
-    ) -> npt.NDArray[np.bool_]:
-        """Where what was found may be bettered by what takes no less than `floors` say, per share: by time, or by
-        bytes in the same time."""
-        found = np.zeros(floors[0].shape, dtype=bool)
-        for share, cycles in zip(shares, floors, strict=True):
-            held = self.found.get(share)
-            fewer = True if held is None or dram_bytes is None else dram_bytes < held.dram_bytes * (1 - 1e-12)
-            bound = self.bound(share)
-            found |= (cycles < bound * (1 - 1e-12)) | ((cycles <= bound) & fewer)
-        return found
-
-    def offer(self, share: float, found: _Found) -> None:
-        held = self.found.get(share)
-        if held is None or found.merit < held.merit:
-            self.found[share] = found
-
-
 def search(
     problem: Problem,
     unit: Unit,
     helper: Unit | None,
     shares: Sequence[float] = SHARES,
     limits: Mapping[float, float] | None = None,
+    tech: Tech | None = None,
 ) -> Search:
     """The best tilings of a problem on a unit, in any of its loop forms; `helper` runs the vector work that the unit
-    cannot.
+    cannot. With the constants of a process all that are best by some measure of time and energy, the fastest first.
 
     An empty result says in `why` which constraint fails and by how much.
     """
@@ -141,11 +104,12 @@ def search(
     if isinstance(unit.template, KernelCompute):
         return _launched(problem, unit)
     finite = {s: limit for s, limit in (limits or {}).items() if limit < float("inf")}
-    best, candidates, by_place = _Best(finite), 0, grouped(problem)
+    best, candidates, by_place = Front(finite) if tech else Best(finite), 0, grouped(problem)
+    used = Consumption.of(problem, unit, helper, tech) if tech else None
     for form in (by_place, problem) if by_place else (problem,):
-        more, why = _search(form, unit, helper, shares, best)
+        more, why = _search(form, unit, helper, shares, best, used)
         candidates += more
-    return Search(tuple(_tiling(f, s) for s, f in best.found.items()), candidates, "" if best.found else why)
+    return Search(tuple(_tiling(f, s) for s, f in best.every()), candidates, "" if best.found else why)
 
 
 def _launched(problem: Problem, unit: Unit) -> Search:
@@ -159,12 +123,19 @@ def _launched(problem: Problem, unit: Unit) -> Search:
     return Search((Tiling(1.0, *cycles, found.dram_bytes, moved, {}, {}, (), (), 0.0, 0.0),), 1)
 
 
-def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[float], best: _Best) -> tuple[int, str]:
+def _search(
+    problem: Problem,
+    unit: Unit,
+    helper: Unit | None,
+    shares: Sequence[float],
+    best: Best,
+    used: Consumption | None = None,
+) -> tuple[int, str]:
     """Search one loop form for what is better than the best; the number of tilings, and why none is legal.
 
     A coarse grid comes first: what it reaches rules out most of the fine one before that is priced."""
     capacity, smallest, candidates = unit.levels[-1].capacity_bytes, np.inf, 0
-    _price_all(problem, unit, helper, coarse(problem, unit, COARSE), shares, best)
+    _price_all(problem, unit, helper, coarse(problem, unit, COARSE), shares, best, used)
     waiting: list[Floats] = []
     for grid in grids(problem, unit, helper):
         room = smallest_room(problem, grid)
@@ -172,12 +143,13 @@ def _search(problem: Problem, unit: Unit, helper: Unit | None, shares: Sequence[
         fits = np.broadcast_to(room <= capacity, shape_of(grid))
         candidates += orders_of(problem, grid, fits)
         bounds = zip(shares, lower_bounds(problem, unit, grid, shares), strict=True)
-        waiting.append(picked(grid, fits & reduce(np.logical_or, [b < best.bound(s) for s, b in bounds])))
+        least = _least_pj(problem, used, grid)
+        waiting.append(picked(grid, fits & reduce(np.logical_or, [best.near(s, b, least) for s, b in bounds])))
         if sum(x.shape[-1] for x in waiting) > MANY:
-            _price_all(problem, unit, helper, np.concatenate(waiting, -1), shares, best)
+            _price_all(problem, unit, helper, np.concatenate(waiting, -1), shares, best, used)
             waiting = []
     if waiting:
-        _price_all(problem, unit, helper, np.concatenate(waiting, -1), shares, best)
+        _price_all(problem, unit, helper, np.concatenate(waiting, -1), shares, best, used)
     if best.found:
         return candidates, ""
     own = f"`{unit.levels[-1].part}`, `{unit.name}` has {capacity:,} B"
@@ -207,8 +179,19 @@ def _flat(problem: Problem, unit: Unit, helper: Unit | None, sizes: Floats) -> T
     return tiles_of(problem, unit, helper, size, ways)
 
 
+def _least_pj(problem: Problem, used: Consumption | None, tiles: Tiles) -> Floats:
+    """Energy that tilings take at the least, whatever they keep; 0 where it does not count."""
+    return least_pj(used, problem, tiles) if used else np.zeros(1)
+
+
 def _price_all(
-    problem: Problem, unit: Unit, helper: Unit | None, sizes: Floats, shares: Sequence[float], best: _Best
+    problem: Problem,
+    unit: Unit,
+    helper: Unit | None,
+    sizes: Floats,
+    shares: Sequence[float],
+    best: Best,
+    used: Consumption | None,
 ) -> None:
     """Price tilings in blocks of the same loops that run more than once, the most promising ones first."""
     if not sizes.shape[-1]:
@@ -216,17 +199,20 @@ def _price_all(
     tiles, frame = _flat(problem, unit, helper, sizes), Frame.of(problem)
     every = np.stack(lower_bounds(problem, unit, tiles, shares))
     every[:, smallest_room(problem, tiles) > unit.levels[-1].capacity_bytes] = np.inf
+    least = np.broadcast_to(_least_pj(problem, used, tiles), tiles.compute.shape)
     levels = (INNER, OUTER) if len(unit.levels) > 2 else (INNER,)
     for live, here in sorted(by_pattern(problem, tiles), key=lambda x: float(every[0, x[1]].min())):
         here = here[np.argsort(every[0, here], kind="stable")]
+        found = structures(frame, live, levels, traced=used is not None)
         for start in range(0, len(here), BLOCK):
             block = here[start : start + BLOCK]
-            open_ = {s: b for s, b in zip(shares, every, strict=True) if (b[block] < best.bound(s)).any()}
+            near = {s: best.near(s, b[block], least[block]) for s, b in zip(shares, every, strict=True)}
+            open_ = {s: b for s, b in zip(shares, every, strict=True) if near[s].any()}
             if open_:
-                block = block[reduce(np.logical_or, [b[block] < best.bound(s) for s, b in open_.items()])]
+                block = block[reduce(np.logical_or, near.values())]
                 chosen = select(tiles, block)
-                for some in structures(frame, live, levels):
-                    _price(Block(problem, unit, chosen, some), {s: b[block] for s, b in open_.items()}, best)
+                for some in found:
+                    _price(Block(problem, unit, chosen, some, used), {s: b[block] for s, b in open_.items()}, best)
 
 
 def unable(problem: Problem, unit: Unit, helper: Unit | None) -> str:
@@ -260,7 +246,7 @@ def _refused(problem: Problem, unit: Unit) -> str:
     return ""
 
 
-def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
+def _price(block: Block, bounds: Mapping[float, Floats], best: Best) -> None:
     """Price all pairs of a block that may better what was found, the most promising ones first. `bounds` are those of
     its tilings for each share."""
     shares, levels, every = tuple(bounds), block.unit.levels, block.structures.rows
@@ -274,11 +260,11 @@ def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
     for some in np.array_split(rows, -(-len(rows) * len(at) // PAIRS) or 1) if len(at) else ():
         fits = [block.all_of(r[:, at], every[some]) <= c for r, c in zip(block.rooms, limits, strict=True)]
         busy = [block.all_of(each[:, at], every[some]) for each in block.passing]
-        floors, dram = _floors(block, bounds, busy, at)
-        left, few = np.flatnonzero(np.logical_and(*fits)), FIRST
-        while len(left := left[best.open(shares, [x.ravel()[left] for x in floors], dram.ravel()[left])]):
-            now = np.argpartition(floors[0].ravel()[left], few)[:few] if len(left) > few else np.arange(len(left))
-            structures, tilings = np.unravel_index(left[now], dram.shape)
+        floors, beside = _floors(block, bounds, busy, at)
+        left, few, promise = np.flatnonzero(np.logical_and(*fits)), FIRST, best.promise(floors, beside).ravel()
+        while len(left := left[best.open(shares, [x.ravel()[left] for x in floors], beside.ravel()[left])]):
+            now = np.argpartition(promise[left], few)[:few] if len(left) > few else np.arange(len(left))
+            structures, tilings = np.unravel_index(left[now], beside.shape)
             _update(block, some[structures], at[tilings], shares, best)
             left, few = np.delete(left, now), BLOCK
 
@@ -286,29 +272,29 @@ def _price(block: Block, bounds: Mapping[float, Floats], best: _Best) -> None:
 def _floors(
     block: Block, bounds: Mapping[float, Floats], busy: Sequence[Floats], at: Ints
 ) -> tuple[list[Floats], Floats]:
-    """What these tilings of a block take at the least where ports are so busy: cycles for each share, DRAM bytes."""
+    """What these tilings of a block take at the least where ports are so busy: cycles for each share, and what counts
+    beside them."""
     nest = block.nest
     alone, longest = nest.tiles.compute[at] + nest.waits, reduce(np.maximum, busy[:-1]) + nest.store[at]
-    return [np.maximum(alone + longest / s, b[at]) for s, b in bounds.items()], busy[-1] + nest.last[1][at]
+    return [np.maximum(alone + longest / s, b[at]) for s, b in bounds.items()], busy[-1] + block.alone[at]
 
 
-def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[float], best: _Best) -> None:
-    """Price pairs of a structure and a tiling; the best for each share by (cycles, DRAM bytes, compute) is kept."""
+def _update(block: Block, structures: Ints, tilings: Ints, shares: Sequence[float], best: Best) -> None:
+    """Price pairs of a structure and a tiling; what is best for each share is kept."""
     nest, traffic = block.traffic(structures, tilings)
-    dram = nest.dram_bytes(traffic)
+    beside = block.beside(nest, traffic, structures, tilings)
     for share, cycles in zip(shares, nest.cycles(traffic, shares), strict=True):
-        low = cycles.min()
-        if not low <= best.bound(share):
-            continue
-        ties = np.flatnonzero(cycles <= low)
-        at = int(ties[np.lexsort((nest.tiles.compute[ties], dram[ties]))[0]])
-        room = float(traffic.room[at]), float(traffic.room_above[at])
-        moves, keeps = block.structures.mapping(int(structures[at]))
-        one = Nest(block.problem, block.unit, select(nest.tiles, np.array([at])), moves)
-        best.offer(share, _Found(float(low), float(dram[at]), one, keeps, room))
+
+        def made(at: int, cycles: Floats = cycles) -> Found:
+            room = float(traffic.room[at]), float(traffic.room_above[at])
+            moves, keeps = block.structures.mapping(int(structures[at]))
+            one = Nest(block.problem, block.unit, select(nest.tiles, np.array([at])), moves)
+            return Found(float(cycles[at]), float(beside[at]), one, keeps, room)
+
+        best.offer(share, cycles, beside, nest.tiles.compute, made)
 
 
-def _tiling(found: _Found, share: float) -> Tiling:
+def _tiling(found: Found, share: float) -> Tiling:
     """The tiling with the bytes that really move, ragged edges and masks counted."""
     nest, tiles, unit = found.nest, found.nest.tiles, found.nest.unit
     moved = nest.bytes(found.keeps)[:, 0]

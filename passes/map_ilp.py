@@ -9,7 +9,7 @@ from dfcompiler.columns import flow_of
 from dfcompiler.goals import Goal
 from dfcompiler.graph import Graph
 from dfcompiler.listing import first_schedule, require_columns
-from dfcompiler.objectives import best, limits
+from dfcompiler.objectives import best, limits, spending, thinned
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.schedule import Aim, columns_of, with_mapping
 from dfcompiler.solution import Solution
@@ -49,4 +49,5 @@ class MapIlp(Pass, name="map-ilp"):
 
         base = limits(ctx.need("chip"), ctx.power_w)
         found = best(ctx.objective, base, [s.repeat for s in columns.segments], solved)
+        found = thinned(found, spending(ctx.objective, base), columns.loss)
         return with_mapping(graph, self.name, found.solutions, Aim(ctx.objective, found.least, found.optimal, base))

@@ -19,10 +19,10 @@ routing bounds strips masks work scaling stream hazards facts reuse sharding fis
 meshes census calls algorithms fabrics libraries collectives staging elimination partition spreading kin execution
 devices siblings compose rows verify resizing stages steps parameters fields models layers lowering graphtext hardware
 amounts frames writing terms economics power kernels pipeline parallelism problem grouping launches traffic moves late
-overlaps nest residency replay tiles blocks tiling remedies searches exchanges energy paths columns solution goals
-listing serial cuts enumeration relaxation branches certificate program ilp objectives schedule audit cost pipelining
-report tables explanation api serving explore validation calibration rtl outputs pages interchange codes public cli
-__main__
+overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies searches exchanges energy
+paths likeness spending columns solution goals listing serial cuts enumeration relaxation branches certificate program
+ilp objectives schedule audit cost pipelining report tables explanation api serving explore validation calibration rtl
+outputs pages interchange codes public cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

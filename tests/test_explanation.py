@@ -111,8 +111,8 @@ def forbid(monkeypatch: pytest.MonkeyPatch, banned: Callable[[Problem, str], boo
     """Columns of what is banned are never found; of a column itself, that one alone."""
     found, floor = columns._Pricer._found, columns.floor_cycles
 
-    def without(self: Any, number: int, p: Problem, unit: Unit, limits: Any = None) -> Search:
-        result = found(self, number, p, unit, limits)
+    def without(self: Any, content: str, p: Problem, unit: Unit, limits: Any = None, spent: bool = False) -> Search:
+        result = found(self, content, p, unit, limits, spent)
         kept = tuple(
             t for t in result.tilings if not banned(p, unit.name) or (column and t.share != column.tiling.share)
         )

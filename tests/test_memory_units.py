@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from dfcompiler import content, registry
 from dfcompiler.cli import main
-from dfcompiler.columns import content_key
 from dfcompiler.compose import Group, group
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import parse_dtypes
@@ -22,6 +21,7 @@ from dfcompiler.exchanges import price_exchange
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware import load_chip
 from dfcompiler.hardware.template import Contraction, Ports, Tile
+from dfcompiler.likeness import content_key
 from dfcompiler.models import library
 from dfcompiler.problem import problem
 from dfcompiler.text.tree import Quantity

@@ -20,6 +20,7 @@ from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.energy import energy_pj
 from dfcompiler.execution import random_inputs, run_graph
 from dfcompiler.facts import facts
+from dfcompiler.fronts import Best
 from dfcompiler.graph import Graph
 from dfcompiler.graphtext import parse_graph, show_graph
 from dfcompiler.grouping import form_of as named
@@ -35,7 +36,7 @@ from dfcompiler.problem import Problem, problem
 from dfcompiler.routing import crowd, distinct, inclusion, max_load, popularity
 from dfcompiler.semantics import run_op
 from dfcompiler.tiles import HALVES, tiles_of
-from dfcompiler.tiling import search
+from dfcompiler.tiling import _search, search
 from dfcompiler.verify import equivalent, shrink
 
 Floats = np.ndarray[Any, np.dtype[Any]]
@@ -390,10 +391,8 @@ def test_search_takes_the_better_form(names: tuple[str, ...]) -> None:
     assert set(both.tile) == {x.name for x in named(p, both.tile).loops}
     alone = grouped(p)
     assert alone is not None
-    import dfcompiler.tiling as tiling
-
-    found = tiling._Best()
-    tiling._search(p, unit, helper, (1.0,), found)
+    found = Best()
+    _search(p, unit, helper, (1.0,), found)
     assert both.cycles <= found.found[1.0].cycles
 
 

@@ -195,7 +195,7 @@ def test_what_is_not_one_factor_cannot_be_streamed() -> None:
         (Moves, "_spills", lambda moves, o, keep: moves.classes < 0),  # sums that stay though there is no room
         (Nest, "_mean_elements", lambda nest, o, keep: nest.tiles.elements[o.name]),  # ragged edges as whole tiles
         (Moves, "idle_positions", lambda moves, o: []),  # nothing is ever loaded again
-        (Nest, "_single", lambda nest, o, x: np.zeros_like(nest.tiles.compute)),  # all reload as if all had as many
+        (Nest, "single", lambda nest, o, x: np.zeros_like(nest.tiles.compute)),  # all reload as if all had as many
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )

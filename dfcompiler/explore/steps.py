@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dfcompiler.collectives import exchanged
-from dfcompiler.columns import Segment, candidates, content_key, flow_of, segments
+from dfcompiler.columns import Segment, candidates, flow_of, segments
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import links_of, memory_cycles, stored_bytes, taken_by
 from dfcompiler.explore.floors import Floor, floor, runs
@@ -23,6 +23,7 @@ from dfcompiler.explore.stretches import Names, Stretch, stretches
 from dfcompiler.graph import Graph, Node
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.plurals import least, most
+from dfcompiler.likeness import content_key
 from dfcompiler.problem import Problem, problem
 from dfcompiler.schedule import in_turn
 

@@ -7,13 +7,14 @@ from functools import lru_cache
 from math import inf
 
 from dfcompiler.collectives import exchanged
-from dfcompiler.columns import Column, content_key
+from dfcompiler.columns import Column
 from dfcompiler.compose import Group, group, single
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import price_exchange
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.launches import Plan, plan
+from dfcompiler.likeness import content_key
 from dfcompiler.problem import Problem, problem
 from dfcompiler.serving.outlines import Outline, Sizes
 from dfcompiler.serving.stretching import Form, Rule, of_group, of_node, rule, with_form

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from dfcompiler.api import context
 from dfcompiler.collectives import Demand, bytes_of, demands_of, exchanged
-from dfcompiler.columns import content_key, segments
+from dfcompiler.columns import segments
 from dfcompiler.compose import single
 from dfcompiler.cost import capacity
 from dfcompiler.diagnostics import Source
 from dfcompiler.explore.loads import Load
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.likeness import content_key
 from dfcompiler.models import load_model
 from dfcompiler.pipeline import parse_pipeline, run_pipeline
 from dfcompiler.problem import Problem, problem
