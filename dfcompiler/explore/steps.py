@@ -104,10 +104,12 @@ def _segment(graph: Graph, segment: Segment, groups: Mapping[Names, Floors]) -> 
 
 
 def _stretch(stretch: Stretch, floors: Mapping[Names, Floors]) -> Any:
-    """Cycles of a stretch: of the resource that is asked most of, and no less than of any node by itself."""
+    """Cycles of a stretch: of the resource that is asked most of, and no less than of any node in its best group; inf
+    where a node can run nowhere by itself, which mappers ask for."""
     held = {g: least(np.inf, *(f.held for f in floors[g].values())) for g in stretch.groups}
     alone = (least(*(held[g] for g in stretch.groups if v in g)) for v in stretch.nodes)
-    return most(*alone, *(_resources(stretch, floors) if len(stretch.groups) > 1 else ()))
+    nowhere = (np.where(np.isinf(held[v,]), np.inf, 0.0)[()] for v in stretch.nodes)
+    return most(*alone, *nowhere, *(_resources(stretch, floors) if len(stretch.groups) > 1 else ()))
 
 
 def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any]:
