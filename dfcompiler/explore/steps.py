@@ -117,7 +117,11 @@ def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any
     mine = {g: floors[g] for g in stretch.groups if floors[g]}
     yield stretch.least_sum({g: least(*(x.dram for x in f.values())) for g, f in mine.items()})
     for name in dict.fromkeys(n for f in mine.values() for n in f):
-        yield stretch.least_sum({g: least(*(_use(x, n, name) for n, x in f.items())) for g, f in mine.items()})
+        uses = {g: [_use(x, n, name) for n, x in f.items()] for g, f in mine.items()}
+        # what may run without a resource asks nothing of it
+        yield stretch.least_sum(
+            {g: 0.0 if any(np.ndim(u) == 0 and not u for u in each) else least(*each) for g, each in uses.items()}
+        )
     weight = _weights([f for g, f in mine.items() if len(g) == 1 and len(f) > 1])
     if weight:
         shared = {g: least(*(weight.get(n, 0.0) * x.held for n, x in f.items())) for g, f in mine.items()}
