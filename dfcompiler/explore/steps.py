@@ -124,7 +124,7 @@ def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any
         )
     weight = _weights([f for g, f in mine.items() if len(g) == 1 and len(f) > 1])
     if weight:
-        shared = {g: least(*(weight.get(n, 0.0) * x.held for n, x in f.items())) for g, f in mine.items()}
+        shared = {g: least(*(_part(weight.get(n, 0.0), x.held) for n, x in f.items())) for g, f in mine.items()}
         yield stretch.least_sum(shared)
 
 
@@ -135,9 +135,14 @@ def _use(x: Floor, runs_on: str, resource: str) -> Any:
     return x.beside if x.helper == resource else 0.0
 
 
+def _part(weight: Any, held: Any) -> Any:
+    """So much of a time; inf of what cannot run."""
+    return np.where(np.isinf(held), np.inf, weight * np.where(np.isinf(held), 0.0, held))[()]
+
+
 def _weights(singles: Sequence[Floors]) -> dict[str, Any]:
     """How fast each unit does all of these nodes, where it runs them all, as parts of one."""
     names = [n for n in dict.fromkeys(n for f in singles for n in f) if all(n in f for f in singles)]
     rates = {n: 1 / sum(f[n].held for f in singles) for n in names}
-    total = sum(rates.values())
+    total = np.maximum(sum(rates.values()), np.finfo(float).tiny)  # 0 where none of them runs all
     return {n: r / total for n, r in rates.items()}
