@@ -25,7 +25,7 @@ from dfcompiler.explore.samplers import Scene, sampler
 from dfcompiler.explore.samplers.screened import Screened
 from dfcompiler.explore.screen import Screen
 from dfcompiler.explore.space import Space, resolve
-from dfcompiler.explore.stretches import Stretch, stretches
+from dfcompiler.explore.stretches import stretches
 from dfcompiler.text.parse import parse_items
 
 SMALL = """
@@ -197,7 +197,7 @@ def test_a_search_by_any_bounds_that_hold_proves_the_front(seed: int, rounds: in
     points = list(itertools.product(*(range(n) for n in shape)))
     values = rng.integers(1, 8, size=(len(points), k)).astype(float)
     refused = rng.random(len(points)) < 0.2
-    bounds = values * rng.uniform(0.5, 1.0, size=values.shape)
+    bounds = values * (rng.uniform(0.5, 1.0, size=values.shape) if seed % 2 else 0.5)  # or with many ties
     bounds[rng.random(len(points)) < 0.5 * refused] = np.inf
     index = {p: i for i, p in enumerate(points)}
     answers = {
@@ -248,11 +248,10 @@ def test_stretches_follow_one_another_and_are_covered_in_every_way(seed: int) ->
             for some in itertools.combinations(s.groups, size)
             if sorted(v for g in some for v in g) == sorted(s.nodes)
         }
-        assert {frozenset(c) for c in s.covers} == ways
         use = {g: float(rng.integers(1, 9)) for g in s.groups}
         least = min(sum(use[g] for g in way) for way in ways)
         assert s.least_sum(use) == least
-        assert Stretch(s.nodes, s.groups, ()).least_sum(use) <= least
+        assert s.least_sum(use, most_rests=1) <= least
 
 
 # ---- intervals ---------------------------------------------------------------------------------

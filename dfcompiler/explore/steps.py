@@ -105,10 +105,12 @@ def _segment(graph: Graph, segment: Segment, groups: Mapping[Names, Floors]) -> 
 
 
 def _stretch(stretch: Stretch, floors: Mapping[Names, Floors]) -> Any:
-    """Cycles of a stretch: of the resource that is asked most of, and no less than of any node by itself."""
+    """Cycles of a stretch: of the resource that is asked most of, and no less than of any node in its best group; inf
+    where a node can run nowhere by itself, which mappers ask for."""
     held = {g: least(np.inf, *(f.held for f in floors[g].values())) for g in stretch.groups}
     alone = (least(*(held[g] for g in stretch.groups if v in g)) for v in stretch.nodes)
-    return most(*alone, *(_resources(stretch, floors) if len(stretch.groups) > 1 else ()))
+    nowhere = (np.where(np.isinf(held[v,]), np.inf, 0.0)[()] for v in stretch.nodes)
+    return most(*alone, *nowhere, *(_resources(stretch, floors) if len(stretch.groups) > 1 else ()))
 
 
 def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any]:
@@ -116,10 +118,14 @@ def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any
     mine = {g: floors[g] for g in stretch.groups if floors[g]}
     yield stretch.least_sum({g: least(*(x.dram for x in f.values())) for g, f in mine.items()})
     for name in dict.fromkeys(n for f in mine.values() for n in f):
-        yield stretch.least_sum({g: least(*(_use(x, n, name) for n, x in f.items())) for g, f in mine.items()})
+        uses = {g: [_use(x, n, name) for n, x in f.items()] for g, f in mine.items()}
+        # what may run without a resource asks nothing of it
+        yield stretch.least_sum(
+            {g: 0.0 if any(np.ndim(u) == 0 and not u for u in each) else least(*each) for g, each in uses.items()}
+        )
     weight = _weights([f for g, f in mine.items() if len(g) == 1 and len(f) > 1])
     if weight:
-        shared = {g: least(*(weight.get(n, 0.0) * x.held for n, x in f.items())) for g, f in mine.items()}
+        shared = {g: least(*(_part(weight.get(n, 0.0), x.held) for n, x in f.items())) for g, f in mine.items()}
         yield stretch.least_sum(shared)
 
 
@@ -130,9 +136,14 @@ def _use(x: Floor, runs_on: str, resource: str) -> Any:
     return x.beside if x.helper == resource else 0.0
 
 
+def _part(weight: Any, held: Any) -> Any:
+    """So much of a time; inf of what cannot run."""
+    return np.where(np.isinf(held), np.inf, weight * np.where(np.isinf(held), 0.0, held))[()]
+
+
 def _weights(singles: Sequence[Floors]) -> dict[str, Any]:
     """How fast each unit does all of these nodes, where it runs them all, as parts of one."""
     names = [n for n in dict.fromkeys(n for f in singles for n in f) if all(n in f for f in singles)]
     rates = {n: 1 / sum(f[n].held for f in singles) for n in names}
-    total = sum(rates.values())
+    total = np.maximum(sum(rates.values()), np.finfo(float).tiny)  # 0 where none of them runs all
     return {n: r / total for n, r in rates.items()}

@@ -7,8 +7,7 @@ runs as one, so the stretches that it touches are one stretch. The time of a seg
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,31 +17,38 @@ import numpy as np
 from dfcompiler.hardware.plurals import least
 
 Names = tuple[str, ...]
-MOST_COVERS = 256  # ways to group the nodes of a stretch; of more, each node counts by its cheapest group
+MOST_RESTS = 1024  # sets of nodes that are left when some are covered; of more, each node counts by its cheapest group
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Nodes, and all ways to cover each of them once by groups; none where there are too many ways."""
+    """Nodes, and the groups that may run some of them as one, single nodes among them."""
 
     nodes: Names
     groups: tuple[Names, ...]
-    covers: tuple[tuple[Names, ...], ...]
 
     @staticmethod
     def of(nodes: Names, groups: Collection[Names]) -> Stretch:
-        """The stretch of these nodes."""
-        mine = tuple(g for g in groups if set(g) <= set(nodes))
-        covers = tuple(itertools.islice(_covers(nodes, mine), MOST_COVERS + 1))
-        return Stretch(nodes, mine, covers if len(covers) <= MOST_COVERS else ())
+        """The stretch of these nodes, with those of some groups that lie in it."""
+        return Stretch(nodes, tuple(g for g in groups if set(g) <= set(nodes)))
 
-    def least_sum(self, use: Mapping[Names, Any]) -> Any:
-        """The least that groups which cover the stretch add up to, at the least: where there are too many ways, every
-        node counts as its part of the group in which that is least. What a group without a value takes is inf."""
-        if self.covers:
-            return least(np.inf, *(sum(use[g] for g in c) for c in self.covers if all(g in use for g in c)))
-        parts = ([use[g] / len(g) for g in use if v in g] for v in self.nodes)
-        return sum(least(np.inf, *each) for each in parts)
+    def least_sum(self, use: Mapping[Names, Any], most_rests: int = MOST_RESTS) -> Any:
+        """The least that groups add up to which cover every node once, at the least: where there are too many ways,
+        every node counts as its part of the group in which that is least. What a group without a value takes is inf."""
+        around = {v: [g for g in use if v in g] for v in self.nodes}
+        known: dict[Names, Any] = {(): 0.0}
+
+        def rest(left: Names) -> Any:
+            if left not in known and len(known) <= most_rests:
+                inside = [g for g in around[left[0]] if set(g) <= set(left)]
+                after = [rest(tuple(v for v in left if v not in g)) for g in inside]
+                known[left] = least(np.inf, *(use[g] + x for g, x in zip(inside, after, strict=True)))
+            return known.get(left, 0.0)
+
+        whole = rest(self.nodes)
+        if len(known) <= most_rests:
+            return whole
+        return sum(least(np.inf, *(use[g] / len(g) for g in around[v])) for v in self.nodes)
 
 
 def stretches(flow: nx.DiGraph[str], groups: Collection[Names]) -> list[Stretch]:
@@ -71,13 +77,3 @@ def _joined(parts: Sequence[list[str]], groups: Collection[Names]) -> list[list[
         else:
             found.append(list(part))
     return found
-
-
-def _covers(nodes: Sequence[str], groups: Sequence[Names]) -> Iterator[tuple[Names, ...]]:
-    if not nodes:
-        yield ()
-        return
-    for g in groups:
-        if nodes[0] in g and set(g) <= set(nodes):
-            for rest in _covers([v for v in nodes if v not in g], groups):
-                yield (g, *rest)

@@ -97,6 +97,7 @@ def _apart(bounds: Floats, names: Integers, count: int) -> list[int]:
     chosen = list(dict.fromkeys(int(i) for i in bounds.argmin(0)))[:count]
     near = np.min([np.abs(scale - scale[i]).max(1) for i in chosen], axis=0)
     while len(chosen) < count:
+        near[chosen] = -1.0
         far = int(near.argmax())
         chosen.append(far)
         near = np.minimum(near, np.abs(scale - scale[far]).max(1))
