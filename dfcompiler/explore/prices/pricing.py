@@ -199,7 +199,7 @@ class Pricing:
     def _sweep(self, x: Product, kind: Kind, threads: ThreadPoolExecutor) -> Swept:
         """Begin the sweeps of a product in the designs of a kind."""
         sweep = lower(self._compiled)
-        return [(c, g, threads.submit(c.cycles, x, g, sweep)) for c in self._columns(x, kind) for g in c.groups]
+        return [(c, g, threads.submit(c.cycles, x, g, sweep)) for c in self.columns(x, kind) for g in c.groups]
 
     def _gathered(self, swept: Swept, kind: Kind) -> Array:
         """Seconds on the best unit, when the sweeps are done."""
@@ -215,7 +215,7 @@ class Pricing:
             best = np.minimum(best, a / kind.chips.clock_hz)
         return np.asarray(best)
 
-    def _columns(self, x: Product, kind: Kind) -> list[Columns]:
+    def columns(self, x: Product, kind: Kind) -> list[Columns]:
         """The units that may run a product."""
         found = []
         for unit in _units(x, kind.chips):

@@ -1,0 +1,224 @@
+"""Static prices of all designs at once: pairs of a design and an op per second, LLMShare's whole space, and how far the
+model is from the full compiler. `--protocol DIR` writes a table of random systems for `studies/samplers.py` instead."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tables import table
+
+from dfcompiler import cache
+from dfcompiler.diagnostics import Infeasible
+from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.mapped import compiled, load_at
+from dfcompiler.explore.prices.compiled import available
+from dfcompiler.explore.prices.pricing import Kind, Pricing
+from dfcompiler.explore.prices.products import Product, product_of
+from dfcompiler.explore.prices.protocol import SYSTEMS, protocol_points
+from dfcompiler.explore.prices.static import StaticPrices
+from dfcompiler.explore.prices.steps import step_work
+from dfcompiler.explore.space import Pool, load_space
+from dfcompiler.tiling import search
+
+SPACE = "llmshare"
+STEPS = (("prefill", "prompt", {"devices": 8, "prompts": 1}), ("decode", "token", {"devices": 8, "sequences": 32}))
+FEW = 24  # designs priced one by one
+SLICE = 6  # of so many groups of columns numpy sweeps one
+
+
+def products(pool: Pool, load: str, at: dict[str, int], kind: Kind) -> list[Product]:
+    """The distinct products of a step."""
+    values = {a.name: at.get(a.name, a.values[0]) for a in pool.axes}
+    work = step_work(load_at(pool.loads[load], values), kind.chips.one)
+    found = (x for op in work.ops if (x := product_of(op.problem)))
+    return list({x.key: x for x in found}.values())
+
+
+def designs(pool: Pool, count: int, seed: int) -> list[tuple[int, ...]]:
+    rng = np.random.default_rng(seed)
+    return [tuple(int(rng.integers(n)) for n in pool.shape) for _ in range(count)]
+
+
+def chip(pool: Pool, design: tuple[int, ...]):
+    return chip_at(pool, {a.name: a.values[i] for a, i in zip(pool.axes, design, strict=True)})
+
+
+def pick(a: np.ndarray, design: tuple[int, ...]) -> float:
+    a = a.reshape((1,) * (len(design) - a.ndim) + a.shape)
+    return float(a[tuple(i if n > 1 else 0 for i, n in zip(design, a.shape, strict=True))])
+
+
+def ratios(found: Sequence[float]) -> str:
+    """Distribution of ratios."""
+    p = np.percentile(found, [0, 10, 50, 90, 100])
+    return " / ".join(f"{x:.3f}" for x in p)
+
+
+def rates() -> None:
+    rows, far = [], []
+    for name, load, at in STEPS:
+        pool = load_space(SPACE).pools[name]
+        alone = []
+        for numba in (True, False):
+            if numba and not available():
+                continue
+            pricing = Pricing(pool, numba)
+            (kind,) = pricing.kinds
+            every = products(pool, load, at, kind)
+            pricing.products(kind, every[:1])  # compiles, and builds units
+            wall, cpu = time.perf_counter(), time.process_time()
+            if numba:
+                before = pricing.pairs
+                taken = pricing.products(kind, every)
+                pairs = pricing.pairs - before
+            else:
+                pairs = slice_of(pricing, kind, every)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            threads = pricing.workers if numba else 1
+            rows.append(row(f"{name}, {'numba' if numba else 'numpy'}", pairs, wall, cpu, threads))
+            if numba:
+                alone = [(x, d, pick(taken[x.key], d)) for x in every for d in designs(pool, FEW // len(every) + 1, 1)]
+        cpu, wall = time.process_time(), time.perf_counter()
+        for x, d, seconds in alone:
+            c = chip(pool, d)
+            result = search(x.problem, c.units["sa"], None, (1.0,))
+            if result.tilings:
+                far.append((name, seconds * c.clock_hz / result.tilings[0].cycles))
+        if alone:
+            one = time.perf_counter() - wall, time.process_time() - cpu
+            rows.append(row(f"{name}, the compiler's search, one by one", len(alone), *one, 1))
+    heads = (
+        "products of a step (GPT-3 175B, 8 devices)",
+        "pairs",
+        "wall s",
+        "CPU s",
+        "threads",
+        "pairs/s",
+        "pairs/CPU s",
+    )
+    notes = [
+        f"{name}: price over the compiler's for the same product alone, min / 10 % / median / 90 % / max: "
+        f"{ratios([r for n, r in far if n == name])}."
+        for name, _, _ in STEPS
+        if any(n == name for n, _ in far)
+    ]
+    print(table("Exact prices of products for many designs", heads, rows, [*notes, f"Load average {load_average()}."]))
+
+
+def load_average() -> str:
+    return ", ".join(f"{x:.1f}" for x in os.getloadavg())
+
+
+def row(name: str, pairs: int, wall: float, cpu: float, threads: int) -> tuple[object, ...]:
+    return name, f"{pairs:,}", f"{wall:.2f}", f"{cpu:.2f}", threads, f"{pairs / wall:,.0f}", f"{pairs / cpu:,.0f}"
+
+
+def slice_of(pricing: Pricing, kind: Kind, every: Sequence[Product]) -> int:
+    """Some of the sweeps, one after another; how many pairs they priced."""
+    from dfcompiler.explore.prices.compiled import lower
+
+    pairs = 0
+    for x in every:
+        for columns in pricing.columns(x, kind):
+            for group in columns.groups[::SLICE]:
+                found, _ = columns.cycles(x, group, lower(False))
+                pairs += sum(a.size for a in found)
+    return pairs
+
+
+def whole() -> None:
+    rows = []
+    home = cache.folder()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        cache.folder.cache_clear()
+        for state in ("cold", "kept"):
+            wall, cpu, pairs = time.perf_counter(), time.process_time(), 0
+            for name, load, _ in STEPS:
+                prices = StaticPrices(load_space(SPACE).pools[name])
+                prices.terms(load)
+                pairs += prices.pricing.pairs
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+            rows.append((state, f"{pairs:,}", f"{wall:.2f}", f"{cpu:.2f}", f"{most:,.0f}"))
+        refused = [f"{n}: {StaticPrices(load_space(SPACE).pools[n]).refused(x)}" for n, x, _ in STEPS]
+    os.environ.pop("XDG_CACHE_HOME")
+    cache.folder.cache_clear()
+    assert cache.folder() == home
+    heads = ("both pools, all batches", "pairs of a product and a design", "wall s", "CPU s", "peak MB")
+    notes = [f"Designs that cannot run their load, {'; '.join(refused)}.", f"Load average {load_average()}."]
+    print(table("LLMShare's space under static prices", heads, rows, notes))
+
+
+def against_compiler(count: int) -> None:
+    rows = []
+    for name, load, _ in STEPS:
+        pool = load_space(SPACE).pools[name]
+        prices, found, spent = StaticPrices(pool), [], 0.0
+        terms = [np.asarray(a) for a in prices.terms(load)]
+        disagree = 0
+        for d in designs(pool, count, 7):
+            seconds = sum(pick(a, d) for a in terms)
+            values = {a.name: a.values[i] for a, i in zip(pool.axes, d, strict=True)}
+            start = time.process_time()
+            try:
+                full = compiled(load_at(pool.loads[load], values), chip(pool, d)).report.latency_s
+            except Infeasible:
+                full = np.inf
+            spent += time.process_time() - start
+            disagree += np.isinf(full) != np.isinf(seconds)
+            if np.isfinite(full) and np.isfinite(seconds):
+                found.append(seconds / full)
+        rows.append((name, count, len(found), disagree, ratios(found), f"{spent / count:.2f}"))
+    heads = (
+        "step",
+        "designs",
+        "both run it",
+        "one of them",
+        "static over compiled: min / 10 % / median / 90 % / max",
+        "CPU s per compile",
+    )
+    notes = [
+        "The static model runs ops in turn and fuses none, and takes rooflines for all but products; the compiler "
+        "fuses, overlaps, and prices every op on its units."
+    ]
+    print(table("Static prices against the full compiler", heads, rows, notes))
+
+
+def protocol(folder: Path, seed: int) -> None:
+    space = load_space(SPACE)
+    found = protocol_points(space, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dims.json").write_text(json.dumps([[a.name, list(a.values)] for a in space.axes]))
+    (folder / "goals.json").write_text(json.dumps([[g.name, g.sense] for g in space.goals]))
+    np.save(folder / "points.npy", found.points)
+    np.save(folder / "values.npy", found.values)
+    print(f"{SYSTEMS:,} systems of `{SPACE}`, seed {seed}: {folder}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--protocol", type=Path, help="write a table of random systems there")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", type=int, default=12, help="designs of each pool that the full compiler maps")
+    args = parser.parse_args()
+    if args.protocol:
+        protocol(args.protocol, args.seed)
+        return
+    rates()
+    print()
+    whole()
+    print()
+    against_compiler(args.compile)
+
+
+if __name__ == "__main__":
+    main()
