@@ -35,7 +35,7 @@ Integers = NDArray[np.int64]
 
 NEEDS = {"sobol": "scipy", "llmshare": "scipy", "nsga2": "pymoo", "gp-ehvi": "botorch"}
 HERE = [n for n in MODULES if n not in NEEDS or importlib.util.find_spec(NEEDS[n])]
-BOWL = Bowl(size=4, axes=3)
+BOWL = Bowl(size=3, axes=3)
 scipy = pytest.mark.skipif(not importlib.util.find_spec("scipy"), reason="scipy is not installed")
 
 
@@ -47,14 +47,23 @@ def tell(made: Sampler, points: list[tuple[int, ...]], question: Bowl = BOWL) ->
     made.tell(points, [studycases.answer(question, p) for p in points])
 
 
+@pytest.fixture
+def quick_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contract holds however well a model is fitted."""
+    if importlib.util.find_spec("scipy"):
+        monkeypatch.setattr("dfcompiler.explore.samplers.deep_tree.STEPS", 3)
+
+
+@pytest.mark.usefixtures("quick_trees")
 @pytest.mark.filterwarnings("ignore" if "botorch" in sys.modules else "error")
 @pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("pooled", [False, True])
 def test_a_sampler_asks_for_every_point_once_and_goes_on_from_what_it_was_told(name: str, pooled: bool) -> None:
-    pool = np.array([p for p in itertools.product(range(4), repeat=3) if sum(p) % 2], dtype=np.int64)
+    pool = np.array([p for p in itertools.product(range(3), repeat=3) if sum(p) % 2], dtype=np.int64)
     where = scene(pool=pool if pooled else None)
-    allowed = set(map(tuple, pool.tolist())) if pooled else set(itertools.product(range(4), repeat=3))
-    made, asked = sampler(name, where, 3), []
+    allowed = set(map(tuple, pool.tolist())) if pooled else set(itertools.product(range(3), repeat=3))
+    made = sampler(name, where, 3)
+    asked: list[tuple[int, ...]] = []
     while points := made.ask(9 if asked else 5):
         again = sampler(name, where, 3)
         for start in range(0, len(asked), 7):  # the same answers, in other rounds
@@ -66,10 +75,12 @@ def test_a_sampler_asks_for_every_point_once_and_goes_on_from_what_it_was_told(n
     assert len(asked) == len(set(asked)) and set(asked) == allowed
 
 
+@pytest.mark.usefixtures("quick_trees")
 @pytest.mark.parametrize("name", [n for n in HERE if n not in ("all", "gp-ehvi")])
 def test_a_sampler_finds_its_way_in_a_space_too_large_to_list(name: str) -> None:
     question = Bowl(size=9, axes=8)
-    made, asked = sampler(name, scene(question), 0), []
+    made = sampler(name, scene(question), 0)
+    asked: list[tuple[int, ...]] = []
     for count in (8, 5, 5):
         points = made.ask(count)
         assert len(points) == count and all(len(p) == 8 and min(p) >= 0 and max(p) < 9 for p in points)
@@ -124,6 +135,20 @@ def test_bounds_that_are_exact_find_the_front_at_once() -> None:
     assert adrs(values[front(values)], exact) < 0.05
 
 
+def test_the_sampler_that_the_page_shows_works() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "studies.md").read_text(encoding="utf-8")
+    (shown,) = [b.partition("```")[0] for b in page.split("```python\n")[1:]]
+    before = set(names())
+    exec(compile(shown, "studies.md", "exec"), {})
+    (name,) = set(names()) - before
+    made = sampler(name, scene(), 0)
+    asked: list[tuple[int, ...]] = []
+    while points := made.ask(4):
+        asked += points
+        tell(made, points)
+    assert asked[:2] == [(0, 0, 0), (2, 2, 2)] and len(set(asked)) == len(asked) == 27
+
+
 def test_unknown_samplers_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Diag, match="nearign"):
         sampler("nearign", scene(), 0)
@@ -147,7 +172,7 @@ def test_axes_become_coordinates() -> None:
 def test_a_scale_keeps_order_and_comes_back(values: list[float], sign: int) -> None:
     column = np.array(values) * sign if sign else np.array([-1.0, *values])
     where = scale(column)
-    assert where.back(where(column)) == pytest.approx(column, rel=1e-9)
+    assert where.back(where(column)) == pytest.approx(column, rel=1e-9, abs=0 if sign else 1e-9 * np.abs(column).max())
     assert (np.diff(where(np.sort(column))) >= 0).all() and where.sign == sign
 
 
