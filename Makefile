@@ -7,12 +7,13 @@ FUZZ_SECONDS = 600
 FUZZ_SEED = $(shell date +%s)
 export PYTHON
 
-.PHONY: help ready demo test lint unit format fuzz bench baseline validate docs site newcomer clean
+.PHONY: help ready demo test lint unit format fuzz cluster bench baseline validate docs site newcomer clean
 
 help:
 	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once; a report of the last'
 	@echo 'make test       ruff, mypy and all tests; `make lint` and `make unit` are its two halves'
 	@echo 'make fuzz       damaged and random texts for $(FUZZ_SECONDS) s, then the property tests with $(FUZZ_EXAMPLES) examples each'
+	@echo 'make cluster    studies on a Ray cluster of several nodes, started on this machine (installs ray)'
 	@echo 'make bench      measure, and compare with the baseline; make baseline: keep what was measured as the next one'
 	@echo 'make validate   compare with measurements of others'
 	@echo 'make docs       run the commands of README.md again, draw its picture, count the models of docs/models.md'
@@ -58,12 +59,18 @@ format: ready
 	$(PY) -m ruff check --fix
 
 # Texts first; the seed is printed, and `make fuzz FUZZ_SEED=...` tries the same ones again. Then the same guided by
-# coverage where atheris is installed (`.venv/bin/python -m pip install -e .[fuzz]`), and property tests with many
-# more examples than `make test` draws; tests/conftest.py reads the variable.
+# coverage where atheris is installed (`.venv/bin/python -m pip install -e .[fuzz]`), then property tests with many
+# more examples than `make test` draws (tests/conftest.py reads the variable), and as many studies that are killed.
 fuzz: ready
 	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --engine atheris
 	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n $(WORKERS) -m hypothesis
+	DFC_FUZZ=$(FUZZ_EXAMPLES) $(PY) -m pytest -q tests/test_studies.py -k killed_at_random_times
+
+# A cluster of several raylets on the loopback interface; workers are killed and a node is taken away.
+cluster: ready
+	$(PY) -m pip install -q -c constraints.txt -e '.[ray]'
+	$(PY) -m pytest -q -m cluster
 
 # Each script in benchmarks/ says what it reports; together they write benchmarks/RESULTS.md, with ratios to the figures
 # of benchmarks/baseline.json.

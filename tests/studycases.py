@@ -76,6 +76,14 @@ class Bowl:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def answer(question: Bowl, point: Point) -> Answer:
+    """What the question says, where a point that cannot be is an answer as well."""
+    try:
+        return question.evaluate(point)
+    except Infeasible as error:
+        return Answer(None, error.message)
+
+
 def engine(question: Bowl, workers: int, name: str = "local", address: str | None = None) -> Engine:
     if name == "ray":
         from dfcompiler.explore.cluster import Cluster

@@ -48,7 +48,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Choice:
-    """The designs that are best as far as can be told: what the model puts first, and all that may be as good."""
+    """The design that the model puts first, and all that may be as good."""
 
     first: int
     others: tuple[int, ...]

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.question import Point
-from dfcompiler.explore.samplers.candidates import LOOKED_AT, candidates
+from dfcompiler.explore.samplers.candidates import candidates
 from dfcompiler.explore.samplers.deep_tree import DeepTree
 from dfcompiler.explore.samplers.improvement import expected_improvement
 from dfcompiler.explore.samplers.magnitudes import scale
 from dfcompiler.explore.samplers.sampler import Integers, Sampler, Scene, points_of
+from dfcompiler.explore.samplers.transductive import transductive
 from dfcompiler.explore.samplers.trees import memory_axes, tree
 
 Floats = NDArray[np.float64]
 
 GROUPS = 5  # percentile groups of total memory; our choice
-RIDGE = 0.1  # of transductive experimental design; our choice
 LEARNED_FROM = 400  # points at most that a model learns from: its cost grows with their cube
 
 
@@ -79,21 +79,3 @@ class LLMShare(Sampler, name="llmshare"):
                 part = part * np.array(self.scene.dimensions[i].values, dtype=np.float64)[offered[:, i]]
             total += part
         return total
-
-
-def transductive(rows: Floats, count: int) -> list[int]:
-    """Rows [n, d] that tell most of all rows by a linear model: greedy transductive experimental design.
-
-    Yu, Bi and Tresp, "Active Learning via Transductive Experimental Design", ICML 2006: sequential design.
-    """
-    rows = rows[:LOOKED_AT]
-    centred = rows - rows.mean(axis=0) if len(rows) else rows
-    kernel = centred @ centred.T + 1.0
-    chosen: list[int] = []
-    for _ in range(min(count, len(rows))):
-        told = (kernel**2).sum(axis=0) / (np.diag(kernel) + RIDGE)
-        told[chosen] = -np.inf
-        best = int(told.argmax())
-        chosen.append(best)
-        kernel = kernel - np.outer(kernel[:, best], kernel[best]) / (kernel[best, best] + RIDGE)
-    return chosen

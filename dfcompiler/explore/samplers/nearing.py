@@ -62,7 +62,7 @@ class Nearing(Sampler, name="nearing"):
             return points_of(self.fresh(rng, count))
         offered = candidates(self, rng)
         known = values[front(values)]
-        worlds = [_world(known, truth) for truth in self._truths(points, values, offered, rng)]
+        worlds = [world_of(known, truth) for truth in self._truths(points, values, offered, rng)]
         chosen: list[int] = []
         while len(chosen) < min(count, len(offered)):
             total = np.zeros(len(offered))
@@ -117,7 +117,7 @@ class Nearing(Sampler, name="nearing"):
         return whole.back(drawn)
 
 
-def _world(known: Floats, truth: Floats) -> World:
+def world_of(known: Floats, truth: Floats) -> World:
     """How far the front of a world is from what is known, in shares of that front's extent."""
     members = front(truth)
     members = members[np.isfinite(truth[members]).all(axis=1)]
