@@ -352,6 +352,32 @@ def test_progress_of_what_takes_long(tmp_path: Path) -> None:
     assert "0:0" not in on_terminal([*base, "test-nap"], 80)[1]
 
 
+def test_a_file_that_is_called_nearly_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "small.chip").write_text("", encoding="utf-8")
+    assert main(["show", str(tmp_path / "smal.chip")]) == 2
+    assert f"hint: did you mean `{tmp_path / 'small.chip'}`?" in capsys.readouterr().err
+    assert main(["show", str(tmp_path / "nowhere" / "smal.chip")]) == 2
+    assert "hint" not in capsys.readouterr().err
+
+
+def test_the_overview_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for width in (60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main([]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= width and all(f"  {name} " in "\n".join(lines) for name in arguments.COMMANDS)
+
+
+def test_colours_can_be_asked_for_and_refused() -> None:
+    def shown(**env: str) -> bytes:
+        clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+        command = [sys.executable, "-m", "dfcompiler", "show", "nothing"]
+        return subprocess.run(command, env=clean | env, capture_output=True, check=False).stderr
+
+    assert b"\x1b" not in shown() + shown(NO_COLOR="1", FORCE_COLOR="1")
+    assert b"\x1b[1;31merror" in shown(FORCE_COLOR="1")
+
+
 def test_progress_in_words() -> None:
     assert left(3.4, 0, None, None) == "0:03" and left(3.4, 0, None, 60.0) == "0:03 of at most 1:00"
     assert left(4.0, 12, 40, None) == "12 of 40, 3/s, 0:09 left" and left(0.0, 0, 40, None) == "0 of 40"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,23 +27,26 @@ from dfcompiler.cli.options import (
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.terms import terms
 
+ABOUT = "Maps a large language model onto a chip of dataflow units, and proves how good the mapping is."
+CODES = "exit codes: 0 done, 1 the answer is no (with the reason), 2 bad input (with the place), 3 a bug of dfc"
 OVERVIEW = """\
 usage: dfc COMMAND ...
 
-Maps a large language model onto a chip of dataflow units, and proves how good the mapping is.
+{about}
 
 commands:
 {commands}
 
   dfc COMMAND --help     what a command takes
+  dfc explain CODE       what a message means
   dfc --version
 
 to begin with:
   dfc list chips
   dfc show ador
-  dfc compile llama3-8b --on ador --phase decode --batch 16 --context 2048
+  dfc compile llama3-8b --on ador --phase decode --batch 16
 
-exit codes: 0 done, 1 the answer is no (with the reason), 2 bad input (with the place), 3 a bug of dfc"""
+{codes}"""
 
 
 # ---- commands ----------------------------------------------------------------------------------
@@ -344,8 +349,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace | None:
     Raises Diag `unknown-command`, `unknown-option`, `usage`, `bad-number`.
     """
     if not argv or argv[0] in ("-h", "--help", "help"):
-        width = max(map(len, COMMANDS))
-        print(OVERVIEW.format(commands="\n".join(f"  {name:{width}}  {c.summary}" for name, c in COMMANDS.items())))
+        print(_overview(shutil.get_terminal_size().columns))
         return None
     if argv[0] in ("-V", "--version"):
         print(f"dfc {__version__}")
@@ -356,6 +360,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace | None:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     return _parse(name, rest)
+
+
+def _overview(columns: int) -> str:
+    """The help of all commands, for a terminal of so many columns."""
+    indent = max(map(len, COMMANDS)) + 4
+    told = [
+        textwrap.fill(c.summary, columns, initial_indent=f"  {name}".ljust(indent), subsequent_indent=" " * indent)
+        for name, c in COMMANDS.items()
+    ]
+    about, codes = (textwrap.fill(text, columns) for text in (ABOUT, CODES))
+    return OVERVIEW.format(about=about, codes=codes, commands="\n".join(told))
 
 
 def parser_of(name: str) -> Parser:

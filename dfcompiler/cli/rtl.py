@@ -11,7 +11,7 @@ from dfcompiler.cli.inputs import chip_of
 from dfcompiler.cli.options import STYLES
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.rtl import write
-from dfcompiler.writing import cannot_write, check_writable
+from dfcompiler.writing import check_writable
 
 HELP = "`dfc rtl --help` shows what it takes"
 
@@ -39,10 +39,7 @@ def run(args: argparse.Namespace) -> None:
     files = dfc.rtl(
         source, name=args.name, style=args.style, cores=args.cores, on_note=lambda note: display.plain(note.message)
     )
-    try:
-        changed = write(files, out, check=args.check)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    changed = write(files, out, check=args.check)
     if args.check:
         display.plain(f"{out} is up to date: {len(files)} files")
         return

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dfcompiler.cli import display
 from dfcompiler.cli.display import Column, digits, joules, large, pairs, percent, quantity, seconds
+from dfcompiler.cli.progress import Progress
 from dfcompiler.cli.show import mapping_in, read_mapping
 from dfcompiler.columns import Column as Priced
 from dfcompiler.diagnostics import Diag
@@ -41,7 +42,8 @@ def show_why(thing: str, op: str, as_json: bool) -> None:
     if path is None:
         hint = "`dfc compile -o DIR` writes one, of whose ops `dfc show DIR` prints the names"
         raise Diag("bad-mapping", f"`{thing}` holds no mapping", hint=hint)
-    found = explain(recalled(read_mapping(path), path.parent), op)
+    with Progress([(f"reasons of {op}", None)]):
+        found = explain(recalled(read_mapping(path), path.parent), op)
     if as_json:
         print(json.dumps(_json(found), allow_nan=False))
     else:

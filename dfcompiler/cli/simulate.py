@@ -9,6 +9,7 @@ import json
 from dfcompiler.api import map_op
 from dfcompiler.cli import display
 from dfcompiler.cli.inputs import chip_of, dims_of
+from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.outputs import package_name, rtl_package
 from dfcompiler.public.given import checked_seed
@@ -28,7 +29,8 @@ def run(args: argparse.Namespace) -> None:
     product_core_of(unit.template)
     made = bench(rtl_package(chip, None, args.name or package_name(chip.name)), unit.name, unit.template)
     loops.check(unit.template, unit.ports, product, made.core, max(p.a_bits, p.b_bits))
-    found = loops.simulate(made, unit.template, product, seed=checked_seed(args.seed))
+    with Progress([(f"{made.core.module} in a simulator", None)]):
+        found = loops.simulate(made, unit.template, product, seed=checked_seed(args.seed))
     whole = tiling.compute_cycles + float(unit.template.fill_cycles())
     if args.json:
         told = {"op": op, "chip": chip.name, "unit": unit.name, "core": made.core.module, "tile": dict(tiling.tile)}

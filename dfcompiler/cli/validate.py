@@ -11,7 +11,7 @@ import dfcompiler as dfc
 from dfcompiler.cli.inputs import chip_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.outputs.scatter import scatter
-from dfcompiler.validation import Validation
+from dfcompiler.validation import Row, Validation
 from dfcompiler.writing import write_text
 
 SHOWN = 10
@@ -44,7 +44,17 @@ def print_validation(v: Validation, title: str) -> None:
         ]
     )
     display.plain()
-    for row in v.rows[:SHOWN]:
-        sizes = display.pairs({n: s for n, s in row.sizes.items() if n != "kernel_source"})
-        times = f"{display.seconds(row.measured_s)} measured, {display.seconds(row.modelled_s)} modelled"
-        display.plain(f"{100 * row.error:+7.1f} %  {times}, {row.bound}  {sizes}")
+    columns = (
+        *(display.Column(title, right=True) for title in ("error", "measured", "modelled")),
+        display.Column("bound", drop=1),
+        display.Column("of the worst", wrap=True),
+    )
+    display.table(columns, map(_row, v.rows[:SHOWN]))
+
+
+def _row(row: Row) -> list[str]:
+    from dfcompiler.cli import display
+
+    sizes = display.pairs({n: s for n, s in row.sizes.items() if n != "kernel_source"})
+    times = display.seconds(row.measured_s), display.seconds(row.modelled_s)
+    return [f"{100 * row.error:+.1f} %", *times, row.bound, sizes]

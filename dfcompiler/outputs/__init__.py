@@ -16,7 +16,7 @@ from dfcompiler.outputs.registers import package_name, rtl_package
 from dfcompiler.outputs.trace import trace_json
 from dfcompiler.rtl import render, write
 from dfcompiler.text.show import show
-from dfcompiler.writing import cannot_write, make_folder, write_text
+from dfcompiler.writing import make_folder, write_text
 
 __all__ = ["gantt_svg", "json_text", "mapping_json", "package_name", "rtl_package", "trace_json", "write_outputs"]
 
@@ -36,10 +36,7 @@ def write_outputs(compiled: Compiled, out: Path, name: str) -> list[Path]:
     }
     registers = render(rtl_package(compiled.chip, compiled.report, package_name(compiled.chip.name), compiled.graph))
     make_folder(out)
-    try:
-        write(registers, out / "rtl")
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    write(registers, out / "rtl")
     for file, text in files.items():
         write_text(out / file, text)
     return [*(out / f for f in files), *(out / "rtl" / f for f in registers)]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from dfcompiler.api import Compiled
 from dfcompiler.diagnostics import Diag, Note
+from dfcompiler.hardware.elaboration import chip_names
 from dfcompiler.outputs import rtl_package, write_outputs
 from dfcompiler.public.given import AnyChip, chip_of
-from dfcompiler.rtl import Package, from_json, render
+from dfcompiler.rtl import from_json, render
 from dfcompiler.rtl import validate as validated
 from dfcompiler.rtl import write as write_package
 from dfcompiler.rtl.benches import cores as cores_of
@@ -32,29 +33,29 @@ def rtl(
 
     Raises Diag `unknown-style`, `rtl-name`, `no-such-file`, and what the package itself raises.
     """
-    folder = Path(source) if isinstance(source, str | Path) and Path(source).is_dir() else None
-    if folder is not None and cores:
-        raise Diag("bad-option", "cores are made of a chip: a folder holds its parameters only")
-    on = source.chip if isinstance(source, Compiled) else None if folder else chip_of(source)
-    if folder is not None:
-        package = _kept(folder, name)
-    elif isinstance(source, Compiled):
-        package = rtl_package(source.chip, source.report, name, source.graph)
+    named = isinstance(source, str) and source in chip_names()
+    if isinstance(source, str | Path) and Path(source).is_dir() and not named:
+        return _renamed(Path(source), name, style, cores)
+    if isinstance(source, Compiled):
+        chip, package = source.chip, rtl_package(source.chip, source.report, name, source.graph)
     else:
-        package = rtl_package(chip_of(source), None, name)
+        chip = chip_of(source)
+        package = rtl_package(chip, None, name)
     files = render(package, style)
-    if on is None or not cores:
+    if not cores:
         return files
-    units = {unit.name: unit.template for unit in on.units.values()}
+    units = {unit.name: unit.template for unit in chip.units.values()}
     return files | cores_of(package, units, lambda said: on_note(Note(said)) if on_note else None)
 
 
-def _kept(folder: Path, name: str) -> Package:
+def _renamed(folder: Path, name: str, style: str, cores: bool) -> dict[str, str]:
     """The package that `save` left in a folder, under another name."""
+    if cores:
+        raise Diag("bad-option", "cores are made of a chip: a folder holds its parameters only")
     path = folder / "rtl" / "params.json"
     if not path.is_file():
         raise Diag("no-such-file", f"`{folder}` holds no rtl/params.json", hint="`dfc compile -o DIR` writes one")
-    return validated(replace(from_json(read_source(path).text), name=name))
+    return render(validated(replace(from_json(read_source(path).text), name=name)), style)
 
 
 def save(result: Compiled | Run | Mapping[str, str], out: str | Path) -> list[Path]:

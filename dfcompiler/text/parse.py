@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import gc
 import hashlib
@@ -23,13 +24,22 @@ def read_source(path: str | Path) -> Source:
     try:
         return Source(str(path), Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Diag("no-such-file", f"there is no file `{path}`") from None
+        raise Diag("no-such-file", f"there is no file `{path}`", hint=_beside(Path(path))) from None
     except UnicodeDecodeError as error:
         raise Diag("not-text", f"`{path}` is not UTF-8 text (byte {error.start})") from None
     except IsADirectoryError:
         raise Diag("not-a-file", f"`{path}` is a directory", hint="name a file in it") from None
     except (OSError, ValueError) as error:
         raise Diag("not-a-file", f"`{path}` cannot be read: {error}") from None
+
+
+def _beside(path: Path) -> str | None:
+    """A hint at a file that is called nearly so."""
+    try:
+        close = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+    except OSError:
+        return None
+    return f"did you mean `{path.with_name(close[0])}`?" if close else None
 
 
 def parse_items(source: Source) -> tuple[Item, ...]:
