@@ -111,6 +111,9 @@ def test_a_list_is_priced_row_by_row(tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     assert report["status"] == "OPTIMAL" and report["usd_per_million_tokens"] is None
     assert main(["check", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(["cost", str(tmp_path / "out"), "--json"]) == 0
+    assert "tokens_per_s" not in json.loads(capsys.readouterr().out)
     assert main(["compile", str(out), "--on", "tpu128", "--batch", "2"]) == 2
     assert main(["compile", str(out), "--on", "tpu128", "--tp", "2"]) == 2
 
