@@ -406,4 +406,9 @@ def test_quantities_lose_nothing(value: float, unit: str, text: str) -> None:
 
 
 def test_names_are_ones_of_our_grammar() -> None:
-    assert [identifier(x) for x in ("NVIDIA A100(80GB)x4", "3d", "")] == ["nvidia_a100_80gb_x4", "chip_3d", "chip"]
+    assert [identifier(x) for x in ("NVIDIA A100(80GB)x4", "3d", "", "or")] == [
+        "nvidia_a100_80gb_x4",
+        "chip_3d",
+        "chip",
+        "or_",
+    ]

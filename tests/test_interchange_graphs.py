@@ -111,6 +111,9 @@ def test_a_list_is_priced_row_by_row(tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     assert report["status"] == "OPTIMAL" and report["usd_per_million_tokens"] is None
     assert main(["check", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(["cost", str(tmp_path / "out"), "--json"]) == 0
+    assert "tokens_per_s" not in json.loads(capsys.readouterr().out)
     assert main(["compile", str(out), "--on", "tpu128", "--batch", "2"]) == 2
     assert main(["compile", str(out), "--on", "tpu128", "--tp", "2"]) == 2
 
@@ -137,7 +140,7 @@ def model(nodes: Any, constants: dict[str, Any], inputs: dict[str, tuple[int, ..
     graph = h.make_graph(
         nodes(h.make_node), "g", values, [h.make_tensor_value_info(result, kinds.FLOAT, None)], initial
     )
-    return h.make_model(graph, opset_imports=[h.make_opsetid("", 18)])
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 18), h.make_opsetid("mine", 1)])
 
 
 def agrees(folder: Path, made: Any, inputs: dict[str, tuple[int, ...]], tables: int = 4) -> Graph:
@@ -192,6 +195,15 @@ X = {"x": (2, 3, 8)}
         ),
         (lambda n: [n("Split", ["x"], ["u", "v"], axis=2, num_outputs=2), n("Sub", ["u", "v"], ["y"])], {}, X),
         (lambda n: [n("Gather", ["t", "ids"], ["y"])], {"t": np.eye(4, 6, dtype=np.float32)}, {"ids": (2, 3)}),
+        (
+            lambda n: [
+                n("Cast", ["ids"], ["i"], to=6),
+                n("Gather", ["t", "i"], ["r"]),
+                n("Identity", ["r"], ["y"]),
+            ],
+            {"t": np.eye(4, 6, dtype=np.float32)},
+            {"ids": (2, 3)},
+        ),
         (
             lambda n: [n("LayerNormalization", ["x", "g", "h"], ["y"])],
             {"g": np.full(8, 2, np.float32), "h": np.full(8, 3, np.float32)},
@@ -307,8 +319,13 @@ def test_a_transformer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (lambda n: [n("Conv", ["x", "z"], ["y"])], {"x": (1, 3, 8, 8), "z": (4, 3, 3, 3)}, "`Conv` has no text"),
         (lambda n: [n("Pow", ["x", "z"], ["y"])], {"x": (3,), "z": (3,)}, "`Pow` by a tensor"),
         (lambda n: [n("MatMul", ["x", "z"], ["y"])], {"x": (3,), "z": (3, 2)}, "with a vector"),
+        (
+            lambda n: [n("Fast", ["x"], ["z"], domain="mine"), n("Exp", ["z"], ["y"])],
+            {"x": (3, 2)},
+            "`Fast` of values whose sizes are not known",
+        ),
     ],
-    ids=["conv", "pow", "vector"],
+    ids=["conv", "pow", "vector", "domain"],
 )
 def test_what_has_no_text_is_named(tmp_path: Path, nodes: Any, inputs: dict[str, tuple[int, ...]], said: str) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is an extra")

@@ -22,6 +22,7 @@ from dfcompiler.text.tree import ChipDecl
 
 PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"))
 PREFIXED = ("B", "B/s", "Hz")
+RESERVED = ("else", "or")  # words of our grammar that are no names
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def quantity(value: float, unit: str = "") -> str:
 def identifier(text: str) -> str:
     """A name that our grammar takes."""
     name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
-    return name if name[:1].isalpha() else f"chip_{name}".rstrip("_")
+    name = name if name[:1].isalpha() else f"chip_{name}".rstrip("_")
+    return f"{name}_" if name in RESERVED else name
 
 
 def chip_text(machine: Machine, dropped: Sequence[Dropped]) -> str:

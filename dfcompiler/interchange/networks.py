@@ -29,13 +29,18 @@ class Lowering:
     """A graph on its way into text."""
 
     shapes: Mapping[str, Shape]
-    integers: frozenset[str]  # values of a type of integers or truth values
     constants: dict[str, Any]  # numpy arrays by name
     dtypes: DtypeMap
     names: dict[str, str] = field(default_factory=dict)  # theirs -> ours
     lines: list[str] = field(default_factory=list)
     ops: dict[str, str] = field(default_factory=dict)  # text without its name -> name
     refused: list[str] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)  # results of nodes, theirs
+    same: dict[str, str] = field(default_factory=dict)  # theirs -> the value that it is
+
+    def known(self, theirs: str) -> bool:
+        """Whether the sizes of a value are."""
+        return theirs in self.shapes or theirs in self.constants
 
     def named(self, theirs: str) -> str:
         """Our name of a value."""
@@ -52,8 +57,8 @@ class Lowering:
         return Operand(self.shapes[theirs], role or ("w" if value is not None else ""))
 
     def declare(self, theirs: str, within: int | None = None) -> str:
-        """The name of a value, which a weight or an input gets its line for."""
-        if theirs not in self.names and (theirs in self.constants or theirs not in self.made):
+        """The name of a value; a weight or an input gets its line where it is first asked for."""
+        if theirs not in self.names and theirs not in self.made:
             kind = "weight" if theirs in self.constants and within is None else "input"
             sizes = ", ".join(map(str, self.shapes[theirs]))
             type_ = (
@@ -64,8 +69,6 @@ class Lowering:
             self.lines.append(f"{kind} {self.named(theirs)}: {type_}")
         return self.named(theirs)
 
-    made: set[str] = field(default_factory=set)  # results of nodes
-
 
 def read_graph(path: Path, dtypes: DtypeMap) -> tuple[str, str, str, tuple[Dropped, ...]]:
     """Text, ending, kind and what was left out, of a file.
@@ -73,15 +76,16 @@ def read_graph(path: Path, dtypes: DtypeMap) -> tuple[str, str, str, tuple[Dropp
     Raises Diag `no-onnx`, `no-such-file`, `bad-document` and Infeasible `not-expressible`.
     """
     model = _load(path)
-    graph, shapes, integers = model.graph, *_shapes(model.graph, path)
-    low = Lowering(shapes, integers, _constants(graph), dtypes)
+    graph = model.graph
+    low = Lowering(_shapes(graph, path), _constants(graph), dtypes)
     for node in graph.node:
-        _node(low, node, model)
+        _node(low, node)
     if low.refused:
         said = "\n  ".join(low.refused[:LISTED])
         more = f"\n  and {len(low.refused) - LISTED} more" if len(low.refused) > LISTED else ""
         raise Infeasible("not-expressible", f"`{path}` holds operators that are not imported:\n  {said}{more}")
-    wanted = [low.named(o.name) for o in graph.output if o.name in low.names]
+    outputs = [low.same.get(o.name, o.name) for o in graph.output]
+    wanted = [low.named(x) for x in outputs if x in low.made]
     if not wanted:
         raise Infeasible("not-expressible", f"`{path}` computes nothing that is imported")
     body = "".join(f"  {line}\n" for line in [*low.lines, f"output {', '.join(wanted)}"])
@@ -106,22 +110,19 @@ def _load(path: Path) -> onnx.ModelProto:
         raise Diag("bad-document", f"`{path}` is no ONNX model: {str(error).splitlines()[0]}") from None
 
 
-def _shapes(graph: onnx.GraphProto, path: Path) -> tuple[dict[str, Shape], frozenset[str]]:
-    import onnx
-
-    found, integers = {}, set()
+def _shapes(graph: onnx.GraphProto, path: Path) -> dict[str, Shape]:
+    """Of every tensor; raises Diag `bad-document` where one is not fixed."""
+    found = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
+        if not value.type.tensor_type.HasField("shape"):
+            continue
         dims = value.type.tensor_type.shape.dim
         loose = next((d for d in dims if not d.HasField("dim_value")), None)
         if loose is not None:
             message = f"`{value.name}` of `{path}` has the size `{loose.dim_param or '?'}`, which is not fixed"
             raise Diag("bad-document", message, hint="export it with fixed sizes")
         found[value.name] = tuple(int(d.dim_value) for d in dims)
-        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        if kind.kind in "iub":
-            integers.add(value.name)
-    found |= {t.name: tuple(t.dims) for t in graph.initializer}
-    return found, frozenset(integers)
+    return found | {t.name: tuple(t.dims) for t in graph.initializer}
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, Any]:
@@ -135,19 +136,21 @@ def _constants(graph: onnx.GraphProto) -> dict[str, Any]:
     }
 
 
-def _node(low: Lowering, node: onnx.NodeProto, model: onnx.ModelProto) -> None:
+def _node(low: Lowering, node: onnx.NodeProto) -> None:
     import onnx
 
     attrs = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    inputs = [x for x in node.input if x]
-    if node.op_type == "Shape":
-        low.constants |= _worked_out(node, {inputs[0]: _zeros(low.shapes[inputs[0]])}, model)
+    inputs = [low.same.get(x, x) for x in node.input if x]
+    if node.op_type == "Shape" and low.known(inputs[0]):
+        low.constants |= _worked_out(node, {inputs[0]: _zeros(low.shapes[inputs[0]])})
     elif all(x in low.constants for x in inputs):
-        low.constants |= _worked_out(node, {x: low.constants[x] for x in inputs}, model)
+        low.constants |= _worked_out(node, {x: low.constants[x] for x in inputs})
     elif node.op_type in SAME:
-        low.names[node.output[0]] = low.declare(inputs[0]) if inputs[0] not in low.integers else low.named(inputs[0])
+        low.same[node.output[0]] = inputs[0]
     else:
         try:
+            if not all(map(low.known, (*inputs, *filter(None, node.output[:1])))):
+                raise Unwritten(f"`{node.op_type}` of values whose sizes are not known")
             _write(low, node, inputs, attrs)
         except Unwritten as why:
             low.refused.append(f"{node.name or node.output[0]}: {why}")
@@ -163,7 +166,7 @@ def _zeros(shape: Shape) -> Any:
     return np.broadcast_to(np.float32(0), shape)
 
 
-def _worked_out(node: onnx.NodeProto, values: Mapping[str, Any], model: onnx.ModelProto) -> dict[str, Any]:
+def _worked_out(node: onnx.NodeProto, values: Mapping[str, Any]) -> dict[str, Any]:
     """The results of a node whose operands are known."""
     from onnx.reference import ReferenceEvaluator
 
