@@ -32,7 +32,7 @@ from dfcompiler.pages.lives import lives
 from dfcompiler.pages.memory import levels, shares
 from dfcompiler.pages.ops import op_table
 from dfcompiler.pages.replicas import binned
-from dfcompiler.pages.roofline import place_of, roofs
+from dfcompiler.pages.roofline import bandwidths, place_of, roofs
 from dfcompiler.pages.step import Step, read_step
 from dfcompiler.pages.trust import measured, trust_blocks
 
@@ -131,6 +131,14 @@ def test_no_op_is_above_its_roofs(step: Step) -> None:
         assert rate <= (tops[op["unit"]] + tops.get(op["helper"], 0.0)) * (1 + 1e-9)
     peak = chip.units["sa"]
     assert tops["sa"] == 2 * float(peak.template.peak_macs_per_cycle()) * peak.instances * chip.clock_hz
+
+
+def test_a_dram_with_units_in_its_banks_has_two_roofs() -> None:
+    chip = load_chip("pim_edge")
+    found = bandwidths(chip)
+    assert list(found) == ["mem from within", "mem"] and found["mem from within"] == chip.dram_bytes_per_s
+    assert found["mem"] == chip.settings["mem.bandwidth"].value < chip.dram_bytes_per_s
+    assert bandwidths(load_chip("h200")) == {"hbm": pytest.approx(4.8e12)}
 
 
 def test_every_op_has_its_row_and_its_reason(step: Step) -> None:
