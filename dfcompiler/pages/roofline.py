@@ -79,7 +79,7 @@ def roofs(step: Step) -> list[Roof]:
 
 
 def bandwidths(chip: Chip) -> dict[str, float]:
-    """Bytes per second of the DRAM, the most first: what units on its die have where that is more, and what others do."""
+    """Bytes per second of the DRAM, the most first: of units on its die where these have more, and of all others."""
     name, most = chip.dram.name, chip.dram_bytes_per_s
     assert isinstance(chip.dram.template, Memory)
     outside = float(chip.dram.template.outside_bytes_per_cycle(chip.clock_hz)) * chip.clock_hz
