@@ -61,6 +61,8 @@ class Seen:
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("request", lambda r: self.asked.append(r.url))
+        self.metrics = self.page.context.new_cdp_session(self.page)
+        self.metrics.send("Performance.enable")
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("body[data-ready]")
 
@@ -72,3 +74,8 @@ class Seen:
     def js(self, code: str) -> Any:
         """The value of an expression in the page."""
         return self.page.evaluate(code)
+
+    def cpu_s(self) -> float:
+        """Seconds that the page's main thread has worked: parsing, scripts, styles, layout."""
+        found = self.metrics.send("Performance.getMetrics")["metrics"]
+        return float(next(x["value"] for x in found if x["name"] == "ThreadTime"))

@@ -24,7 +24,7 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.graph import Region
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.outputs.remarks import remarks
-from dfcompiler.pages import page, results
+from dfcompiler.pages import KINDS, Result, page, results
 from dfcompiler.pages.floor import Box, beside, grid, placed, squarified
 from dfcompiler.pages.front_chapter import factors
 from dfcompiler.pages.lanes import schedule
@@ -32,9 +32,11 @@ from dfcompiler.pages.lives import lives
 from dfcompiler.pages.memory import levels, shares
 from dfcompiler.pages.ops import op_table
 from dfcompiler.pages.replicas import binned
-from dfcompiler.pages.roofline import place_of, roofs
+from dfcompiler.pages.roofline import bandwidths, place_of, roofs
 from dfcompiler.pages.step import Step, read_step
+from dfcompiler.pages.tables import table_in
 from dfcompiler.pages.trust import measured, trust_blocks
+from dfcompiler.serving.records import write_columns
 
 ROOT = content.root()
 
@@ -131,6 +133,14 @@ def test_no_op_is_above_its_roofs(step: Step) -> None:
         assert rate <= (tops[op["unit"]] + tops.get(op["helper"], 0.0)) * (1 + 1e-9)
     peak = chip.units["sa"]
     assert tops["sa"] == 2 * float(peak.template.peak_macs_per_cycle()) * peak.instances * chip.clock_hz
+
+
+def test_a_dram_with_units_in_its_banks_has_two_roofs() -> None:
+    chip = load_chip("pim_edge")
+    found = bandwidths(chip)
+    assert list(found) == ["mem from within", "mem"] and found["mem from within"] == chip.dram_bytes_per_s
+    assert found["mem"] == chip.settings["mem.bandwidth"].value < chip.dram_bytes_per_s
+    assert bandwidths(load_chip("h200")) == {"hbm": pytest.approx(4.8e12)}
 
 
 def test_every_op_has_its_row_and_its_reason(step: Step) -> None:
@@ -257,6 +267,24 @@ def test_a_run_keeps_every_rate_that_was_tried(tmp_path: Path) -> None:
     assert max(rates) >= 1.25 * told["max_rate_req_s"] * (1 - 1e-9)
     said = page(results(tmp_path / "served"))
     assert "Over the rate" in said and "keep the objective for 99.0 %" in said
+
+
+def test_tables_are_read_alike_from_both_kinds_of_files(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="it writes and reads Parquet files")
+    columns = {"start_s": np.array([0.0, 1.5]), "ttft_s": np.array([0.25, np.nan])}
+    read = []
+    for kind in ("csv", "parquet"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        write_columns(columns, folder / f"series.{kind}")
+        read.append(table_in(Result(KINDS[1], folder / "serve.json", {}, ""), "series"))
+        assert table_in(Result(KINDS[1], folder / "serve.json", {}, ""), "requests") is None
+    for found in read:
+        assert found is not None and list(found) == list(columns)
+        assert all(np.array_equal(found[n], columns[n], equal_nan=True) for n in columns)
+    (tmp_path / "csv" / "series.csv").write_text("start_s\nsoon\n")
+    with pytest.raises(Diag, match="is no table of numbers"):
+        table_in(Result(KINDS[1], tmp_path / "csv" / "serve.json", {}, ""), "series")
 
 
 # ---- pages as files -------------------------------------------------------------------------------

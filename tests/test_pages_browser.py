@@ -12,7 +12,7 @@ from pagecases import compiled, explored, report, served
 
 from dfcompiler.cli import main
 
-LARGEST_BYTES, LOADED_MS, TRIES = 8e6, 2000, 6
+LARGEST_BYTES, LOADED_S, TRIES = 8e6, 2.0, 3
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,14 @@ def test_a_page_draws_without_complaint_and_without_a_network(
 
 
 def test_the_page_on_deepseek_is_small_and_loads_fast(browser: Any, pages: dict[str, Path]) -> None:
+    """Until what is seen first is drawn, by the clock of the thread that does it all: others share the machine."""
     assert pages["deepseek"].stat().st_size < LARGEST_BYTES
     taken = []
     for _ in range(TRIES):
         seen = Seen(browser, pages["deepseek"])
-        taken.append(seen.js("performance.getEntriesByName('seen')[0].startTime"))
+        taken.append(seen.cpu_s())
         seen.page.close()
-    assert min(taken) < LOADED_MS, taken
+    assert min(taken) < LOADED_S, taken
 
 
 def test_tables_sort_and_filter(browser: Any, pages: dict[str, Path]) -> None:

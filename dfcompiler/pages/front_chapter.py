@@ -318,7 +318,7 @@ def _designs(points: Sequence[Point], directions: Mapping[str, str]) -> Table:
         )
         for p in points
     )
-    return Table("designs", columns, rows, f"{len(points):,} designs", search=True)
+    return Table("designs-table", columns, rows, f"{len(points):,} designs", search=True)
 
 
 def _numeric(points: Sequence[Point], name: str) -> bool:

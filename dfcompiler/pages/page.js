@@ -137,7 +137,6 @@ const near = (figure) => figure.getBoundingClientRect().top < window.innerHeight
 
 async function drawAll() {
   for (const figure of drawn.filter(near)) await draw(figure);
-  performance.mark("seen");
   document.body.dataset.ready = "seen";
   for (const figure of drawn) { await idle(); await draw(figure); }
   document.body.dataset.ready = "all";

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from dfcompiler.amounts import large
 from dfcompiler.dtypes import bits
+from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.template import Memory
 from dfcompiler.pages.blocks import Figure, Json
 from dfcompiler.pages.lanes import about_op
 from dfcompiler.pages.step import Step
@@ -76,9 +78,18 @@ def roofs(step: Step) -> list[Roof]:
     return sorted(found.values(), key=lambda r: -r.rate)
 
 
+def bandwidths(chip: Chip) -> dict[str, float]:
+    """Bytes per second of the DRAM, the most first: of units on its die where these have more, and of all others."""
+    name, most = chip.dram.name, chip.dram_bytes_per_s
+    assert isinstance(chip.dram.template, Memory)
+    outside = float(chip.dram.template.outside_bytes_per_cycle(chip.clock_hz)) * chip.clock_hz
+    return {f"{name} from within": most, name: outside} if outside < most else {name: most}
+
+
 def roofline(step: Step) -> Figure:
     """The figure; a marker's area is the time of all runs of an op."""
-    dram, slope, above = step.mapped.chip.dram.name, step.mapped.chip.dram_bytes_per_s, roofs(step)
+    dram, slopes, above = step.mapped.chip.dram.name, bandwidths(step.mapped.chip), roofs(step)
+    slope = max(slopes.values())
     on = [(i, at) for i, op in enumerate(step.ops) if (at := place_of(op, dram))]
     off = [i for i, op in enumerate(step.ops) if not place_of(op, dram) and span(op) and moved_per_s(op)]
     across = [*(x for _, (x, _) in on), *(r.rate / slope for r in above)] or [1.0]
@@ -91,7 +102,12 @@ def roofline(step: Step) -> Figure:
     return Figure(
         "roofline",
         "Operations over bytes",
-        [*_lines(above, slope, low, high), *_points(step, on, symbols), *_moves(step, off, symbols), *_shapes(symbols)],
+        [
+            *_lines(above, slopes, low, high),
+            *_points(step, on, symbols),
+            *_moves(step, off, symbols),
+            *_shapes(symbols),
+        ],
         layout(
             height,
             dragmode="zoom",
@@ -101,7 +117,7 @@ def roofline(step: Step) -> Figure:
                 domain=[deep + GAP if off else 0, 1],
                 **decades(min(rates) / 3, max(rates) * 3, lambda v: large(v, "op/s")),
             ),
-            annotations=[*_names(above, slope, dram, low, high), *notes],
+            annotations=[*_names(above, slopes, low, high), *notes],
             **strip,
         ),
         about=ABOUT.format(BELOW.format(len(off)) if off else ""),
@@ -109,11 +125,13 @@ def roofline(step: Step) -> Figure:
     )
 
 
-def _lines(above: Sequence[Roof], slope: float, low: float, high: float) -> Iterator[Json]:
-    top = max((r.rate for r in above), default=slope * high)
-    yield _line([low, top / slope], [low * slope, top], INK, "solid")
+def _lines(above: Sequence[Roof], slopes: Mapping[str, float], low: float, high: float) -> Iterator[Json]:
+    top = max((r.rate for r in above), default=max(slopes.values()) * high)
+    for i, slope in enumerate(slopes.values()):
+        yield _line([low, top / slope], [low * slope, top], INK, DASHES[i])
     for i, r in enumerate(above):
-        yield _line([r.rate / slope, high], [r.rate, r.rate], PALETTE[-1 - i % 2], DASHES[i % len(DASHES)])
+        at = r.rate / max(slopes.values())
+        yield _line([at, high], [r.rate, r.rate], PALETTE[-1 - i % 2], DASHES[i % len(DASHES)])
 
 
 def _line(x: list[float], y: list[float], colour: str, dash: str) -> Json:
@@ -123,11 +141,12 @@ def _line(x: list[float], y: list[float], colour: str, dash: str) -> Json:
     }  # fmt: skip
 
 
-def _names(above: Sequence[Roof], slope: float, dram: str, low: float, high: float) -> Iterator[Json]:
-    """What the roofs are, written on them: those of units at their right ends, that of the DRAM at its foot."""
+def _names(above: Sequence[Roof], slopes: Mapping[str, float], low: float, high: float) -> Iterator[Json]:
+    """What the roofs are, written on them: those of units at their right ends, those of the DRAM at their feet."""
     for r in above:
         yield _written(r.label, log10(high), log10(r.rate), "right")
-    yield _written(f"{dram}: {large(slope, 'B/s')}", log10(low), log10(low * slope), "left") | {"yshift": 26}
+    for name, slope in slopes.items():
+        yield _written(f"{name}: {large(slope, 'B/s')}", log10(low), log10(low * slope), "left") | {"yshift": 26}
 
 
 def _written(text: str, x: float, y: float, side: str) -> Json:
@@ -186,7 +205,7 @@ def _moves(step: Step, off: Sequence[int], symbols: Mapping[str, str]) -> Iterat
 def _strip(step: Step, off: Sequence[int], deep: float) -> tuple[Json, list[Json]]:
     """The axes of the strip with lines at the bandwidths, and their names."""
     chip = step.mapped.chip
-    limits = {chip.dram.name: chip.dram_bytes_per_s}
+    limits = bandwidths(chip)
     if any(step.ops[i]["unit"] in {p.name for p in chip.links} for i in off):
         limits |= {"links": chip.link_bytes_per_s}
     rates = [*(moved_per_s(step.ops[i]) for i in off), *limits.values()]
