@@ -162,11 +162,7 @@ def _compiled(
     """Run the passes on a graph, an empty one where the first of them writes it, and report."""
     chip: Chip = ctx.need("chip")
     ctx = replace(
-        ctx,
-        objective=limits.objective,
-        power_w=limits.power_w,
-        seed=limits.seed,
-        time_limit_s=limits.time_limit_s,
+        ctx, objective=limits.objective, power_w=limits.power_w, seed=limits.seed, time_limit_s=limits.time_limit_s
     )
     if not any(p.maps for p in passes):
         hint = f"a whole one is `{PIPELINES['default']}`; `dfc opt` runs a few passes on a graph"

@@ -36,9 +36,35 @@ ALONE = {
         "rtl-collision", "rtl-value", "rtl-unit", "rtl-enum", "rtl-table", "rtl-map", "rtl-relation", "rtl-json",
         "rtl-output", "rtl-build", "rtl-run", "rtl-differs", "too-large",
     },
+    "studies in folders that others began, changed or hold": {
+        "study-exists", "no-such-study", "study-in-use", "study-of-another-format", "study-of-another-version",
+        "study-of-another-space", "study-differs", "damaged-study", "study-not-written", "study-not-read",
+        "worker-died", "bad-study", "no-cluster", "missing-extra",
+    },
+    "searches of many designs, made in Python": {
+        "too-many-systems", "unlike-pools", "unlike-designs", "no-bound", "wrong-front",
+    },
     "faults of a mapping, which are told one by one": set(VERDICTS.found),
 }  # fmt: skip
 WITHOUT = {code for held in ALONE.values() for code in held}
+SPACE = """space s {
+  pool chip on "small.chip" {
+    axis side = 8, 16
+    set sa.rows = side
+  }
+  minimize area = die_mm2
+}
+"""
+TWO = """space s {
+  prices = static
+  pool a, b on "small.chip" {
+    axis side = 8, 16
+    set sa.rows = side
+    load chat: "config.json" { phase = decode, batch = 1 }
+  }
+  minimize area = a.die_mm2
+}
+"""
 # Files that commands of examples name.
 FILES = {
     "config.json": config(),
@@ -49,6 +75,18 @@ FILES = {
     "clockless.chip": CHIP.replace("  clock = 1 GHz\n", ""),
     "nodeless.chip": CHIP.replace("  node = 7 nm\n", ""),
     "empty.chip": "",
+    "empty.space": "",
+    "small.space": SPACE,
+    "twice.space": SPACE.replace("8, 16", "8, 8"),
+    "poolless.space": "space s {\n  minimize area = area_mm2\n}\n",
+    "chipless.space": SPACE.replace(' on "small.chip"', ""),
+    "goalless.space": SPACE.replace("  minimize area = die_mm2\n", ""),
+    "misread.space": SPACE.replace("die_mm2", "die_size"),
+    "cyclic.space": SPACE.replace("    set", "    let a = b\n    let b = a\n    set"),
+    "tight.space": SPACE.replace("    set", "    limit die_mm2 <= 0.001\n    set"),
+    "mixed.space": TWO.replace("area = a.die_mm2", "x = a.usd * b.usd"),
+    "unused.space": TWO,
+    "joules.space": TWO.replace("area = a.die_mm2", "x = a.chat.energy_j + b.chat.energy_j"),
     "loose.chip": CHIP.replace("  connect mem - vu\n", ""),
     "dramless.chip": CHIP.replace("  part hbm: dram { bandwidth = 100 GB/s, capacity = 1 GB }\n", "").replace(
         "hbm - ", ""

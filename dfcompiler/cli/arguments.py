@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dfcompiler import __version__
-from dfcompiler.cli import explore_arguments, serve_arguments
+from dfcompiler.cli import explore_arguments, rtl_arguments, serve_arguments
 from dfcompiler.cli.options import (
     KINDS,
     OBJECTIVES,
@@ -227,34 +227,6 @@ def _test(p: Parser) -> None:
     p.add_argument("--update", action="store_true", help="let the files expect what is printed now")
 
 
-def _rtl(p: Parser) -> None:
-    p.add_argument(
-        "dir", metavar="DIR", nargs="?", help="a folder that `dfc compile -o` wrote; or give --on for a chip alone"
-    )
-    take_chip(p, required=False)
-    p.add_argument("--name", help="prefix of all names of the package")
-    p.add_argument("-o", "--out", metavar="OUT", help="folder to write to")
-    p.add_argument(
-        "--style",
-        default="portable",
-        help="portable (default), or typed: enums and arrays of structs, which Icarus 11 does not read",
-    )
-    p.add_argument("--check", action="store_true", help="write nothing; exit 1 where OUT is not up to date")
-    p.add_argument("--cores", action="store_true", help="write the reference cores of the chip's units as well")
-    loop = p.add_argument_group("RTL in the loop")
-    loop.add_argument(
-        "--simulate",
-        metavar="OP",
-        nargs="+",
-        help="run an operator (`linear t=64 k=100 n=70`) as mapped onto the chip of --on on a reference core, with "
-        "random integers, in Verilator; compare with numpy and with the unit's formula",
-    )
-    loop.add_argument("--unit", metavar="U", help="on this unit (default: the fastest)")
-    take_dtype(loop)
-    loop.add_argument("--seed", type=whole, default=0, metavar="K", help="of the random integers (default 0)")
-    loop.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-
-
 @dataclass(frozen=True)
 class Command:
     """A command: what it says of itself, the module of this folder that runs it, and its arguments."""
@@ -339,7 +311,9 @@ COMMANDS = {
     "completion": Command(
         "what a shell needs to complete commands, options and names", "completion", _completion, "dfc completion bash"
     ),
-    "rtl": Command("the parameter package for an RTL team", "rtl", _rtl, "dfc rtl --on ador --name npu -o rtl"),
+    "rtl": Command(
+        "the parameter package for an RTL team", "rtl", rtl_arguments.configure, "dfc rtl --on ador --name npu -o rtl"
+    ),
 }
 
 
