@@ -16,6 +16,7 @@ from dfcompiler.pages.style import PALETTE, axis, decades, layout
 from dfcompiler.pages.tables import Floats, short, table_in
 from dfcompiler.pages.trust import trust_blocks
 
+ONE_RATE = "This run tried one rate. `dfc serve` with --find-rate or --curve N keeps the answers at several."
 COUNTS = 200  # points of a distribution
 QUANTILES = ("mean", "p50", "p90", "p95", "p99")
 SHOWN = (
@@ -29,8 +30,8 @@ def serve_chapter(result: Result) -> Chapter:
     """All that is told of it. Raises Diag `bad-result` where a table beside it is not what `dfc serve` writes."""
     r = result.said
     sections = [Section("felt", "What users feel", tuple(_felt(result)))]
-    if r.get("curve"):
-        sections.append(Section("rates", "Over the rate", tuple(curves(r))))
+    over = tuple(curves(r)) if r.get("curve") else (Prose(ONE_RATE),)
+    sections.append(Section("rates", "Over the rate", over))
     sections.append(Section("replicas", "What replicas did", tuple(_series(result))))
     chips = list(dict.fromkeys(pool["chip"] for pool in r.get("pools", ())))
     sections.append(
