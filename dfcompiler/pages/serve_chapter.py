@@ -59,9 +59,7 @@ def _tiles(r: Mapping[str, Any]) -> Iterator[Tile]:
     if r.get("max_rate_req_s"):
         what = f"requests/s keep the objective for {percent(r.get('attain', 0.99))}"
         yield Tile("the highest rate", f"{digits(r['max_rate_req_s'], 3)}/s", what)
-    yield Tile(
-        "throughput", f"{digits(r['throughput_tok_s'])} tokens/s", f"{digits(r['throughput_req_s'], 3)} requests/s"
-    )
+    yield Tile("tokens per second", digits(r["throughput_tok_s"]), f"{digits(r['throughput_req_s'], 3)} requests/s")
     for name, what in TIMES:
         spread = r[f"{name}_s"]
         if spread["p50"] is not None:
