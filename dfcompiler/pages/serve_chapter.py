@@ -16,6 +16,7 @@ from dfcompiler.pages.style import PALETTE, axis, decades, layout
 from dfcompiler.pages.tables import Floats, short, table_in
 from dfcompiler.pages.trust import trust_blocks
 
+ONE_RATE = "This run tried one rate. `dfc serve` with --find-rate or --curve N keeps the answers at several."
 COUNTS = 200  # points of a distribution
 QUANTILES = ("mean", "p50", "p90", "p95", "p99")
 SHOWN = (
@@ -29,8 +30,8 @@ def serve_chapter(result: Result) -> Chapter:
     """All that is told of it. Raises Diag `bad-result` where a table beside it is not what `dfc serve` writes."""
     r = result.said
     sections = [Section("felt", "What users feel", tuple(_felt(result)))]
-    if r.get("curve"):
-        sections.append(Section("rates", "Over the rate", tuple(curves(r))))
+    over = tuple(curves(r)) if r.get("curve") else (Prose(ONE_RATE),)
+    sections.append(Section("rates", "Over the rate", over))
     sections.append(Section("replicas", "What replicas did", tuple(_series(result))))
     chips = list(dict.fromkeys(pool["chip"] for pool in r.get("pools", ())))
     sections.append(
@@ -58,9 +59,7 @@ def _tiles(r: Mapping[str, Any]) -> Iterator[Tile]:
     if r.get("max_rate_req_s"):
         what = f"requests/s keep the objective for {percent(r.get('attain', 0.99))}"
         yield Tile("the highest rate", f"{digits(r['max_rate_req_s'], 3)}/s", what)
-    yield Tile(
-        "throughput", f"{digits(r['throughput_tok_s'])} tokens/s", f"{digits(r['throughput_req_s'], 3)} requests/s"
-    )
+    yield Tile("tokens per second", digits(r["throughput_tok_s"]), f"{digits(r['throughput_req_s'], 3)} requests/s")
     for name, what in TIMES:
         spread = r[f"{name}_s"]
         if spread["p50"] is not None:
