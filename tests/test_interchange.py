@@ -5,11 +5,17 @@ The files below are written for these tests in the structure of the formats.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dfcompiler.api import price_op
 from dfcompiler.diagnostics import Diag, Infeasible, Source
@@ -386,6 +392,28 @@ def test_what_others_take_in_silence_is_an_error(
 )
 def test_no_document(tmp_path: Path, name: str, text: str, code: str) -> None:
     assert fault(tmp_path, name, text).code in (code, "syntax")
+
+
+WORDS = ("-1", "0", "many", "[]", "{}", "1e400", "1e12", "null", "~", "0.5", "[D1]", "nan", "!Component", "- x")
+WHOLE = {"a.json": json.dumps(COMPASS, indent=1), "z.yaml": ZIGZAG, "t.yaml": TIMELOOP}
+
+
+@given(st.sampled_from(sorted(WHOLE)), st.randoms(use_true_random=False))
+def test_a_damaged_file_is_read_or_refused(name: str, rng: Random) -> None:
+    lines = WHOLE[name].splitlines()
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(lines))
+        match rng.randrange(4):
+            case 0:
+                del lines[at]
+            case 1:
+                lines.insert(at, rng.choice(lines))
+            case 2:
+                lines[at] = lines[at][: rng.randrange(len(lines[at]) + 1)]
+            case _:
+                lines[at] = re.sub(r"(?<=[:,\s])[\w.\[\]-]+(?=,|$|\s)", lambda _: rng.choice(WORDS), lines[at])
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Diag):
+        assert imported(Path(folder), name, "\n".join(lines))[0].units
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def test_a_list_of_gemms(tmp_path: Path) -> None:
     assert np.allclose(run_graph(graph, {**blank, "linear_x": x, "linear_w": w})["linear"], x @ w)
 
 
+def test_names_leave_room_for_those_of_operands(tmp_path: Path) -> None:
+    names = ("a_x", "a", "a", "b", "b_w", "b_w_x")
+    text = "Layer,M,N,K\n" + "".join(f"{n},2,3,4\n" for n in names)
+    assert list(sizes(graph_of(written(tmp_path, text)))) == ["a_x", "a_2", "a_3", "b", "b_w_2", "b_w_x"]
+
+
 def test_types_are_those_asked_for(tmp_path: Path) -> None:
     graph = graph_of(written(tmp_path, GEMMS), "w4a8kv8")
     assert {t.kind: t.type.dtype for t in graph.tensors.values() if t.kind in ("input", "weight")} == {

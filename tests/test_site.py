@@ -78,6 +78,12 @@ def test_every_decision_is_listed() -> None:
         assert "**Decided.**" in text and "**Held by.**" in text and text.count("\n") < 60
 
 
+def test_no_page_names_a_machine(extra: dict[str, str]) -> None:
+    own = {str(p): p.read_text(encoding="utf-8") for p in DOCS.rglob("*.md")}
+    for path, text in (own | extra).items():
+        assert not (found := re.search(r"(?<![\w.])/(?:tmp|root|home|usr)/\S*", text)), f"{path}: {found[0]}"
+
+
 # ---- reference ---------------------------------------------------------------------------------
 
 

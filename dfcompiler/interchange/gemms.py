@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from dfcompiler.diagnostics import Diag, Source, Span
 from dfcompiler.dtypes import DtypeMap
@@ -53,7 +54,7 @@ def read_graph(source: Source, name: str, dtypes: DtypeMap) -> tuple[str, tuple[
         raise Diag(
             "missing-input", f"`{source.name}` has the columns {', '.join(columns)}", _line(source, 1), hint=hint
         )
-    used: dict[str, int] = {}
+    used = set[str]()
     found = [_row(source, i, dict(zip(columns, _cells(line), strict=False)), wanted, used) for i, line in lines[1:]]
     if not found:
         raise Diag("bad-table", f"`{source.name}` has no rows", _line(source, 1))
@@ -80,7 +81,7 @@ def _column(source: Source, number: int, line: str, title: str) -> Span:
     return Span(source, number, start, start + len(title))
 
 
-def _row(source: Source, number: int, cells: Mapping[str, str], wanted: Sequence[str], used: dict[str, int]) -> Gemm:
+def _row(source: Source, number: int, cells: Mapping[str, str], wanted: Sequence[str], used: set[str]) -> Gemm:
     line = _line(source, number)
 
     def size(column: str) -> int:
@@ -100,9 +101,16 @@ def _row(source: Source, number: int, cells: Mapping[str, str], wanted: Sequence
     return Gemm(name, images * pixels, filters, over * across * channels)
 
 
-def _unique(name: str, used: dict[str, int]) -> str:
-    used[name] = used.get(name, 0) + 1
-    return name if used[name] == 1 else _unique(f"{name}_{used[name]}", used)
+def _unique(name: str, used: set[str]) -> str:
+    """The name, or the first with a number, that leaves room for those of its operands."""
+    numbered = (name if n == 1 else f"{name}_{n}" for n in count(1))
+    found = next(n for n in numbered if used.isdisjoint(_names(n)))
+    used.update(_names(found))
+    return found
+
+
+def _names(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_x", f"{name}_w"
 
 
 def _text(name: str, gemms: Sequence[Gemm], dtypes: DtypeMap) -> str:
