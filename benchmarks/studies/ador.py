@@ -28,12 +28,11 @@ from tables import markdown
 from dfcompiler.api import compile_model
 from dfcompiler.diagnostics import Infeasible, Source
 from dfcompiler.explore.asked import Asked
+from dfcompiler.explore.bounded import bounded
 from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.mapped import Mapped
 from dfcompiler.explore.question import Answer, Point
-from dfcompiler.explore.samplers import Scene
 from dfcompiler.explore.samplers.screened import Screened
-from dfcompiler.explore.screen import Screen
 from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import load_model
@@ -123,10 +122,8 @@ def searched(budget: int, workers: int) -> list[str]:
         "area_mm2": float(own.figure(("area_mm2",))),
     }
     against = beating(space, reference)
-    question, screen = Asked(against), Screen(against.pools["chip"])
-    goals = against.goals
-    scene = Scene(question.dimensions, question.goals, screen.distinct(), lambda rows: screen.bounds(goals, rows))
-    sampler = Screened(scene, 0)
+    question = Asked(against)
+    sampler = Screened(bounded(question), 0)
     possible = len(sampler.open()[0])
     with ProcessPoolExecutor(workers) as executor:
         while len(sampler.told) < budget and (points := sampler.ask(4)):
@@ -151,7 +148,7 @@ def searched(budget: int, workers: int) -> list[str]:
         f"`ador` itself: TTFT {reference['ttft_s'] * 1e3:.2f} ms, TBT {reference['tbt_s'] * 1e3:.3f} ms, "
         f"area {reference['area_mm2']:.1f} mm2 (prefill of 2048 tokens; decode of 64 sequences, 2048 past).",
         "",
-        f"Of {space.points:,} points {len(screen.distinct()):,} differ, {possible:,} keep the limits; "
+        f"Of {space.points:,} points {sampler.scene.size():,} differ, {possible:,} keep the limits; "
         f"{len(sampler.told)} were mapped, {left:,} may still be better.",
         "",
         "Best: " + ", ".join(f"{a} {v:g}" for a, v in best.values.items() if not isinstance(v, str)),
