@@ -337,3 +337,16 @@ def test_a_relation_may_hold_where_it_does_for_some_values(op: str) -> None:
         ]
         assert bool(may) or not any(does)
         assert any(does) or not may or op in ("<", ">")
+
+
+def test_a_limit_of_watts_holds_before_anything_is_mapped() -> None:
+    space = load_space("edge")
+    pool = space.pools["chip"]
+    screen, question = Screen(pool), Asked(space)
+    rows = rows_of(screen)
+    watts = screen.taken(screen.price(("peak_w",)), rows)
+    found = Bounds(space, screen)(rows)
+    assert np.isinf(found[watts > 8]).all()
+    assert 100 < np.isfinite(found).all(1).sum() < len(rows) / 2
+    hungry = question.evaluate(tuple(int(i) for i in rows[watts.argmax()]))
+    assert hungry.values is None and "`peak_w <= 8` does not hold" in hungry.why
