@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dfcompiler.diagnostics import Diag, Infeasible, Source
 from dfcompiler.explore.asked import Asked
+from dfcompiler.explore.bounded import Bounds, bounded, proof_of
 from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.fronts import covered, front
 from dfcompiler.explore.intervals import ends, may_hold
@@ -24,7 +25,7 @@ from dfcompiler.explore.references import holds, value
 from dfcompiler.explore.samplers import Scene, sampler
 from dfcompiler.explore.samplers.screened import Screened
 from dfcompiler.explore.screen import Screen
-from dfcompiler.explore.space import Space, resolve
+from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.explore.stretches import stretches
 from dfcompiler.text.parse import parse_items
 
@@ -93,7 +94,7 @@ def exact() -> np.ndarray:
 
 def test_no_design_of_a_small_space_is_better_than_its_bounds_and_they_are_tight() -> None:
     space, screen = small()
-    bounds = screen.bounds(space.goals, rows_of(screen))
+    bounds = Bounds(space, screen)(rows_of(screen))
     assert (bounds <= exact() * (1 + 1e-12)).all()
     part = bounds / exact()
     assert np.median(part[:, 0]) >= 0.8 and np.median(part[:, 1]) >= 0.8
@@ -172,7 +173,7 @@ def test_screening_loses_nothing_of_an_exact_front() -> None:
         p: Answer({g.name: v for g, v in zip(question.goals, row, strict=True)})
         for p, row in zip(points, values, strict=True)
     }
-    bounds = screen.bounds(space.goals, rows)
+    bounds = Bounds(space, screen)(rows)
     index = {p: i for i, p in enumerate(points)}
 
     def known(some: np.ndarray) -> np.ndarray:
@@ -185,6 +186,35 @@ def test_screening_loses_nothing_of_an_exact_front() -> None:
         _, reached = found.feasible()
         assert covered(values, reached).all()
         assert found.gap() == 0
+        proof, screened, claims = proof_of(found, space)
+        assert proof == "exhaustive" and screened + len(found.told) == space.points and len(claims) == 2
+    few = searched(scene, answers, 2, budget=4)
+    proof, screened, claims = proof_of(few, space)
+    left = len(few.open()[0])
+    assert proof == "bounded" and left and screened + left + len(few.told) == space.points
+    assert f"{few.gap():.2%}" in claims[-1]
+
+
+def test_the_scene_of_a_space_has_its_bounds() -> None:
+    space, screen = small()
+    scene = bounded(Asked(space))
+    assert scene.bounds is not None and scene.pool is not None
+    np.testing.assert_array_equal(scene.pool, screen.distinct())
+    named = space_of(
+        SMALL.replace("= chat.latency_s", "= chip.chat.latency_s + 0 * wide").replace(
+            "  minimize ttft_s", "  let wide = 2 * side\n  limit chip.side >= 64\n  minimize ttft_s"
+        )
+    )
+    rows = rows_of(screen)
+    found = Bounds(named, screen)(rows)
+    wide = np.array(screen.pool.axes[0].values)[rows[:, 0]] == 64
+    np.testing.assert_array_equal(found[wide], Bounds(space, screen)(rows)[wide])
+    assert np.isinf(found[~wide]).all()
+
+
+def test_spaces_without_bounds_say_why() -> None:
+    with pytest.raises(Diag, match="has 2 pools"):
+        bounded(Asked(load_space("prefill-decode")))
 
 
 @settings(max_examples=40)
@@ -307,3 +337,16 @@ def test_a_relation_may_hold_where_it_does_for_some_values(op: str) -> None:
         ]
         assert bool(may) or not any(does)
         assert any(does) or not may or op in ("<", ">")
+
+
+def test_a_limit_of_watts_holds_before_anything_is_mapped() -> None:
+    space = load_space("edge")
+    pool = space.pools["chip"]
+    screen, question = Screen(pool), Asked(space)
+    rows = rows_of(screen)
+    watts = screen.taken(screen.price(("peak_w",)), rows)
+    found = Bounds(space, screen)(rows)
+    assert np.isinf(found[watts > 8]).all()
+    assert 100 < np.isfinite(found).all(1).sum() < len(rows) / 2
+    hungry = question.evaluate(tuple(int(i) for i in rows[watts.argmax()]))
+    assert hungry.values is None and "`peak_w <= 8` does not hold" in hungry.why

@@ -17,9 +17,12 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,12 +31,11 @@ from tables import markdown
 from dfcompiler.api import compile_model
 from dfcompiler.diagnostics import Infeasible, Source
 from dfcompiler.explore.asked import Asked
+from dfcompiler.explore.bounded import bounded
 from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.mapped import Mapped
 from dfcompiler.explore.question import Answer, Point
-from dfcompiler.explore.samplers import Scene
 from dfcompiler.explore.samplers.screened import Screened
-from dfcompiler.explore.screen import Screen
 from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import load_model
@@ -111,8 +113,9 @@ def beating(space: Space, reference: dict[str, float]) -> Space:
     return resolve(decl, source)  # type: ignore[arg-type]
 
 
-def searched(budget: int, workers: int) -> list[str]:
-    """The best design found, how much better it is, and what bounds say of the others."""
+def searched(budget: int, workers: int, own_links: bool) -> list[str]:
+    """The best design found, how much better it is, and what bounds say of the others; with `own_links` of those that
+    have links as fast as those of `ador`."""
     start, cpu = time.perf_counter(), os.times()
     space = load_space("ador")
     pool = space.pools["chip"]
@@ -123,10 +126,12 @@ def searched(budget: int, workers: int) -> list[str]:
         "area_mm2": float(own.figure(("area_mm2",))),
     }
     against = beating(space, reference)
-    question, screen = Asked(against), Screen(against.pools["chip"])
-    goals = against.goals
-    scene = Scene(question.dimensions, question.goals, screen.distinct(), lambda rows: screen.bounds(goals, rows))
-    sampler = Screened(scene, 0)
+    question = Asked(against)
+    scene = bounded(question)
+    assert scene.pool is not None
+    link = next(i for i, a in enumerate(space.axes) if a.name == "link")
+    same = np.array(space.axes[link].values)[scene.pool[:, link]] == LINK
+    sampler = Screened(replace(scene, pool=scene.pool[same]) if own_links else scene, 0)
     possible = len(sampler.open()[0])
     with ProcessPoolExecutor(workers) as executor:
         while len(sampler.told) < budget and (points := sampler.ask(4)):
@@ -151,7 +156,8 @@ def searched(budget: int, workers: int) -> list[str]:
         f"`ador` itself: TTFT {reference['ttft_s'] * 1e3:.2f} ms, TBT {reference['tbt_s'] * 1e3:.3f} ms, "
         f"area {reference['area_mm2']:.1f} mm2 (prefill of 2048 tokens; decode of 64 sequences, 2048 past).",
         "",
-        f"Of {space.points:,} points {len(screen.distinct()):,} differ, {possible:,} keep the limits; "
+        f"Of {space.points:,} points {sampler.scene.size():,} differ"
+        f"{' and have the links of `ador`' if own_links else ''}, {possible:,} keep the limits; "
         f"{len(sampler.told)} were mapped, {left:,} may still be better.",
         "",
         "Best: " + ", ".join(f"{a} {v:g}" for a, v in best.values.items() if not isinstance(v, str)),
@@ -194,10 +200,11 @@ def main() -> None:
     parser.add_argument("what", nargs="*", choices=["compare", "search", []], help="both where nothing is said")
     parser.add_argument("--budget", type=int, default=48, help="designs that are mapped")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--own-links", action="store_true", help="search designs with the links of `ador` only")
     parser.add_argument("-o", "--out", type=Path, help="a file for the tables")
     args = parser.parse_args()
     lines = ["# Eight A100 against eight `ador`, and a chip that beats `ador`", ""]
-    for name, made in (("compare", compared), ("search", lambda: searched(args.budget, args.workers))):
+    for name, made in (("compare", compared), ("search", lambda: searched(args.budget, args.workers, args.own_links))):
         if not args.what or name in args.what:
             lines += [f"## {name.capitalize()}", "", *made(), ""]
     text = "\n".join(lines)

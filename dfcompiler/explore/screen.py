@@ -14,11 +14,11 @@ import numpy as np
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.figures import grid
 from dfcompiler.explore.fleet import Kind, design_figures, kinds, picked
-from dfcompiler.explore.intervals import Ends, ends, may_hold
+from dfcompiler.explore.intervals import Bounded, Ends, ends
 from dfcompiler.explore.loads import load_at
 from dfcompiler.explore.plans import PIPELINE, Plan, own_chip, plan
 from dfcompiler.explore.references import Array, paths
-from dfcompiler.explore.space import DESIGN, Goal, Pool
+from dfcompiler.explore.space import DESIGN, STEP, Pool
 from dfcompiler.explore.steps import step_cycles
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import KernelCompute
@@ -64,6 +64,10 @@ class Screen:
         if name in DESIGN:
             found = design_figures(self.fleet, name)
             return found, found
+        if path[1] not in STEP:
+            span = self.pool.loads[name].span
+            message = f"no bound is proven of `{'.'.join(path)}`, which requests decide"
+            raise Diag("no-bound", message, span, hint="goals and limits of steps have bounds")
         self._held |= {(name, figure): both for figure, both in self._step(self.pool.loads[name]).items()}
         return self._held[path]
 
@@ -150,19 +154,8 @@ class Screen:
 
     # ---- designs by their indices ---------------------------------------------------------------
 
-    def bounds(self, goals: Sequence[Goal], rows: Array) -> Array:
-        """Of designs by their indices `[design, axis]` the best that each goal may come to, `[design, goal]`, smaller
-        being better; inf where a limit of the pool cannot hold."""
-        known = self._at(rows)
-        both = [ends(g.expr, known) for g in goals]
-        best = [low if g.sense == "min" else -high for g, (low, high) in zip(goals, both, strict=True)]
-        found = np.stack([np.broadcast_to(x, len(rows)) for x in best], 1).astype(np.float64)
-        for limit in self.pool.limits:
-            found[~np.broadcast_to(may_hold(limit, known), len(rows))] = np.inf
-        return found
-
-    def _at(self, rows: Array) -> Any:
-        """Figures of these designs, by their paths."""
+    def at_rows(self, rows: Array) -> Bounded:
+        """The least and the most that figures may be for designs by their indices `[design, axis]`."""
         held: dict[tuple[str, ...], Ends] = {}
 
         def known(path: tuple[str, ...]) -> Ends:
