@@ -166,7 +166,7 @@ def against_compiler(count: int) -> None:
         local = [a.name for a in pool.axes].index("local")
         terms = [np.asarray(a) for a in StaticPrices(pool).terms(load)]
         for most in (True, False):
-            found, only, spent, codes = [], 0, 0.0, Counter()
+            found, spent, codes = [], 0.0, Counter()
             drawn = designs(pool, 50 * count, 7)
             if most:
                 drawn = [tuple(pool.shape[i] - 1 if i == local else j for i, j in enumerate(d)) for d in drawn]
