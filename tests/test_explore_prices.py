@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dfcompiler import cache
 from dfcompiler.api import op_graph
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.explore.designs import chip_at
-from dfcompiler.explore.mapped import design_figure
+from dfcompiler.explore.mapped import Load, compiled, design_figure, load_at
 from dfcompiler.explore.prices.compiled import available
+from dfcompiler.explore.prices.places import in_turn
 from dfcompiler.explore.prices.pricing import Pricing
 from dfcompiler.explore.prices.products import product_of
+from dfcompiler.explore.prices.protocol import protocol_points
 from dfcompiler.explore.prices.static import StaticPrices
+from dfcompiler.explore.prices.steps import step_work
 from dfcompiler.explore.space import DESIGN, Pool, load_space
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.elaboration import find_chip
@@ -91,8 +96,13 @@ def little(folder: Path, multicast: str = "yes", reload: str = "double-buffered"
 
 def linear(t: int, k: int, n: int, dtype: str = "w16a16kv16") -> Problem:
     """A linear layer."""
+    return op("linear", dtype, t=t, k=k, n=n)
+
+
+def op(name: str, dtype: str = "w16a16kv16", **dims: int) -> Problem:
+    """An op of these sizes."""
     dtypes = parse_dtypes(dtype)
-    graph, node = op_graph(library().ops["linear"], {"t": (t,), "k": (k,), "n": (n,)}, dtypes)
+    graph, node = op_graph(library().ops[name], {i: (n,) for i, n in dims.items()}, dtypes)
     return problem(single(graph, node), dtypes)
 
 
@@ -260,3 +270,118 @@ def test_designs_without_a_unit_are_priced_without_it() -> None:
 def test_what_the_model_does_not_say_is_refused(folder: Path) -> None:
     with pytest.raises(Diag, match="no `energy_j`"):
         StaticPrices(little(folder)).price(("chat", "energy_j"))
+
+
+def test_places_run_as_products_of_their_own(folder: Path) -> None:
+    whole = op("expert_linear", t=60, j=2, k=24, n=16, e=8)
+    assert product_of(whole) is None
+    found = in_turn(whole)
+    assert found is not None
+    places, one = found
+    weights = {o.name: o.total_bytes for o in whole.operands}
+    assert places == pytest.approx(8, rel=1e-3)
+    assert {o.name: o.total_bytes * places for o in one.operands}["w"] == pytest.approx(weights["w"])
+    pool = little(folder)
+    rows = one.loops[0].size
+    assert 0 <= rows * places - 60 * 2 < places  # the mean, rounded up
+    assert np.array_equal(cycles(pool, one, compiled=False), cycles(pool, linear(rows, 24, 16), compiled=False))
+    assert in_turn(linear(15, 24, 16)) is None
+
+
+def test_scales_of_groups_count_as_their_mean(folder: Path) -> None:
+    pool = alone(little(folder), (1, 1, 2, 2, 1, 1, 0))
+    (kind,) = Pricing(pool).kinds
+    load = Load("llama3-8b", {"phase": "decode", "batch": 3, "context": 64, "dtype": "w=int4-g128,a=bf16,kv=bf16"})
+    work, unit = step_work(load, kind.chips.one), kind.chips.one.units["sa"]
+    scaled = [op for op in work.ops if (x := product_of(op.problem)) and (x.operands.base < 1).any()]
+    assert scaled
+    for one in scaled[:1]:
+        found = cycles(pool, one.problem, compiled=False).item()
+        result = search(one.problem, unit, kind.chips.one.units["vu"], (1.0,))
+        assert 0.4 * result.tilings[0].cycles < found <= result.tilings[0].cycles * (1 + 1e-12)
+
+
+def test_a_block_of_designs_and_what_is_refused(folder: Path) -> None:
+    pool = replace(little(folder), axes=little(folder).axes)
+    prices = StaticPrices(pool, compile_it=False)
+    whole, at = prices.price(("chat", "latency_s")), {"batch": 1, "cores": 0}
+    some = prices.block(at).price(("chat", "latency_s"))
+    assert np.array_equal(some, whole[:1, ..., 1:])
+    slow = np.isinf(np.broadcast_to(whole, pool.shape)).sum()
+    assert prices.refused("chat") == {"does-not-fit": pool.designs, "no-tiling": 0}
+    assert slow == pool.designs
+    larger = replace(pool, chip=find_chip(str(larger_chip(folder))))
+    prices = StaticPrices(larger, compile_it=False)
+    refused = prices.refused("chat")
+    assert refused["does-not-fit"] == 0
+    assert refused["no-tiling"] == np.isinf(np.broadcast_to(prices.price(("chat", "latency_s")), pool.shape)).sum() > 0
+    assert prices.price(("chat", "free_bytes")).min() > 0
+
+
+def larger_chip(folder: Path) -> Path:
+    """The little chip with memory for the model."""
+    found = folder / "larger.chip"
+    text = (folder / "yes-double-buffered-half.chip").read_text()
+    found.write_text(text.replace("capacity = 8 GB", "capacity = 80 GB"))
+    return found
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of kept values for one test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.folder.cache_clear()
+    yield
+    monkeypatch.undo()
+    cache.folder.cache_clear()
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_what_was_found_is_read_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = little(folder)
+    first = StaticPrices(pool, compile_it=False).price(("chat", "latency_s"))
+    monkeypatch.setattr(Pricing, "answer", lambda *_: pytest.fail("priced again"))
+    assert np.array_equal(StaticPrices(pool, compile_it=False).price(("chat", "latency_s")), first)
+    other = alone(pool, (0,) * len(pool.axes))
+    with pytest.raises(pytest.fail.Exception, match="priced again"):
+        StaticPrices(other, compile_it=False).price(("chat", "latency_s"))
+
+
+def test_a_design_that_does_not_fit_is_infeasible_for_the_compiler(folder: Path) -> None:
+    pool = little(folder)
+    values = {a.name: a.values[0] for a in pool.axes}
+    with pytest.raises(Infeasible) as fault:
+        compiled(load_at(pool.loads["chat"], values), chip_of(pool, (0,) * len(pool.axes)))
+    assert fault.value.code == "does-not-fit"
+
+
+def test_random_systems_have_the_values_of_their_designs(folder: Path) -> None:
+    text = SPACE.replace("pool one on llmcompass", "pool one, two on llmcompass")
+    text = text.replace(
+        "minimize s = chat.latency_s",
+        "minimize s = one.chat.latency_s + two.chat.latency_s\n  minimize mm2 = one.area_mm2",
+    )
+    (folder / "pair.space").write_text(text)
+    little(folder)
+    chip = find_chip(str(larger_chip(folder)))
+    space = load_space(str(folder / "pair.space"))
+    space = replace(space, pools={n: replace(p, chip=chip) for n, p in space.pools.items()})
+    found = protocol_points(space, 5, 40, lambda pool: StaticPrices(pool, compile_it=False))
+    again = protocol_points(space, 5, 40, lambda pool: StaticPrices(pool, compile_it=False))
+    assert np.array_equal(found.points, again.points)
+    assert len({*map(tuple, found.points.tolist())}) == 40
+    assert np.isfinite(found.values).all()
+    prices = {n: StaticPrices(p, compile_it=False) for n, p in space.pools.items()}
+    for point, row in zip(found.points[:5].tolist(), found.values[:5], strict=True):
+        one, two = tuple(point[:7]), tuple(point[7:])
+        seconds = sum(pick(prices[n].price(("chat", "latency_s")), d) for n, d in (("one", one), ("two", two)))
+        assert row[0] == pytest.approx(seconds, rel=1e-12)
+        assert row[1] == pytest.approx(chip_of(space.pools["one"], one).area_mm2()["total"], rel=1e-12)
+
+
+def test_systems_that_are_too_rare_are_infeasible(folder: Path) -> None:
+    space = load_space(str(folder / "little.space"))
+    pool = alone(little(folder), (0,) * 7)
+    space = replace(space, pools={"one": pool})
+    with pytest.raises(Infeasible, match="run all loads"):
+        protocol_points(space, 0, 3, lambda p: StaticPrices(p, compile_it=False))

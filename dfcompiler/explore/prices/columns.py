@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from dfcompiler.explore.prices.chipgrid import LevelGrid, UnitGrid
 from dfcompiler.explore.prices.compiled import Lower
-from dfcompiler.explore.prices.layout import Floats, Machine
+from dfcompiler.explore.prices.layout import ROUNDED, Floats, Machine
 from dfcompiler.explore.prices.products import Product, structures_of
 from dfcompiler.explore.prices.tilings import table_of, tilings_of
 from dfcompiler.hardware.chip import Unit
@@ -97,7 +97,7 @@ class Columns:
         for c in group.columns:
             d = c.machine.dram
             floor = np.maximum((d[:, :2] * bytes_).max(1), (d[:, 2:] * bytes_).sum(1))
-            machine = c.machine._replace(floor=floor)
+            machine = c.machine._replace(floor=floor * ROUNDED)
             best = np.full((len(machine.near_bytes), len(machine.above_bytes), len(d)), np.inf)
             priced += lower(tilings_of(x, table, c.instances), x.operands, structures, machine, best)
             found.append(best[c.of] + c.waits)

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dfcompiler.explore.prices.layout import Floats, Machine, Operands, Structures, Tilings
-
-ROUNDED = 1 - 1e-12  # bounds add up in another order than prices
+from dfcompiler.explore.prices.layout import ROUNDED, Floats, Machine, Operands, Structures, Tilings
 
 
 def lower(t: Tilings, x: Operands, s: Structures, m: Machine, best: Floats) -> int:

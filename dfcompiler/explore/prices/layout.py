@@ -14,6 +14,7 @@ Bools = npt.NDArray[np.bool_]
 LOOPS = 3
 WAYS = NEAR_IN, NEAR_OUT, FAR_IN, FAR_OUT = range(4)  # how an operand moves: at the unit's memory, and at the DRAM
 TERMS = 2  # of the moves of one operand in one way
+ROUNDED = 1 - 1e-12  # bounds add up in another order than prices
 
 
 class Tilings(NamedTuple):

@@ -8,11 +8,12 @@ leaves one or two terms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from itertools import product as every
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,22 +45,29 @@ class Product:
 
 
 def product_of(p: Problem) -> Product | None:
-    """The product that a problem is; None for problems with several contractions, masks, more loops, or operands whose
-    elements are not in proportion to tiles."""
-    plain = len(p.contractions) == 1 and p.band is None and len(p.loops) <= LOOPS
-    if not plain or p.facts.sequential or any(p.proportional(o) != o.loops for o in p.operands):
+    """The product that a problem is; None for problems with several contractions, masks, or more loops.
+
+    An operand whose elements are in no proportion to tiles (scales of groups) counts as its mean, which is no more than
+    any of its tiles has.
+    """
+    if len(p.contractions) != 1 or p.band is not None or len(p.loops) > LOOPS or p.facts.sequential:
         return None
     loops = sorted(p.loops, key=lambda x: x.reduced)
     names = tuple(x.name for x in loops)
-    one = dict.fromkeys(names, np.ones(1))
+    whole = {x.name: np.array([float(x.size)]) for x in loops}
+    points = [prod(x.size for x in loops if x.name in o.loops) for o in p.operands]
     operands = Operands(
-        base=np.array([float(np.asarray(p.elements(o.name, one)).item()) for o in p.operands]),
+        base=np.array([_elements(p, o, whole) / n for o, n in zip(p.operands, points, strict=True)]),
         mask=np.array([sum(1 << i for i, n in enumerate(names) if n in o.loops) for o in p.operands]),
         bits=np.array([float(o.bits) for o in p.operands]),
         writes=np.array([o.kind == "write" for o in p.operands]),
         least_bits=np.array([[_least_bits(o, running) for o in p.operands] for running in _live(names)]),
     )
     return Product(p, names, tuple(x.size for x in loops), operands)
+
+
+def _elements(p: Problem, o: NestOperand, tile: Mapping[str, Floats]) -> float:
+    return float(np.asarray(p.elements(o.name, tile)).item())
 
 
 def _live(names: Sequence[str]) -> list[tuple[str, ...]]:

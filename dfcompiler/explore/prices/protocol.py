@@ -19,7 +19,7 @@ from dfcompiler.explore.space import Pool, Space
 
 SYSTEMS = 1055  # LLMShare, DAC 2025
 DRAWN = 4096  # at once
-TRIES = 1000  # of so many
+TRIES = 100  # of so many
 
 
 @dataclass(frozen=True)

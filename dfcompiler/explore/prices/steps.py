@@ -11,6 +11,8 @@ from dfcompiler.compose import single
 from dfcompiler.cost import capacity
 from dfcompiler.diagnostics import Source
 from dfcompiler.explore.loads import Load
+from dfcompiler.explore.prices.places import in_turn
+from dfcompiler.explore.prices.products import product_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.likeness import content_key
@@ -23,9 +25,9 @@ PIPELINE = "lower-model,quantize"  # devices and stages come after these
 
 @dataclass(frozen=True)
 class Op:
-    """A problem that runs so many times; equal problems have equal keys."""
+    """A problem that runs so many times, on average; equal problems have equal keys."""
 
-    times: int
+    times: float
     key: str
     problem: Problem
 
@@ -72,9 +74,11 @@ def step_work(load: Load, chip: Chip) -> StepWork:
                 exchanges[found] = exchanges.get(found, 0) + segment.repeat
                 continue
             p = problem(single(graph, node), ctx.need("dtypes"))
-            key = content_key(p)
-            times = ops[key].times if key in ops else 0
-            ops[key] = Op(times + segment.repeat, key, p)
+            key, (places, one) = content_key(p), in_turn(p) or (1.0, p)
+            if product_of(one) is None:
+                places, one = 1.0, p
+            times = ops[key].times if key in ops else 0.0
+            ops[key] = Op(times + places * segment.repeat, key, one)
     found_ = (Exchange(n, e.demands, e.devices, e.read_bytes, e.written_bytes) for e, n in exchanges.items())
     return StepWork(
         tuple(ops.values()),
