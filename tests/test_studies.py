@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from studycases import Bowl
 
 from dfcompiler.diagnostics import Diag
-from dfcompiler.explore import journal
+from dfcompiler.explore import evaluation, journal
 from dfcompiler.explore.journal import Journal
 from dfcompiler.explore.question import Answer, Goal
 from dfcompiler.explore.standing import Standing, standing
@@ -190,6 +190,25 @@ def test_two_processes_cannot_work_on_one_study_and_a_dead_one_leaves_no_lock(tm
         started.kill()
     studycases.explore(Bowl(), folder, 200, resume=True)
     assert len(read(folder).answers or {}) == 200
+
+
+def test_a_process_cannot_work_on_one_study_twice(tmp_path: Path) -> None:
+    with Study(tmp_path, HEADER):
+        with pytest.raises(Diag, match="this one"):
+            Study(tmp_path, HEADER, resume=True)
+        with program(tmp_path) as started:
+            assert started.wait(30) == 2, "the first still holds it"
+    Study(tmp_path, HEADER, resume=True).close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_slow_question_is_kept_answer_by_answer(tmp_path: Path, workers: int) -> None:
+    """Of chunks of many points what is done comes back in time."""
+    slow = Bowl(pause_s=evaluation.SLICE_S / 2)
+    points = [(i, 0, 0) for i in range(9)]
+    with studycases.engine(slow, workers) as at:
+        sizes = [len(batch) for batch in at.run(points)]
+    assert sum(sizes) == 9 and max(sizes) <= 3 * workers
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class Cluster:
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError) as e:
             ledger.lost(chunk, str(e).splitlines()[0])
             return []
+        ledger.returned(chunk, outcome)
         return outcome
 
     def _processors(self) -> int:

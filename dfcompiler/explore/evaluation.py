@@ -7,6 +7,7 @@ goes back point by point; a point that three workers died of ends the study, whi
 from __future__ import annotations
 
 import math
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from dfcompiler.explore.question import Answer, Point, Question
 
 STRIKES = 3  # workers that may die of one point
 LARGEST = 256  # points in a chunk: what is lost with a worker, and what is written to the disk at a time
+SLICE_S = 0.5  # after so long a chunk comes back with what is done, so that no more than this is ever lost
 SHARES = 4  # chunks per worker and round, so that none waits long for the last one
 
 
@@ -55,6 +57,11 @@ class Ledger:
         self.waiting = deque(list(points[i : i + step]) for i in range(0, len(points), step))
         self.strikes: Counter[Point] = Counter()
 
+    def returned(self, chunk: Sequence[Point], outcome: Outcome) -> None:
+        """A worker is back; what it did not come to is handed out again."""
+        if rest := list(chunk[len(outcome) :]):
+            self.waiting.appendleft(rest)
+
     def lost(self, chunk: Sequence[Point], why: str) -> None:
         """The worker of this chunk died. Raises `worker-died` at the third time for the same point."""
         self.strikes.update(chunk)
@@ -73,8 +80,12 @@ class Inline:
 
     def run(self, points: Sequence[Point]) -> Iterator[list[tuple[Point, Answer]]]:
         """See `Engine`."""
-        for chunk in Ledger(points, 1).waiting:
-            yield from settled(evaluate(self.question, chunk))
+        ledger = Ledger(points, 1)
+        while ledger.waiting:
+            chunk = ledger.waiting.popleft()
+            outcome = evaluate(self.question, chunk)
+            ledger.returned(chunk, outcome)
+            yield from settled(outcome)
 
     def __enter__(self) -> Inline:
         return self
@@ -86,12 +97,16 @@ class Inline:
 
 
 def evaluate(question: Question, points: Sequence[Point]) -> Outcome:
-    """What the question says at each point up to the first fault; never raises an error of the question."""
+    """What the question says at the first points: up to a fault, or as many as fit into `SLICE_S`, at least one.
+
+    Never raises an error of the question.
+    """
     outcome: Outcome = []
+    end = time.monotonic() + SLICE_S
     for point in points:
         found = _answer(question, point)
         outcome.append((point, found))
-        if isinstance(found, Fault):
+        if isinstance(found, Fault) or time.monotonic() > end:
             break
     return outcome
 

@@ -78,6 +78,7 @@ class Workers:
         except _GONE:
             ledger.lost(worker.chunk, self._replace(worker))
             return []
+        ledger.returned(worker.chunk, outcome)
         worker.chunk = []
         return outcome
 

@@ -24,7 +24,7 @@ LEARNED_FROM = 400
 
 
 class GpEhvi(Sampler, name="gp-ehvi"):
-    """First points at random; then one point after the other, each with those before it pending."""
+    """First points at random; in a round of several, each is believed to have the values that are expected of it."""
 
     def ask(self, count: int) -> list[Point]:
         """See `Sampler`."""
@@ -51,10 +51,11 @@ class GpEhvi(Sampler, name="gp-ehvi"):
                     ref_point=reference.tolist(),
                     partitioning=FastNondominatedPartitioning(reference, better),
                     sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=int(rng.integers(2**31))),
-                    X_pending=options[chosen] if chosen else None,
                 )
                 with torch.no_grad():
                     worth = torch.cat([gain(part[:, None]) for part in options.split(AT_A_TIME)]).numpy()
                 worth[chosen] = -np.inf
                 chosen.append(int(worth.argmax()))
+                with torch.no_grad():
+                    better = torch.cat([better, model.posterior(options[chosen[-1:]]).mean])
         return points_of(offered[chosen])

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from dfcompiler.explore.fronts import covered, front
 from dfcompiler.explore.question import Point
-from dfcompiler.explore.samplers.candidates import candidates
+from dfcompiler.explore.samplers.candidates import LOOKED_AT, candidates
 from dfcompiler.explore.samplers.gaussian import Process
 from dfcompiler.explore.samplers.magnitudes import scale
 from dfcompiler.explore.samplers.sampler import Coordinates, Integers, Sampler, Scene, points_of
+from dfcompiler.explore.samplers.transductive import transductive
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 WORLDS = 64
+MORE = 8  # times as many points are looked at where bounds, which cost little, can rule them out
 LEARNED_FROM = 400  # points at most that a model learns from: its cost grows with their cube
 
 
@@ -48,7 +50,10 @@ class World:
 
 
 class Nearing(Sampler, name="nearing"):
-    """First points at random. `Scene.bounds` are divided out of what is modelled, and never fallen short of."""
+    """What `Scene.bounds` rule out is not looked at, and only what they leave open is modelled.
+
+    With bounds the first points are spread over the front that the bounds have; without, over sizes of designs.
+    """
 
     def __init__(self, scene: Scene, seed: int) -> None:
         super().__init__(scene, seed)
@@ -58,10 +63,10 @@ class Nearing(Sampler, name="nearing"):
         """See `Sampler`."""
         rng = self.rng()
         points, values = self.feasible()
-        if len(points) < 2:
-            return points_of(self.fresh(rng, count))
-        offered = candidates(self, rng)
         known = values[front(values)]
+        offered = self._offered(known, count, rng)
+        if len(points) < 2:
+            return points_of(self._first(offered, count))
         worlds = [world_of(known, truth) for truth in self._truths(points, values, offered, rng)]
         chosen: list[int] = []
         while len(chosen) < min(count, len(offered)):
@@ -77,6 +82,35 @@ class Nearing(Sampler, name="nearing"):
             for world in worlds:
                 world.learn(best)
         return points_of(offered[chosen])
+
+    def _offered(self, known: Floats, count: int, rng: np.random.Generator) -> Integers:
+        """Points to choose from; those that bounds keep off the front only where too few others are left."""
+        if self.scene.bounds is None:
+            return candidates(self, rng)
+        offered = candidates(self, rng, MORE * LOOKED_AT)
+        hopeless = covered(self.scene.bounds(offered), known)
+        order = np.argsort(hopeless[shuffled := rng.permutation(len(offered))], kind="stable")
+        hopes = max(count, min(LOOKED_AT, int((~hopeless).sum())))
+        return offered[shuffled[order[:hopes]]]
+
+    def _first(self, offered: Integers, count: int) -> Integers:
+        """Before there is a model: points spread over the front of the bounds, then over what is behind it.
+
+        Without bounds, designs in the order of their mean coordinate, as a measure of size, are cut into groups, and
+        of each the one is taken that tells most of its group.
+        """
+        if self.scene.bounds is None:
+            places = self.place(offered)
+            groups = np.array_split(np.argsort(places.mean(axis=1), kind="stable"), min(count, len(offered)))
+            return offered[[int(group[transductive(places[group], 1)[0]]) for group in groups]]
+        below = self.scene.bounds(offered)
+        chosen: list[int] = []
+        left = np.arange(len(offered))
+        while len(left) and len(chosen) < count:
+            layer = left[front(below[left])]
+            chosen += layer[spread(below[layer], count - len(chosen))].tolist()
+            left = np.setdiff1d(left, layer)
+        return offered[chosen]
 
     def _truths(self, points: Integers, values: Floats, offered: Integers, rng: np.random.Generator) -> list[Floats]:
         """Objectives of the candidates in each world [candidates, goals]; infinite where a point cannot be."""
@@ -128,6 +162,19 @@ def world_of(known: Floats, truth: Floats) -> World:
     extent = np.where(extent > 0, extent, 1.0)
     targets, known, there = targets / extent, known / extent, truth[members] / extent
     return World(members, _apart(targets, known).min(axis=1), _apart(targets, there))
+
+
+def spread(rows: Floats, count: int) -> list[int]:
+    """Up to `count` rows [n, k] far from each other: each the farthest from those before it, from the first row on."""
+    extent = np.ptp(rows, axis=0)
+    places = rows / np.where(extent > 0, extent, 1.0)
+    chosen = [0]
+    distance = _apart(places, places[:1])[:, 0]
+    while len(chosen) < min(count, len(rows)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, _apart(places, places[chosen[-1:]])[:, 0])
+        distance[chosen] = -1.0
+    return chosen
 
 
 def _apart(a: Floats, b: Floats) -> Floats:
