@@ -27,7 +27,7 @@ from dfcompiler.serving.capacity import HOST_S, UTILIZATION
 from dfcompiler.serving.cluster import Cluster, Role
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import policy, router
-from dfcompiler.serving.rates import Rate, at_rate, find_rate, rate_of
+from dfcompiler.serving.rates import RUNS, Rate, at_rate, find_rate, rate_of
 from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
 from dfcompiler.serving.replicas import Replicas, link_of, replicas
 from dfcompiler.serving.requests import Requests
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     )
 
     def serve(some: Requests, series: bool = False) -> Served:
-        return simulate(some, cluster, engine=args.simulator, series=series)
+        return simulate(some, cluster, engine=args.simulator, series=series, runs=RUNS if args.find_rate else 1)
 
     start = time.process_time()
     rate = find_rate(requests, serve, wanted, args.attain) if args.find_rate else None
