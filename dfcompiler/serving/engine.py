@@ -35,8 +35,8 @@ def simulate(
     All engines give the same: `lazy` takes time for what happens, `jump` for each request whenever something
     happens, and `iter`, the specification, for each request in each step. With `series`, what replicas did is kept,
     a row per step, or per run of equal steps where the engine makes one. `fast` says whether the lazy engine is
-    compiled, by default where numba is installed and there are enough requests in so many `runs` like this. Raises Diag `no-numba`,
-    `unknown-engine`, and `bad-policy`.
+    compiled, by default where numba is installed and there are enough requests in so many `runs` like this. Raises
+    Diag `no-numba`, `unknown-engine`, and `bad-policy`.
     """
     if engine in PLAIN:
         return timeline.play(requests, cluster, PLAIN[engine], series=series)
