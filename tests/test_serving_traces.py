@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.serving.arrivals import KINDS, Arrivals
+from dfcompiler.serving.prefixes import shared_prefixes
 from dfcompiler.serving.rates import rate_of
 from dfcompiler.serving.traces import FORMATS, read_trace
 from dfcompiler.serving.workloads import lengths, named, synthetic, workload_names
@@ -183,3 +185,50 @@ def test_the_azure_trace_is_read_whole() -> None:
     trace = read_trace(path)
     assert (trace.format, len(trace.requests)) == ("azure", 19_366)
     assert rate_of(trace.requests) == pytest.approx(19_365 / 3501.722, rel=1e-6)  # 18:15:46.68059 to 19:14:08.402527
+
+
+# ---- shared prefixes ---------------------------------------------------------------------------
+
+
+def test_tokens_of_prompts_tell_what_they_share(tmp_path: Path) -> None:
+    """A system prompt, a conversation that goes on, a stranger, and a prompt too short for a block."""
+    system = list(range(100, 140))
+    tails = [1, 2], [7], [1, 2, 3, 4], None, [1, 2, 3, 4, 5]
+    prompts = [*(list(range(60)) if x is None else [*system, *x] for x in tails), [100]]
+    rows = [
+        {
+            "arrival_time_ns": i * 10**9,
+            "input_toks": len(p),
+            "output_toks": 3,
+            "input_tok_ids": p,
+            "output_tok_ids": [1],
+        }
+        for i, p in enumerate(prompts)
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = read_trace(path).requests
+    assert found.prefix_id.tolist() == [0, 0, 0, 1, 0, -1]
+    assert found.shared_tokens.tolist() == [42, 40, 44, 60, 45, 0]
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=30), max_size=12), st.integers(0, 3))
+def test_two_of_a_group_share_what_both_are_said_to(tails: list[list[int]], heads: int) -> None:
+    prompts = [[i % (heads + 1)] * 16 + tail for i, tail in enumerate(tails)]
+    groups, shared = shared_prefixes(prompts)
+    for a, b in itertools.combinations(range(len(prompts)), 2):
+        if groups[a] == groups[b] >= 0:
+            least = min(shared[a], shared[b])
+            assert prompts[a][:least] == prompts[b][:least]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"), [([1, 2], "2 tokens; the prompt is said to have 3"), ("x", "no list"), ([1, 2, 1.5], "no list")]
+)
+def test_tokens_that_cannot_be_are_told_with_their_line(tmp_path: Path, ids: object, said: str) -> None:
+    path = tmp_path / "t.jsonl"
+    row = {"arrival_time_ns": 0, "input_toks": 3, "output_toks": 3, "input_tok_ids": ids}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(Diag, match=said) as error:
+        read_trace(path)
+    assert error.value.span is not None and error.value.span.line == 1

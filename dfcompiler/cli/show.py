@@ -44,16 +44,15 @@ def run(args: argparse.Namespace) -> None:
     settings, path = overrides(args.set), Path(args.thing)
     known = names()
     kinds = [kind for kind, ns in known.items() if args.thing in ns]
-    if kinds == ["chips"] or (not kinds and path.suffix == ".chip"):
-        show_chip(args.thing, settings)
-        return
-    if settings:
+    if "chips" not in kinds and settings and (kinds or path.suffix != ".chip"):
         raise Diag("bad-option", f"--set changes a chip, and `{args.thing}` is none")
     if kinds:
         for number, kind in enumerate(kinds):
             if number:
                 display.plain()
-            SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, {})
+            SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, settings)
+    elif path.suffix == ".chip":
+        show_chip(args.thing, settings)
     elif (mapping := mapping_in(path)) is not None:
         print_mapping(read_mapping(mapping))
     elif path.suffix == ".space":

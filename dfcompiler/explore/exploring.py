@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter
-from collections.abc import Iterable
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.combined import combined_front
@@ -14,9 +11,7 @@ from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.exploration import Exploration, Member, exploration
 from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.space import Space
-from dfcompiler.explore.studied import ENGINES, Search, Studied, studied
-
-REASONS = 3  # why points cannot be: the most frequent ones are told
+from dfcompiler.explore.studied import ENGINES, Search, studied
 
 
 def explore(space: Space, search: Search = Search()) -> Exploration:
@@ -46,10 +41,9 @@ def _one(space: Space, search: Search) -> Exploration:
     start = time.perf_counter()
     found = studied(space, search)
     some = [Member(values_at(space, p), values) for p in found.front if (values := found.answers[p].values) is not None]
-    screened = space.points - len(found.answers) if found.proof == "exhaustive" else 0
     return exploration(
-        space, some, prices=space.prices, proof=found.proof, claims=list(_claims(space.points, found)),
-        screened=screened, evaluated=len(found.answers), seconds=time.perf_counter() - start,
+        space, some, prices=space.prices, proof=found.proof, claims=found.claims, screened=found.screened,
+        evaluated=len(found.answers), seconds=time.perf_counter() - start,
     )  # fmt: skip
 
 
@@ -57,25 +51,10 @@ def _systems(space: Space, search: Search) -> Exploration:
     """The front of systems, a study for every pool."""
     start = time.perf_counter()
     found = combined_front(space, search)
-    claims = []
-    for label, one in found.studies.items():
-        many = next(f.designs for n, f in found.systems.pools.items() if label.partition("-")[0] == n)
-        claims += [f"{label}: {said}" for said in _claims(many, one)]
+    claims = [f"{label}: {said}" for label, one in found.studies.items() for said in one.claims]
     evaluated = sum(len(s.answers) for s in found.studies.values())
     return exploration(
         space, members(space, found.systems), prices=space.prices, proof=found.proof, claims=claims,
         screened=space.points - evaluated if found.proof == "exhaustive" else 0, evaluated=evaluated,
         seconds=time.perf_counter() - start,
     )  # fmt: skip
-
-
-def _claims(points: int, found: Studied) -> Iterable[str]:
-    """How many points were evaluated, what is known of the others, and why some cannot be."""
-    yield f"{len(found.answers):,} of {points:,} points were evaluated, chosen by `{found.by}`"
-    if found.proof == "exhaustive" and len(found.answers) < points:
-        yield "the bounds of all others are no better than a point of the front"
-    if found.proof == "bounded" and found.gap is not None and found.gap < math.inf:
-        yield f"what was not evaluated is in no goal more than {found.gap:.1%} better than a point that was"
-    refused = Counter(a.why for a in found.answers.values() if a.values is None)
-    for why, count in sorted(refused.items(), key=lambda x: (-x[1], x[0]))[:REASONS]:
-        yield f"{count:,} of them cannot be: {why}"

@@ -14,7 +14,7 @@ from dfcompiler.serving.capacity import HOST_S
 from dfcompiler.serving.cluster import Cluster
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import policy, router
-from dfcompiler.serving.rates import at_rate, find_rate
+from dfcompiler.serving.rates import RUNS, at_rate, find_rate
 from dfcompiler.serving.replicas import replicas
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
@@ -40,7 +40,7 @@ def served(load: Load, chip: Chip, seed: int = 0) -> Mapping[str, float]:
     wanted = Objectives(**{name: load.real(name) for name in ("ttft", "tbt") if name in load.options})
 
     def serve(some: Requests) -> Served:
-        return simulate(some, cluster)
+        return simulate(some, cluster, runs=RUNS if wanted.given else 1)
 
     highest = _highest(load, drawn, serve, wanted)
     rate = load.real("rate") if "rate" in load.options else highest

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.explore.asked import Asked
+from dfcompiler.explore.bounded import bounded, proof_of
 from dfcompiler.explore.cluster import Cluster
 from dfcompiler.explore.evaluation import Engine, Inline
 from dfcompiler.explore.exploration import Proof
 from dfcompiler.explore.question import Answer, Point
 from dfcompiler.explore.rounds import run
 from dfcompiler.explore.samplers import DEFAULT, Sampler, Scene, sampler
-from dfcompiler.explore.samplers.sampler import Floats, Integers
 from dfcompiler.explore.samplers.screened import Screened
-from dfcompiler.explore.screen import Screen
-from dfcompiler.explore.separation import inlined, within
-from dfcompiler.explore.space import Goal, Space
+from dfcompiler.explore.space import Space
 from dfcompiler.explore.standing import standing
 from dfcompiler.explore.study import Study, header_of
-from dfcompiler.explore.systems import limited_pool
 from dfcompiler.explore.watch import Watch
 from dfcompiler.explore.workers import Workers
 
 BUDGET = 256  # designs that are compiled and served, where nothing is said
 ROUND = 16  # points that are asked for at a time, whoever evaluates them
 ENGINES = ("local", "ray")
-BY_BOUNDS = "screened"
+REASONS = 3  # why points cannot be: the most frequent ones are told
 
 
 @dataclass(frozen=True)
@@ -62,52 +59,57 @@ class Search:
 
 @dataclass(frozen=True)
 class Studied:
-    """What became of a study: its answers, the points of their front, and how that is known. `gap` is by which part at
-    most what was not evaluated may be better; None where nothing says."""
+    """What became of a study: its answers, the points of their front, and how that is known, in words too. `screened`
+    points needed no mapping."""
 
     answers: Mapping[Point, Answer]
     front: tuple[Point, ...]
     proof: Proof
-    by: str
-    gap: float | None
+    screened: int
+    claims: tuple[str, ...]
 
 
 def studied(space: Space, search: Search) -> Studied:
     """Evaluate points of a space until the front is proven, or as many as the budget allows."""
     question = Asked(space)
-    bounds = None if space.points <= search.budget else _bounds(space)
-    name = search.sampler or ("all" if space.points <= search.budget else BY_BOUNDS if bounds else DEFAULT)
-    chosen = sampler(name, Scene(question.dimensions, question.goals, bounds=bounds), search.seed)
+    scene = _scene(question, search)
+    by_default = "all" if space.points <= search.budget else "screened" if scene.bounds else DEFAULT
+    name = search.sampler or by_default
+    chosen = sampler(name, scene, search.seed)
     header = header_of(question, space.source.text, name, search.seed, ROUND)
     with _folder(search.out) as folder, Study(Path(folder), header, resume=search.resume) as study:
         before = standing(question.goals, list(study.answers.items()))
         with _engine(question, search) as engine, Watch(before, min(search.budget, space.points)) as watch:
-            ended = run(study, chosen, engine, search.budget, watch)
+            run(study, chosen, engine, search.budget, watch)
         answers = dict(study.answers)
     chosen.tell(list(answers), list(answers.values()))  # those of a round that the budget ended as well
-    proof, gap = _known(chosen, ended == "space", len(answers) == space.points)
-    return Studied(answers, tuple(standing(question.goals, list(answers.items())).points), proof, name, gap)
+    proof, screened, claims = _known(chosen, space)
+    said = [f"{len(answers):,} of {space.points:,} points were evaluated, chosen by `{name}`", *claims]
+    refused = Counter(a.why for a in answers.values() if a.values is None)
+    for why, count in sorted(refused.items(), key=lambda x: (-x[1], x[0]))[:REASONS]:
+        said.append(f"{count:,} of them cannot be: {why}")
+    front = standing(question.goals, list(answers.items())).points
+    return Studied(answers, tuple(front), proof, screened, tuple(said))
 
 
-def _known(chosen: Sampler, done: bool, all_of_it: bool) -> tuple[Proof, float | None]:
-    """What is known of the points that were not evaluated."""
-    if all_of_it or (done and isinstance(chosen, Screened)):
-        return "exhaustive", 0.0
-    return ("bounded", chosen.gap()) if isinstance(chosen, Screened) else ("sampled", None)
-
-
-def _bounds(space: Space) -> Callable[[Integers], Floats] | None:
-    """Proven bounds of the goals of points; None where there are none: of several pools, or of whole kernels."""
-    if len(space.pools) != 1:
-        return None
-    pool = limited_pool(space, next(iter(space.pools.values())))
-    goals = [Goal(g.name, g.sense, within(inlined(g.expr, space.lets), pool.name, space)) for g in space.goals]
+def _scene(question: Asked, search: Search) -> Scene:
+    """Where a study chooses: with proven bounds where there are any, and they are asked for."""
+    plain = Scene(question.dimensions, question.goals)
+    if search.sampler not in (None, "screened") or question.space.points <= search.budget:
+        return plain
     try:
-        return partial(Screen(pool).bounds, goals)
+        return bounded(question)
     except Diag as fault:
-        if fault.code != "no-bound":
+        if fault.code != "no-bound" or search.sampler:
             raise
-        return None
+        return plain
+
+
+def _known(chosen: Sampler, space: Space) -> tuple[Proof, int, list[str]]:
+    """What is known of the points that were not evaluated."""
+    if len(chosen.told) == space.points:
+        return "exhaustive", 0, []
+    return proof_of(chosen, space) if isinstance(chosen, Screened) else ("sampled", 0, [])
 
 
 def _folder(out: Path | None) -> AbstractContextManager[str | Path]:

@@ -28,14 +28,15 @@ def simulate(
     engine: Engine = "lazy",
     series: bool = False,
     fast: bool | None = None,
+    runs: int = 1,
 ) -> Served:
     """What becomes of requests in a cluster; seconds of its clock, not of ours.
 
     All engines give the same: `lazy` takes time for what happens, `jump` for each request whenever something
     happens, and `iter`, the specification, for each request in each step. With `series`, what replicas did is kept,
     a row per step, or per run of equal steps where the engine makes one. `fast` says whether the lazy engine is
-    compiled, by default where numba is installed and there are enough requests. Raises Diag `no-numba`,
-    `unknown-engine`, and `bad-policy`.
+    compiled, by default where numba is installed and there are enough requests in so many `runs` like this. Raises
+    Diag `no-numba`, `unknown-engine`, and `bad-policy`.
     """
     if engine in PLAIN:
         return timeline.play(requests, cluster, PLAIN[engine], series=series)
@@ -46,5 +47,5 @@ def simulate(
             "no-numba", "numba, which compiles the engine, is not installed", hint="pip install dfcompiler[fast]"
         )
     if fast is None:
-        fast = compiled.available() and len(requests) >= WORTH_COMPILING
+        fast = compiled.available() and len(requests) * runs >= WORTH_COMPILING
     return lazy.play(requests, cluster, series=series, fast=fast)

@@ -17,6 +17,7 @@ Serve = Callable[[Requests], Served]
 TOLERANCE = 0.01  # between the rate that is given and one that is known to be too high
 ALONE = 1e-5  # of the rate at which all are served: requests then come one by one
 DOUBLINGS = 40
+RUNS = 12  # that a search takes at the least, as is known before it
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ def replicas(
 
     Raises what `kv_room` and `step_latency` raise, and Diag `bad-cluster` for a pool without replicas.
     """
-    longest = int((requests.prompt_tokens + requests.output_tokens).max(initial=1))
     prompt = int(requests.prompt_tokens.max(initial=1))
     budget = settings.max_batched_tokens
     prefill = budget if settings.rules.chunked else min(WHOLE_PROMPTS, _rounded(max(prompt, budget)))
@@ -57,6 +56,8 @@ def replicas(
         settings = replace(settings, max_batched_tokens=parallel.pp * budget)
         prefill *= parallel.pp
     room = kv_room(Setting(model, chip, parallel, dtype, PIPELINE), prefill, settings.max_sequences, utilization)
+    length = requests.prompt_tokens + requests.output_tokens
+    longest = int(length[length <= room.tokens].max(initial=1))  # of those that are not rejected
     reach = Reach(prefill, max(LEAST, _rounded(longest)), settings.max_sequences)
     tokens = min(room.tokens, reach.batch * reach.context)
     steps = step_latency(model, chip, reach, tokens, parallel=parallel, dtype=dtype, check=check)

@@ -19,7 +19,7 @@ from dfcompiler.serving.cluster import Cluster
 from dfcompiler.serving.engine import ENGINES, Engine, simulate
 from dfcompiler.serving.loads import Load
 from dfcompiler.serving.policy import policy, router
-from dfcompiler.serving.rates import Point, Rate, at_rate, curve, find_rate, rate_of
+from dfcompiler.serving.rates import RUNS, Point, Rate, at_rate, curve, find_rate, rate_of
 from dfcompiler.serving.records import request_columns, series_columns, window_trace, write_columns, write_trace
 from dfcompiler.serving.replicas import Replicas, link_of
 from dfcompiler.serving.requests import Requests
@@ -168,7 +168,7 @@ def run(
     def serve(some: Requests, series: bool = False) -> Served:
         if on_run:
             on_run(some)
-        return simulate(some, cluster, engine=by.simulator, series=series)
+        return simulate(some, cluster, engine=by.simulator, series=series, runs=RUNS if aim.find_rate else 1)
 
     start = time.process_time()
     wanted = aim.wanted

@@ -17,7 +17,7 @@ from dfcompiler.serving.ceilings import ceiling
 from dfcompiler.serving.cluster import Cluster, Role
 from dfcompiler.serving.engine import simulate
 from dfcompiler.serving.policy import Policy, Router
-from dfcompiler.serving.rates import TOLERANCE, Rate, find_rate
+from dfcompiler.serving.rates import RUNS, TOLERANCE, Rate, find_rate
 from dfcompiler.serving.replicas import Replicas, link_of
 from dfcompiler.serving.requests import Requests
 
@@ -138,7 +138,9 @@ def cluster_of(base: Replicas, s: Strategy, asked: Question) -> Cluster:
 
 def _tried(outcome: Outcome, cluster: Cluster, asked: Question) -> Outcome:
     try:
-        rate = find_rate(asked.requests, lambda r: simulate(r, cluster), asked.wanted, asked.part, asked.tolerance)
+        rate = find_rate(
+            asked.requests, lambda r: simulate(r, cluster, runs=RUNS), asked.wanted, asked.part, asked.tolerance
+        )
     except Infeasible as error:
         return replace(outcome, why=error.hint or error.message)
     return replace(outcome, rate=rate)

@@ -27,6 +27,7 @@ NONE = np.zeros(1)
 LINE = 0.004  # of a step's time: how far a table may be from what it tabulates along each axis
 EQUAL = 1e-6  # of a step's time: what is taken for rounding
 BENDS = 400  # of a row that are looked at, at most
+EACH, FAR = 1 << 14, 2000  # tokens of context that are looked at one by one, and coordinates beyond
 EVENLY = 48  # coordinates of a row beside its bends
 
 
@@ -54,13 +55,15 @@ def tabulate(known: StepModel, reach: Reach, tokens: int) -> StepTable:
 
 def _coordinates(function: Callable[[Floats, Floats], Floats], rows: int, most: int) -> Floats:
     """Where rows may have their knots: where some of them bend, and evenly between."""
-    x = np.arange(0.0, most + 1)
+    far = np.geomspace(EACH, max(EACH, most), FAR).astype(np.int64)
+    x = np.unique([*range(min(EACH, most) + 1), *far[far <= most]]).astype(np.float64)
     found: Ints = np.zeros(0, dtype=np.int64)
     for n in {1, max(1, rows // 7), rows}:
         values = function(np.array(float(n)), x)
-        bend = np.abs(np.diff(values, 2)) / values[1:-1]
+        line = values[:-2] + (values[2:] - values[:-2]) * (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+        bend = np.abs(line / values[1:-1] - 1)
         sharp = np.flatnonzero(bend > EQUAL)
-        found = np.union1d(found, sharp[np.argsort(-bend[sharp])][:BENDS] + 1)
+        found = np.union1d(found, x[sharp[np.argsort(-bend[sharp])][:BENDS] + 1].astype(np.int64))
     evenly = np.geomspace(1, max(most, 2), EVENLY).astype(np.int64)
     return np.asarray(np.unique([0, *found, *evenly[evenly <= most], most]), dtype=np.float64)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dfcompiler.diagnostics import Diag, Note, Source, Span
+from dfcompiler.serving.prefixes import shared_prefixes
 from dfcompiler.serving.requests import MAX_TOKENS, Requests
 
 Row = Mapping[str, object]
@@ -55,6 +56,7 @@ FORMATS = (
 )
 OPTIONAL = ("priority", "ttft_slo_s", "tbt_slo_s", "shared_tokens", "prefix_id")  # of our own
 WHOLE = ("priority", "shared_tokens", "prefix_id")
+TOKENS = "input_tok_ids"  # LLMServingSim's tokens of a prompt, of which shared prefixes follow
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def read_trace(path: Path, *, sort: bool = False) -> Trace:
     lines = _objects(source) if source.text.lstrip().startswith("{") else _records(source)
     found: Format | None = None
     columns: dict[str, list[float]] = {}
+    prompts: list[list[int]] = []
     last = -math.inf
     for number, row in lines:
         if found is None:
@@ -83,12 +86,16 @@ def read_trace(path: Path, *, sort: bool = False) -> Trace:
             columns = {c: [] for c in (*found.columns, *(c for c in OPTIONAL if c in row))}
         for name, values in columns.items():
             values.append(_value(source, number, row, name, found))
+        if TOKENS in row:
+            prompts.append(_tokens(source, number, row[TOKENS], columns[found.prompt][-1]))
         if found.arrival and (now := columns[found.arrival][-1]) < last and not sort:
             message = f"the request comes {last - now:g} s before the one above it"
             raise _wrong(source, number, message, hint="sort the file by time, or ask for it with --sort")
         last = columns[found.arrival][-1] if found.arrival else last
     if found is None:
         raise Diag("bad-trace", f"`{path}` has no requests", Span(source, 1, 1, 1))
+    if prompts and len(prompts) == len(columns[found.prompt]) and "prefix_id" not in columns:
+        columns["prefix_id"], columns["shared_tokens"] = shared_prefixes(prompts)  # type: ignore[assignment]
     arrival = np.array(columns[found.arrival]) if found.arrival else np.zeros(len(columns[found.prompt]))
     requests = Requests.of(
         arrival - arrival.min(), columns[found.prompt], columns[found.output],
@@ -168,6 +175,15 @@ def _value(source: Source, number: int, row: Row, name: str, f: Format) -> float
     if name in WHOLE and not value.is_integer():
         raise _wrong(source, number, f"`{name}` is {value:g}, which is no whole number")
     return value
+
+
+def _tokens(source: Source, number: int, raw: object, length: float) -> list[int]:
+    """The tokens of a prompt, as many as it is long."""
+    if not isinstance(raw, list) or not all(isinstance(x, int) and not isinstance(x, bool) for x in raw):
+        raise _wrong(source, number, f"`{TOKENS}` is no list of whole numbers")
+    if len(raw) != length:
+        raise _wrong(source, number, f"`{TOKENS}` has {len(raw)} tokens; the prompt is said to have {length:g}")
+    return raw
 
 
 def _number(raw: object) -> float | None:
