@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import networkx as nx
@@ -95,6 +96,15 @@ def dual(flow: nx.DiGraph[str], columns: Sequence[Column], target: int) -> Certi
     found = relaxation.solve(above)
     bound = min(found.bound, target) if above else found.bound
     return Certificate("dual", bound, _listed(relaxation, above) | found.to_json())
+
+
+def least_cost(
+    flow: nx.DiGraph[str], columns: Sequence[Column], per_cycle: float, per_pj: float, known: float
+) -> float:
+    """What the linear relaxation proves of the cost of schedules: so much for each cycle, more than nothing, and for
+    the energy of columns. `known` is the cost of one, near which numbers are kept."""
+    costs = [per_pj * c.pj / per_cycle for c in columns]
+    return Relaxation(flow, columns, ceil(known / per_cycle), costs).solve(frozenset()).bound * per_cycle
 
 
 def by_cases(flow: nx.DiGraph[str], columns: Sequence[Column], bound: int) -> Certificate | None:

@@ -8,6 +8,7 @@ another, be it that they need one unit or that their shares of the way to memory
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,10 +16,12 @@ from typing import Any, TypeAlias
 import networkx as nx
 
 from dfcompiler.columns import Column
-from dfcompiler.listing import fit
 from dfcompiler.solution import by_group
+from dfcompiler.tiling import RESOLUTION
 
 Nodes: TypeAlias = tuple[str, ...]
+Reserved: TypeAlias = tuple[str, int, str | None, int]  # unit, of the DRAM, helper, of the helper
+Asked: TypeAlias = tuple[Reserved, ...]
 _ENTRY, _EXIT = "<entry>", "<exit>"  # no node has such a name
 
 
@@ -51,34 +54,55 @@ def sections(flow: nx.DiGraph[str]) -> list[Section]:
 
 def cliques(columns: Sequence[Column]) -> list[tuple[Nodes, ...]]:
     """Sets of groups no two of which can run at the same moment, so that every such pair is in one of them."""
-    asked = {g: _least(cs) for g, cs in by_group(columns).items()}
-    inside = {g: frozenset(g) for g in asked}
-    apart: nx.Graph[Nodes] = nx.Graph()
-    apart.add_nodes_from(asked)
-    apart.add_edges_from(
-        (a, b)
-        for a, b in itertools.combinations(asked, 2)
-        if not inside[a].isdisjoint(b) or not any(fit(x, y) for x in asked[a] for y in asked[b])
-    )
+    groups = [(g, frozenset(g), _least(cs)) for g, cs in by_group(columns).items()]
+    beside: dict[object, bool] = {}
+
+    def apart(inside: frozenset[str], mine: Asked, b: Nodes, others: Asked) -> bool:
+        if (mine, others) not in beside:
+            beside[mine, others] = any(_fit(x, y) for x in mine for y in others)
+        return not beside[mine, others] or not inside.isdisjoint(b)
+
+    edges = [
+        (i, j)
+        for (i, (_, inside, mine)), (j, (b, _, others)) in itertools.combinations(enumerate(groups), 2)
+        if apart(inside, mine, b, others)
+    ]
+    degree = Counter(itertools.chain.from_iterable(edges))
+    order = sorted(range(len(groups)), key=lambda i: (-degree[i], groups[i][0]))
+    bit = {i: 1 << n for n, i in enumerate(order)}
+    near, taken = [0] * len(groups), [0] * len(groups)
+    for i, j in edges:
+        near[i] |= bit[j]
+        near[j] |= bit[i]
     found: list[tuple[Nodes, ...]] = []
-    taken: set[frozenset[Nodes]] = set()
-    by_degree = {g: i for i, g in enumerate(sorted(apart, key=lambda g: (-apart.degree(g), g)))}
-    for e in apart.edges:
-        if frozenset(e) not in taken:
-            clique, both = list(e), set(apart[e[0]]) & set(apart[e[1]])
+    for i, j in edges:
+        if not taken[i] & bit[j]:
+            clique, both = [i, j], near[i] & near[j]
             while both:
-                clique.append(min(both, key=by_degree.__getitem__))
-                both &= set(apart[clique[-1]])
-            taken.update(map(frozenset, itertools.combinations(clique, 2)))
-            found.append(tuple(sorted(clique)))
+                clique.append(order[(both & -both).bit_length() - 1])
+                both &= near[clique[-1]]
+            every = sum(bit[x] for x in clique)
+            for x in clique:
+                taken[x] |= every
+            found.append(tuple(sorted(groups[x][0] for x in clique)))
     return [c for c in found if len(c) > 2]
 
 
-def _least(columns: Iterable[Column]) -> list[Column]:
-    """Of the columns on each unit those that reserve least, which run beside others if any do."""
+def _least(columns: Iterable[Column]) -> Asked:
+    """Of the columns on each unit what those reserve that reserve least: they run beside others if any do."""
     found: list[Column] = []
     for c in sorted(columns, key=lambda c: (c.dram, c.beside)):
         alike = [x for x in found if (x.unit, x.helper) == (c.unit, c.helper)]
         if not any(x.dram <= c.dram and x.beside <= c.beside for x in alike):
             found.append(c)
-    return found
+    return tuple((c.unit, c.dram, c.helper, c.beside) for c in found)
+
+
+def _fit(a: Reserved, b: Reserved) -> bool:
+    """Whether two columns that reserve this may run at the same moment."""
+    (unit, dram, helper, beside), (other, more, second, besides) = a, b
+    if unit == other or dram + more > RESOLUTION:
+        return False
+    if (second == unit and besides) or (helper == other and beside):
+        return False
+    return helper is None or helper != second or beside + besides <= RESOLUTION

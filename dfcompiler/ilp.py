@@ -10,7 +10,8 @@ from math import ceil, inf
 import networkx as nx
 from ortools.sat.python import cp_model
 
-from dfcompiler.certificate import dual
+from dfcompiler.budget import Budget
+from dfcompiler.certificate import dual, least_cost
 from dfcompiler.columns import Column, undominated
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.goals import Goal
@@ -21,8 +22,11 @@ from dfcompiler.solution import Solution, by_group, longest_path, within
 # One search without randomness between threads. Propagation proves what is shortest, and a relaxation slows it down;
 # what takes least energy is found by the relaxation.
 FOR_TIME, FOR_ENERGY = "no_lp", "max_lp"
-DETERMINISTIC_PER_S = 0.08  # what the solver counts as its own time in a second: measured 0.09 to 0.13
+DETERMINISTIC_PER_S = {FOR_TIME: 0.08, FOR_ENERGY: 0.35}  # what each counts as its own time in a second: measured
+# 0.09 to 0.13, and 0.40 to 0.46
 PART_OF_TIME = 0.25  # of the time for a segment, for proofs of its parts
+PART_TO_SETTLE = 0.1  # of what is left of it before the search, for moving work forward in what was found
+ROWS_S, MODEL_S = 4e-6, 2e-6  # seconds per node and column to relax a segment and to write its program: measured
 
 
 def solve(
@@ -34,47 +38,65 @@ def solve(
     seed: int,
     gap: float = 0.0,
     goal: Goal = Goal(),
+    budget: Budget | None = None,
 ) -> Solution:
     """The best schedule of the nodes of `flow` by a goal, starting from a schedule that is known to be legal but for
     the goal's limits.
 
     `flow` has the nodes of the segment and their data dependences. Columns that cannot be in a schedule as short as
     the hint are left out where nothing counts but time. The search ends once the schedule is proven to be within `gap`
-    of the best (a part of its cost), or with its time: that is counted in the solver's own deterministic measure, so
-    that equal input gives equal output unless a machine is so slow that the clock ends it first. Where nothing
+    of the best (a part of its cost), or with its time, which is spent of `budget`: that is counted by the work done, by
+    the solver in its own deterministic measure, so that equal input gives equal output unless a machine is so slow
+    that the clock ends it first. Where nothing
     counts but time, the result is at least as good as the hint, and what has time to spare in it is moved forward.
 
     Raises Infeasible `over-limit` where no schedule was found within the limits of the goal.
     """
-    alone = _alone(flow, columns, seconds * PART_OF_TIME, seed, gap)
-    seconds *= 1 - PART_OF_TIME if alone else 1
+    left = budget.part(seconds) if budget else Budget.of(seconds)
+    alone = _alone(flow, columns, left.part(seconds * PART_OF_TIME), seed, gap)
     least = max(longest_path(flow, columns), *(s.bound for s in alone), 0)
     parts = tuple(s.cycles for s in alone)
     if not goal.quickest:
         horizon = _horizon(columns, hint, goal)
         usable = within(flow, columns, horizon)
-        return replace(_search(flow, usable, hint, horizon, least, seconds, seed, gap, goal), alone=parts)
-    if hint.cycles * (1 - gap) > least:
+        low = 0.0
+        if goal.per_pj and goal.of_cycle and _affords(left, ROWS_S, flow, columns):
+            low = least_cost(flow, columns, goal.of_cycle, goal.per_pj, goal.cost(hint))
+        found = _search(flow, usable, hint, horizon, least, left, seed, gap, goal)
+        return replace(found, least=max(found.least, min(low, goal.cost(found))), alone=parts)
+    if hint.cycles * (1 - gap) > least and _affords(left, ROWS_S, flow, columns):
         least = max(least, dual(flow, columns, hint.cycles).bound)
     if hint.cycles * (1 - gap) <= least:
         least = min(least, hint.cycles)
         return replace(hint, bound=least, optimal=hint.cycles <= least, least=goal.of_cycle * least, alone=parts)
-    found = _search(flow, within(flow, columns, hint.cycles), hint, hint.cycles, least, seconds, seed, gap, goal)
-    return replace(settled(flow, columns, found), alone=parts)
+    last = left.seconds * PART_TO_SETTLE
+    searching = left.part(left.seconds - last)
+    found = _search(flow, within(flow, columns, hint.cycles), hint, hint.cycles, least, searching, seed, gap, goal)
+    return replace(settled(flow, columns, found, left.part(last)), alone=parts)
 
 
-def _alone(flow: nx.DiGraph[str], columns: Sequence[Column], seconds: float, seed: int, gap: float) -> list[Solution]:
+def _affords(left: Budget, each_s: float, flow: nx.DiGraph[str], columns: Sequence[Column]) -> bool:
+    """Whether there is time for work that takes so long for each node and column; then it is spent."""
+    takes = each_s * len(flow) * len(columns)
+    if takes > left.seconds or left.over:
+        return False
+    left.spend(takes)
+    return True
+
+
+def _alone(flow: nx.DiGraph[str], columns: Sequence[Column], left: Budget, seed: int, gap: float) -> list[Solution]:
     """Schedules of parts without any dependence between them, such as prefill and decode, each by itself; none where
     all is one part. No schedule of the whole is shorter than one of a part alone, in which groups over several parts
     run as they do for all."""
     parts = [flow.subgraph(p) for p in nx.weakly_connected_components(flow)]
-    found = []
+    found: list[Solution] = []
     for part in parts if len(parts) > 1 else []:
         of = {g: tuple(v for v in g if v in part) for g in by_group(columns)}
         mine = [replace(c, nodes=of[c.nodes]) for c in columns if of[c.nodes]]
         kept = [c for group in by_group(mine).values() for unit in _by_unit(group) for c in undominated(unit)]
-        hint = first_schedule(part, kept)
-        found.append(solve(part, kept, hint, seconds=seconds / len(parts), seed=seed, gap=gap))
+        mine_s = left.seconds / (len(parts) - len(found))
+        hint = first_schedule(part, kept, left.part(mine_s))
+        found.append(solve(part, kept, hint, seconds=mine_s, seed=seed, gap=gap, budget=left))
     return found
 
 
@@ -99,24 +121,28 @@ def _search(
     hint: Solution,
     horizon: int,
     least: int,
-    seconds: float,
+    left: Budget,
     seed: int,
     gap: float,
     goal: Goal,
 ) -> Solution:
     """The best schedule found, with its bound."""
+    if not _affords(left, MODEL_S, flow, columns):
+        return _unsolved(hint, least, goal)
     model = Program(flow, columns, horizon, least, goal)
     model.start_from(hint)
     solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = seconds
-    solver.parameters.max_deterministic_time = seconds * DETERMINISTIC_PER_S
+    solver.parameters.max_time_in_seconds = left.clock_s
+    way = FOR_TIME if goal.quickest else FOR_ENERGY
+    solver.parameters.max_deterministic_time = max(0.0, left.seconds) * DETERMINISTIC_PER_S[way]
     solver.parameters.random_seed = seed
     solver.parameters.relative_gap_limit = gap
     solver.parameters.num_workers = 1
-    solver.parameters.subsolvers.append(FOR_TIME if goal.quickest else FOR_ENERGY)
+    solver.parameters.subsolvers.append(way)
     solver.parameters.use_overload_checker_in_cumulative = True
     solver.parameters.use_timetable_edge_finding_in_cumulative = True
     status = _run(solver, model.model)
+    left.spend(solver.response_proto.deterministic_time / DETERMINISTIC_PER_S[way])
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return _unsolved(hint, least, goal)
     tasks, cycles = model.tasks(solver), solver.value(model.makespan)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil, inf, nextafter
+from math import ceil, floor, inf, nextafter
 from typing import Any, TypeAlias
 
 import networkx as nx
@@ -52,12 +52,15 @@ class Dual:
 
 class Relaxation:
     """The relaxation of a segment, to be solved without some columns and with some order of nodes; numbers are kept
-    near one by measuring time in targets."""
+    near one by measuring time in targets. Where columns have `costs`, in cycles, what is bounded is the makespan
+    and the costs of the chosen columns together."""
 
-    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], target: int) -> None:
+    def __init__(
+        self, flow: nx.DiGraph[str], columns: Sequence[Column], target: int, costs: Sequence[float] = ()
+    ) -> None:
         from ortools.math_opt.python import mathopt  # takes longer to import than all else: only who solves waits
 
-        self.flow, self.columns, self.target = flow, columns, max(1, target)
+        self.flow, self.columns, self.target, self.costs = flow, columns, max(1, target), costs
         self.sections = sections(flow)
         self.rows = list(_rows(flow, columns, self.sections))
         self.model = mathopt.Model()
@@ -72,7 +75,8 @@ class Relaxation:
             for v in flow
         }
         self.held = [self._held(r) for r in self.rows]
-        self.model.minimize(self.makespan + NO_COLUMN * mathopt.fast_sum(none.values()))
+        paid = mathopt.fast_sum(x / self.target * y for x, y in zip(costs, self.chosen, strict=bool(costs)))
+        self.model.minimize(self.makespan + paid + NO_COLUMN * mathopt.fast_sum(none.values()))
         self.solver = mathopt.IncrementalSolver(self.model, mathopt.SolverType.GLOP)
 
     def _held(self, r: Row) -> Any:
@@ -118,7 +122,7 @@ class Relaxation:
             pull = sum((Fraction(w) * r.starts.get(v, 0) for r, w in weighted), Fraction())
             if pull > 0:
                 weighted.append((end(self.columns, v), -_below(-pull)))
-        price = dict.fromkeys(near, Fraction())
+        price = {i: Fraction(self.costs[i]) if self.costs else Fraction() for i in near}
         for r, w in weighted:
             for i, n in r.takes.items():
                 if i in price:
@@ -131,7 +135,10 @@ class Relaxation:
                 spare[i] += worth[v] - value
             worth[v] = value
         span = sum((Fraction(w) * r.makespan for r, w in weighted), Fraction())
-        bound = max(0, ceil(sum(worth.values()) / span)) if span else 0
+        if self.costs:  # makespan and costs are at least (span x makespan + costs) / span where that is more than one
+            span = max(span, Fraction(1))
+        whole = sum(worth.values(), Fraction())
+        bound = max(0, floor(whole / span) if self.costs else ceil(whole / span)) if span else 0  # costs are no cycles
         return Dual(bound, tuple(weighted), {v: float(x) for v, x in worth.items()}, chosen, start)
 
 

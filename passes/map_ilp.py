@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
+from dfcompiler.budget import Budget
 from dfcompiler.columns import flow_of
-from dfcompiler.goals import Goal
+from dfcompiler.goals import AREA_DELAY, LATENCY, Goal
 from dfcompiler.graph import Graph
 from dfcompiler.listing import first_schedule, require_columns
 from dfcompiler.objectives import best, limits, spending, thinned
 from dfcompiler.pipeline import Context, Pass
 from dfcompiler.schedule import Aim, columns_of, with_mapping
 from dfcompiler.solution import Solution
+
+FOR_HINTS = 0.2  # of the time, for the schedules to begin with
 
 
 class MapIlp(Pass, name="map-ilp"):
@@ -34,17 +36,22 @@ class MapIlp(Pass, name="map-ilp"):
         from dfcompiler.ilp import solve  # the solver takes longer to import than all else: only who solves waits
 
         columns = columns_of(graph)
-        deadline = time.perf_counter() + (self.time_limit_s or ctx.time_limit_s)
+        budget = Budget.of(self.time_limit_s or ctx.time_limit_s)
         for segment in columns.segments:
             require_columns(graph, columns, segment)
         parts = [(flow_of(graph, s), columns.of(s)) for s in columns.segments]
-        first = [first_schedule(flow, mine) for flow, mine in parts]
+        sizes = [len(flow) * len(mine) for flow, mine in parts]
+        hinted = budget.part(budget.seconds * FOR_HINTS)
+        first = [first_schedule(flow, mine, hinted) for flow, mine in parts]
+        one_round = ctx.objective in (LATENCY, AREA_DELAY)
 
         def solved(goals: Sequence[Goal], hints: Sequence[Solution] | None) -> Sequence[Solution]:
-            found = []
-            for (flow, mine), hint, goal in zip(parts, hints or first, goals, strict=True):
-                left = max(0.01, deadline - time.perf_counter())
-                found.append(solve(flow, mine, hint, seconds=left, seed=ctx.seed, gap=self.gap, goal=goal))
+            found, left = [], budget.part(budget.seconds if one_round else budget.seconds / 2)
+            for i, ((flow, mine), hint, goal) in enumerate(zip(parts, hints or first, goals, strict=True)):
+                seconds = max(0.0, left.seconds) * sizes[i] / sum(sizes[i:])
+                found.append(
+                    solve(flow, mine, hint, seconds=seconds, seed=ctx.seed, gap=self.gap, goal=goal, budget=left)
+                )
             return found
 
         base = limits(ctx.need("chip"), ctx.power_w)

@@ -15,6 +15,7 @@ from segments import active, legal, small
 
 from dfcompiler import ilp
 from dfcompiler.api import Compiled, compile_model
+from dfcompiler.certificate import least_cost
 from dfcompiler.cli.options import OBJECTIVES as SAID
 from dfcompiler.columns import Column
 from dfcompiler.diagnostics import Diag, Infeasible
@@ -103,6 +104,25 @@ def test_what_is_proven_within_a_gap_is_not_called_the_best(seed: int) -> None:
     near, best_one = (ilp.solve(flow, columns, hint, seconds=20, seed=0, gap=g, goal=goal) for g in (0.9, 0.0))
     assert best_one.optimal and near.least <= goal.cost(best_one) * (1 + 1e-9)
     assert not near.optimal or goal.cost(near) == pytest.approx(goal.cost(best_one))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_relaxation_costs_no_more_than_any_schedule(seed: int) -> None:
+    flow, columns = small(seed)
+    rng = random.Random(seed)
+    per_cycle, per_pj = rng.uniform(0.1, 20), rng.uniform(0.1, 5)
+    best_one = min(per_cycle * c + per_pj * e for c, e in active(flow, columns))
+    low = least_cost(flow, columns, per_cycle, per_pj, best_one * rng.uniform(1, 3))
+    assert 0.3 * best_one <= low <= best_one * (1 + 1e-12)
+
+
+def test_what_is_not_proven_in_time_has_the_bound_of_the_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ilp, "MODEL_S", inf)  # the solver has no time
+    flow, columns = small(4)
+    hint, goal = first_schedule(flow, columns), Goal(per_cycle=0.0, per_pj=1.0, static_pj=STATIC_PJ)
+    found = ilp.solve(flow, columns, hint, seconds=10, seed=0, goal=goal)
+    low = least_cost(flow, columns, goal.of_cycle, goal.per_pj, goal.cost(hint))
+    assert goal.of_cycle * found.bound < low <= found.least <= goal.cost(found)
 
 
 @cache
