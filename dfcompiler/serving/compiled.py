@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,17 @@ CALLED = frozenset("drive land able spills spilled outstanding tokens load found
 def available() -> bool:
     """Whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
+
+
+def kept() -> bool:
+    """Whether an earlier run compiled the functions as they are now."""
+    home = _home()
+    return home is not None and next(home.rglob("*.nbc"), None) is not None
+
+
+def _home() -> Path | None:
+    home = cache.folder()
+    return home / cache.engine() / "numba" if home else None
 
 
 @functools.cache
@@ -54,10 +66,10 @@ def _compiled(found: dict[str, FunctionType]) -> dict[str, Any]:
     """Copies of the functions that call each other's copies, compiled for the types that annotations say."""
     from numba import config
 
-    home, before = cache.folder(), config.CACHE_DIR
+    home, before = _home(), config.CACHE_DIR
     if home is None:
         return _made(found, keep=False)
-    config.CACHE_DIR = str(home / cache.engine() / "numba")
+    config.CACHE_DIR = str(home)
     try:
         return _made(found, keep=True)
     except OSError:  # the folder is full, or was removed meanwhile
