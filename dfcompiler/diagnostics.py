@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 WIDEST = 120  # characters of a source line that a message shows
 
@@ -134,6 +134,10 @@ class Diag(Exception):
     def __str__(self) -> str:
         return self.render()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled whole: it travels between processes."""
+        return _again, (type(self), self.code, self.message, self.span, self.notes, self.hint)
+
     def render(self) -> str:
         """`file:line:col: error: message`, the line with carets, notes and hint; no trailing newline."""
         lines = [*_place(f"{self.severity}[{self.code}]", self.message, self.span)]
@@ -149,6 +153,11 @@ class Infeasible(Diag):
 
     exit_code = 1
     severity = "infeasible"
+
+
+def _again(kind: type[Diag], code: str, message: str, *rest: Any) -> Diag:
+    span, notes, hint = rest
+    return kind(code, message, span, notes=notes, hint=hint)
 
 
 def _place(label: str, message: str, span: Span | None) -> list[str]:

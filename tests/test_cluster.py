@@ -98,4 +98,4 @@ def test_no_cluster_is_an_error_of_the_input() -> None:
 
 def test_a_machine_with_another_version_is_found() -> None:
     ((_, fault),) = work(pickle.dumps(Bowl()), "another identity", [(0, 0, 0)])
-    assert isinstance(fault, evaluation.Fault) and fault.parts is not None and fault.parts[0] == "cluster-differs"
+    assert isinstance(fault, evaluation.Fault) and fault.error is not None and fault.error.code == "cluster-differs"

@@ -94,9 +94,8 @@ def work(question: bytes, identity: str, points: list[Point]) -> Outcome:
         return [(points[0], Fault(traceback.format_exc()))]
     if there != identity:
         message = f"a machine of the cluster has another version: the question is {there} there, {identity} here"
-        return [
-            (points[0], Fault(message, ("cluster-differs", message, None, (), "install the same version everywhere")))
-        ]
+        error = Diag("cluster-differs", message, hint="install the same version everywhere")
+        return [(points[0], Fault(message, error))]
     return evaluate(asked, points)
 
 

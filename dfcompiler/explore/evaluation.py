@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.explore.question import Answer, Point, Question
@@ -26,10 +26,10 @@ SHARES = 4  # chunks per worker and round, so that none waits long for the last 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a point has no answer: the parts of a `Diag`, or the text of any other error."""
+    """Why a point has no answer: a `Diag`, or the text of any other error."""
 
     text: str
-    parts: tuple[Any, ...] | None = None  # code, message, span, notes, hint
+    error: Diag | None = None
 
 
 Outcome = list[tuple[Point, Answer | Fault]]
@@ -130,7 +130,7 @@ def _answer(question: Question, point: Point) -> Answer | Fault:
     except Infeasible as error:
         return Answer(None, error.message)
     except Diag as error:
-        return Fault(error.render(), (error.code, error.message, error.span, error.notes, error.hint))
+        return Fault(error.render(), error)
     except Exception:
         return Fault(traceback.format_exc())
     if not all(map(math.isfinite, values.values())):
@@ -139,7 +139,4 @@ def _answer(question: Question, point: Point) -> Answer | Fault:
 
 
 def _raised(point: Point, fault: Fault) -> Exception:
-    if fault.parts is None:
-        return RuntimeError(f"evaluating the point {point} failed:\n{fault.text}")
-    code, message, span, notes, hint = fault.parts
-    return Diag(code, message, span, notes=notes, hint=hint)
+    return fault.error or RuntimeError(f"evaluating the point {point} failed:\n{fault.text}")
