@@ -12,8 +12,8 @@ import statistics
 
 from tables import table
 
-from dfcompiler.api import Priced, price_op
 from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.pricing import Priced, price_op
 
 DTYPE = "w8a8kv8acc16"
 # (M, K, N): cycles and CPU seconds of ZigZag 3.9.1.

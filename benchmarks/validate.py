@@ -288,7 +288,7 @@ def speed() -> Iterator[list[str]]:
 
 PRICE = """
 import sys, time
-from dfcompiler.api import price_op
+from dfcompiler.pricing import price_op
 from dfcompiler.hardware.elaboration import load_chip
 chip, op = load_chip("h100_sxm"), sys.argv[1]
 dims = dict(arg.split("=") for arg in sys.argv[2:])

@@ -12,10 +12,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dfcompiler.api import Compiled, Priced
+    from dfcompiler.api import Compiled
     from dfcompiler.diagnostics import Diag, Infeasible
     from dfcompiler.hardware.chip import Chip
     from dfcompiler.models import Model
+    from dfcompiler.pricing import Priced
     from dfcompiler.public.files import rtl, save
     from dfcompiler.public.given import chip, model, names
     from dfcompiler.public.mapping import compile, price
@@ -60,10 +61,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "dfcompiler.api": ("Compiled", "Priced"),
+    "dfcompiler.api": ("Compiled",),
     "dfcompiler.diagnostics": ("Diag", "Infeasible"),
     "dfcompiler.hardware.chip": ("Chip",),
     "dfcompiler.models": ("Model",),
+    "dfcompiler.pricing": ("Priced",),
     "dfcompiler.public.files": ("rtl", "save"),
     "dfcompiler.public.given": ("chip", "model", "names"),
     "dfcompiler.public.mapping": ("compile", "price"),

@@ -14,7 +14,6 @@ import numpy as np
 
 from dfcompiler.algorithms import WAYS
 from dfcompiler.amounts import percent
-from dfcompiler.api import price_op
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.dtypes import DtypeMap, bits, parse_dtypes
 from dfcompiler.exchanges import links_of
@@ -26,6 +25,7 @@ from dfcompiler.kernels import Device, Generation, Scale, device_of, load_genera
 from dfcompiler.kernels.latency import Floats
 from dfcompiler.kernels.tables import KINDS, price_table
 from dfcompiler.models import library
+from dfcompiler.pricing import price_op
 
 Tick: TypeAlias = Callable[[int, int], None]
 

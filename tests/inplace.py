@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from dfcompiler.api import op_graph
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import parse_dtypes
+from dfcompiler.pricing import op_graph
 from dfcompiler.problem import Problem, problem
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items

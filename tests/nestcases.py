@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from dfcompiler import registry
-from dfcompiler.api import op_graph
 from dfcompiler.audit.check import random_operands
 from dfcompiler.compose import Group, group, single
 from dfcompiler.diagnostics import Diag, Infeasible, Source
@@ -22,6 +21,7 @@ from dfcompiler.hardware.template import Ports
 from dfcompiler.models import library
 from dfcompiler.moves import INNER, OUTER, Keep
 from dfcompiler.nest import Nest
+from dfcompiler.pricing import op_graph
 from dfcompiler.problem import NestOperand, Problem, problem
 from dfcompiler.replay import Mapped
 from dfcompiler.replay.points import Space

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dfcompiler.api import price_op
 from dfcompiler.counts import counts
 from dfcompiler.facts import facts
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
 from dfcompiler.opshape import bind, extents
+from dfcompiler.pricing import price_op
 from dfcompiler.semantics import run_op
 
 

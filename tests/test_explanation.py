@@ -14,7 +14,7 @@ import pytest
 from tiny import LLAMA, tiny
 
 from dfcompiler import columns
-from dfcompiler.api import Compiled, compile_model, op_graph, price_op
+from dfcompiler.api import Compiled, compile_model
 from dfcompiler.cli import main
 from dfcompiler.columns import Column
 from dfcompiler.compose import single
@@ -30,6 +30,7 @@ from dfcompiler.models import library
 from dfcompiler.outputs import write_outputs
 from dfcompiler.outputs.recall import recalled
 from dfcompiler.parallelism import Parallel
+from dfcompiler.pricing import op_graph, price_op
 from dfcompiler.problem import Problem, problem
 from dfcompiler.steps import phase
 from dfcompiler.text.parse import parse_items, parse_setting

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfcompiler import cache
-from dfcompiler.api import op_graph
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.dtypes import parse_dtypes
@@ -32,6 +31,7 @@ from dfcompiler.hardware.elaboration import find_chip
 from dfcompiler.models import library
 from dfcompiler.moves import Frame, Keep, Moves
 from dfcompiler.nest import Nest
+from dfcompiler.pricing import op_graph
 from dfcompiler.problem import Problem, problem
 from dfcompiler.tiles import axes, by_pattern, select, tiles_of
 from dfcompiler.tiling import search

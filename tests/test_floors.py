@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from nestcases import CASES, any_sizes, joined, machine, operators
 
 from dfcompiler import registry
-from dfcompiler.api import op_graph
 from dfcompiler.compose import single
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.explore.floors import brought, floor, room_bytes, runs
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Compute, Contraction, KernelCompute, Ports, Tile
 from dfcompiler.models import library
+from dfcompiler.pricing import op_graph
 from dfcompiler.problem import Problem, problem
 from dfcompiler.tiling import search
 

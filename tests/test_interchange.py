@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfcompiler.api import price_op
 from dfcompiler.diagnostics import Diag, Infeasible, Source
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
@@ -25,6 +24,7 @@ from dfcompiler.interchange import read_foreign
 from dfcompiler.interchange.documents import read_document
 from dfcompiler.interchange.formats import HARDWARE
 from dfcompiler.interchange.machine import identifier, quantity
+from dfcompiler.pricing import price_op
 
 COMPASS: dict[str, Any] = {
     "name": "Two arrays (16 GB)",

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfcompiler import models
-from dfcompiler.api import price_op
 from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag
 from dfcompiler.hardware.elaboration import chip_names, load_chip
@@ -27,6 +26,7 @@ from dfcompiler.kernels.grouped import HEIGHTS
 from dfcompiler.kernels.loads import drawn, load_of
 from dfcompiler.kernels.prefill import key_blocks
 from dfcompiler.kernels.tables import KINDS, price_table, roofline_s
+from dfcompiler.pricing import price_op
 from dfcompiler.validation import kernel_unit, modelled_s, on_kernels, read_measured, validate
 
 DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "silicon"

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfcompiler import registry
-from dfcompiler.api import price_op
 from dfcompiler.compose import Group, group
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
@@ -32,6 +31,7 @@ from dfcompiler.models import library
 from dfcompiler.moves import INNER, Keep
 from dfcompiler.nest import DRAM_READ, DRAM_WRITE, Nest
 from dfcompiler.opshape import bind
+from dfcompiler.pricing import price_op
 from dfcompiler.problem import Problem, problem
 from dfcompiler.routing import crowd, distinct, inclusion, max_load, popularity
 from dfcompiler.semantics import run_op

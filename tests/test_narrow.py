@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfcompiler.api import price_op
 from dfcompiler.diagnostics import Diag
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.kernels import contraction, load_generation
 from dfcompiler.kernels.contraction import MICRO, ContractionKernels
 from dfcompiler.kernels.elementwise import elementwise, quantise
+from dfcompiler.pricing import price_op
 from dfcompiler.validation import kernel_unit, on_kernels, read_measured, validate
 
 DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "silicon"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfcompiler import registry, scaling
-from dfcompiler.api import check_pass, op_graph
+from dfcompiler.api import check_pass
 from dfcompiler.compose import single
 from dfcompiler.cost import roofline
 from dfcompiler.diagnostics import Diag, Source
@@ -29,6 +29,7 @@ from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.hardware.template import Compute
 from dfcompiler.models import library, load_model
 from dfcompiler.pipeline import Context, parse_pipeline
+from dfcompiler.pricing import op_graph
 from dfcompiler.problem import problem
 from dfcompiler.report import utilization
 from dfcompiler.rounding import encode, round_to

@@ -12,7 +12,7 @@ import pytest
 from rtlrig import needs
 
 from dfcompiler import content
-from dfcompiler.api import Compiled, compile_model, map_op
+from dfcompiler.api import Compiled, compile_model
 from dfcompiler.audit import chosen
 from dfcompiler.cli.inputs import dims_of
 from dfcompiler.cli.main import main
@@ -22,6 +22,7 @@ from dfcompiler.hardware.settings import overrides
 from dfcompiler.models import load_model
 from dfcompiler.outputs import descriptors, rtl_package
 from dfcompiler.outputs.descriptors import END, OUTSIDE, placed
+from dfcompiler.pricing import map_op
 from dfcompiler.rtl import loops
 from dfcompiler.rtl.benches import bench
 from dfcompiler.rtl.cores import core_of

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dfcompiler.api import price_op
 from dfcompiler.counts import counts
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
 from dfcompiler.opshape import bind, extents
+from dfcompiler.pricing import price_op
 from dfcompiler.semantics import run_op
 
 Floats = npt.NDArray[np.float64]

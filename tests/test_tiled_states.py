@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from nestcases import machine
 
-from dfcompiler.api import op_graph, price_op
 from dfcompiler.audit.check import check
 from dfcompiler.compose import single
 from dfcompiler.counts import counts
@@ -17,6 +16,7 @@ from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
 from dfcompiler.opshape import bind
+from dfcompiler.pricing import op_graph, price_op
 from dfcompiler.problem import Problem, problem
 from dfcompiler.replay import Mapped
 

@@ -47,8 +47,8 @@ def front_of_pool(table: Table, front: Floats) -> Verdict:
         faults += [Fault(f"{table.pool}[{first + i}]", f"is better than the front: {values[i]}") for i in better[:3]]
     if seen != prod(table.shape):
         faults.append(Fault(table.pool, f"{seen:,} designs were looked at, the axes have {prod(table.shape):,}"))
-    what = "every design within the limits is matched by one of the front"
-    return verdict(f"designs of {table.pool}", what, seen, faults)
+    what = f"every design of {table.pool} within the limits is matched by one of the front"
+    return verdict("designs", what, seen, faults)
 
 
 def front_of_systems(

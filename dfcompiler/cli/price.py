@@ -7,8 +7,8 @@ import dataclasses
 import json
 
 import dfcompiler as dfc
-from dfcompiler.api import Priced
 from dfcompiler.cli.inputs import chip_of, dims_of
+from dfcompiler.pricing import Priced
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 import json
 
-from dfcompiler.api import map_op
 from dfcompiler.cli import display
 from dfcompiler.cli.inputs import chip_of, dims_of
 from dfcompiler.cli.progress import Progress
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.outputs import package_name, rtl_package
+from dfcompiler.pricing import map_op
 from dfcompiler.public.given import checked_seed
 from dfcompiler.rtl import loops
 from dfcompiler.rtl.benches import bench

@@ -44,9 +44,8 @@ def sentence(verdicts: Sequence[Verdict]) -> str:
     """What a check looked at and found. Raises Diag `wrong-front` where a design is better than the front."""
     for v in verdicts:
         if v.faults:
-            raise Diag(
-                "wrong-front", f"{v.name}: {len(v.faults)} faults, first `{v.faults[0].path}` {v.faults[0].message}"
-            )
+            first = f"first `{v.faults[0].path}` {v.faults[0].message}"
+            raise Diag("wrong-front", f"not {v.what}: {len(v.faults)} faults, {first}")
     seen = ", ".join(f"{v.count:,} {v.name}" for v in verdicts)
     return f"checked by other code: of {seen} none is better than the front"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from dfcompiler.api import Compiled, Priced, compile_graph, compile_model, price_op
+from dfcompiler.api import Compiled, compile_graph, compile_model
 from dfcompiler.diagnostics import Diag, Note
 from dfcompiler.graph import Graph
 from dfcompiler.parallelism import Parallel
+from dfcompiler.pricing import Priced, price_op
 from dfcompiler.public.given import AnyChip, AnyModel, checked_seed, chip_of, graph_of, model_of
 from dfcompiler.steps import Step
 from dfcompiler.steps import phase as phase_of
