@@ -317,10 +317,11 @@ class _Pricer:
         known = next((x for x in earlier if x.answers(limits, spent)), None)
         if known is None:
             names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
-            asked = content, names, unit.name, self.shares, sorted(limits.items()), spent
+            priced_by = self.chip.fingerprint() if spent else ""  # energies are those of its node
+            asked = content, names, self.shares, sorted(limits.items()), spent, priced_by
             more = {"tech": self.chip.tech} if spent else {}
             run = partial(search, p, unit, self._helper(unit), self.shares, limits, **more)
-            known = _Known(p, limits, found_before(self.chip, asked, run))
+            known = _Known(p, limits, found_before((unit, self._helper(unit)), asked, run))
             self.candidates += known.found.candidates
             earlier.append(known)
         same, found = known.problem, known.found

@@ -1,8 +1,8 @@
 """Searches of earlier runs: what was found for a problem on a unit is found once.
 
 A search depends on the content of a problem (names aside, but it answers in the problem's names), on all numbers of the
-chip, on the engine's code, and on the files beside its templates and those that they derive from. `cache` keeps it
-under the hash of these.
+unit and of the one beside it, on the engine's code, and on the files beside their templates and those that they derive
+from. `cache` keeps it under the hash of these: chips that differ in other parts share it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Any
 
 from dfcompiler.cache import kept
 from dfcompiler.hardware.axes import Template
-from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.chip import Unit
 from dfcompiler.moves import Keep
 from dfcompiler.tiling import Search, Tiling
 
 
-def found_before(chip: Chip, asked: object, search: Callable[[], Search]) -> Search:
-    """`search()`, or what it gave in an earlier run for the same `asked`, a value whose text says all that it is."""
-    families = {c for p in chip.parts.values() for c in type(p.template).__mro__ if issubclass(c, Template)}
+def found_before(units: tuple[Unit, Unit | None], asked: object, search: Callable[[], Search]) -> Search:
+    """`search()` on a unit with one beside it, or what it gave in an earlier run for the same `asked`, a value whose
+    text says all that it is."""
+    families = {c for u in units if u for c in type(u.template).__mro__ if issubclass(c, Template)}
     folders = sorted({Path(inspect.getfile(c)).parent for c in families})
-    inputs = (b"search", chip.fingerprint().encode(), repr(asked).encode(), *(_state(x) for x in folders))
+    inputs = (b"search", repr((units, asked)).encode(), *(_state(x) for x in folders))
     return _search(kept(inputs, lambda: asdict(search())))
 
 

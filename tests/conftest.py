@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def no_search_is_remembered() -> Iterator[None]:
     """Tests put wrong formulas in place of right ones: what they find must not be there in the next run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "found_before", lambda chip, asked, search: search())
+        patch.setattr(columns, "found_before", lambda units, asked, search: search())
         yield
 
 

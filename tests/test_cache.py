@@ -25,6 +25,7 @@ from dfcompiler.models import library
 from dfcompiler.problem import problem
 from dfcompiler.searches import found_before
 from dfcompiler.text.parse import parse_content, parse_items, read_source
+from dfcompiler.text.tree import Quantity
 from dfcompiler.tiling import Search, search
 
 GEMM = parse_graph(
@@ -151,21 +152,31 @@ def test_a_search_is_done_once_and_comes_back_whole(home: Path) -> None:
         runs.append(1)
         return search(p, chip.units["sa"], None)
 
-    first, again = (found_before(chip, ("gemm", 1), search_) for _ in range(2))
+    first, again = (found_before((chip.units["sa"], None), ("gemm", 1), search_) for _ in range(2))
     assert first == again == search(p, chip.units["sa"], None) and first.tilings and len(runs) == 1
 
 
-def test_a_search_on_another_chip_or_of_another_problem_is_another(home: Path) -> None:
-    chips = [load_chip("tpu128"), load_chip("tpu128", {"sa.dataflow": "output-stationary"})]
-    found = [found_before(c, asked, lambda n=n: Search((), n)) for n, (c, asked) in enumerate(product(chips, "ab"))]
-    assert [x.candidates for x in found] == [0, 1, 2, 3]
+def test_a_search_on_another_unit_or_of_another_problem_is_another(home: Path) -> None:
+    changes = ({}, {"sa.dataflow": "output-stationary"}, {"local.capacity": Quantity(1, "MiB")})
+    chips = [load_chip("ador", change) for change in changes]
+    pairs = [(c.units["sa"], c.units[name]) for c in chips for name in ("vu", "mt")]
+    found = [found_before(u, asked, lambda n=n: Search((), n)) for n, (u, asked) in enumerate(product(pairs, "ab"))]
+    assert [x.candidates for x in found] == [*range(12)]
 
 
-def test_a_changed_template_is_another_chip(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chip = load_chip("tpu128")
-    assert found_before(chip, "a", lambda: Search((), 1)).candidates == 1
+def test_chips_that_differ_elsewhere_share_searches(home: Path) -> None:
+    one, other = load_chip("ador"), load_chip("ador", {"link.bandwidth": Quantity(128, "GB/s")})
+    found = [
+        found_before((c.units["sa"], c.units["vu"]), "a", lambda n=n: Search((), n)) for n, c in enumerate((one, other))
+    ]
+    assert one != other and [x.candidates for x in found] == [0, 0]
+
+
+def test_a_changed_template_is_another_unit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = load_chip("tpu128").units["sa"], None
+    assert found_before(units, "a", lambda: Search((), 1)).candidates == 1
     monkeypatch.setattr(searches, "_state", lambda folder: b"another")
-    assert found_before(chip, "a", lambda: Search((), 2)).candidates == 2
+    assert found_before(units, "a", lambda: Search((), 2)).candidates == 2
 
 
 def test_what_stays_inside_a_group_is_part_of_what_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,5 +195,5 @@ def test_what_stays_inside_a_group_is_part_of_what_is_asked(home: Path, monkeypa
 def test_a_template_that_another_derives_from_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr(searches, "_state", lambda folder: bytes(len(read.append(folder) or "")))
-    found_before(load_chip("tpu128"), "a", lambda: Search((), 1))
+    found_before((load_chip("tpu128").units["sa"], None), "a", lambda: Search((), 1))
     assert {"templates", "hardware"} <= {folder.name for folder in read}
