@@ -18,8 +18,8 @@ from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.explore.designs import chip_at
-from dfcompiler.explore.mapped import Load, compiled, design_figure, load_at
-from dfcompiler.explore.prices.compiled import available
+from dfcompiler.explore.mapped import compiled, design_figure, load_at
+from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.places import in_turn
 from dfcompiler.explore.prices.pricing import Pricing
 from dfcompiler.explore.prices.products import product_of
@@ -33,6 +33,7 @@ from dfcompiler.models import library
 from dfcompiler.moves import Frame, Keep, Moves
 from dfcompiler.nest import Nest
 from dfcompiler.problem import Problem, problem
+from dfcompiler.text import tree as t
 from dfcompiler.tiles import axes, by_pattern, select, tiles_of
 from dfcompiler.tiling import search
 from dfcompiler.traffic import NEAR
@@ -205,6 +206,7 @@ def test_a_product_is_never_dearer_than_the_compilers_tiling(
 def test_the_compiled_sweep_gives_the_same_numbers(folder: Path, shape: tuple[int, ...], chip: tuple[str, ...]) -> None:
     pool, p = little(folder, *chip), linear(*shape)
     assert np.array_equal(cycles(pool, p, compiled=True), cycles(pool, p, compiled=False))
+    assert len(lower(True).signatures) == 1  # type: ignore[attr-defined]  # nothing is compiled in mid-run
 
 
 def test_larger_memories_are_never_slower(folder: Path) -> None:
@@ -224,7 +226,14 @@ def test_larger_memories_are_never_slower(folder: Path) -> None:
 def test_many_designs_cost_what_each_costs_alone(folder: Path) -> None:
     pool, rng = little(folder), np.random.default_rng(3)
     prices = StaticPrices(pool, compile_it=False)
-    figures = [("chat", "latency_s"), ("chat", "free_bytes"), ("chat", "tokens"), ("usd",), ("area_mm2",)]
+    figures = [
+        ("chat", "latency_s"),
+        ("chat", "free_bytes"),
+        ("chat", "tokens"),
+        ("chat", "kv_bytes"),
+        ("usd",),
+        ("area_mm2",),
+    ]
     many = [prices.price(path) for path in figures]
     for _ in range(4):
         design = tuple(int(rng.integers(n)) for n in pool.shape)
@@ -291,7 +300,9 @@ def test_places_run_as_products_of_their_own(folder: Path) -> None:
 def test_scales_of_groups_count_as_their_mean(folder: Path) -> None:
     pool = alone(little(folder), (1, 1, 2, 2, 1, 1, 0))
     (kind,) = Pricing(pool).kinds
-    load = Load("llama3-8b", {"phase": "decode", "batch": 3, "context": 64, "dtype": "w=int4-g128,a=bf16,kv=bf16"})
+    said = pool.loads["chat"]
+    said = replace(said, options=(*said.options, t.Opt("dtype", t.Text("w=int4-g128,a=bf16,kv=bf16"))))
+    load = load_at(said, {a.name: a.values[0] for a in pool.axes})
     work, unit = step_work(load, kind.chips.one), kind.chips.one.units["sa"]
     scaled = [op for op in work.ops if (x := product_of(op.problem)) and (x.operands.base < 1).any()]
     assert scaled
