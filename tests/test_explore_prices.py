@@ -19,6 +19,7 @@ from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.mapped import compiled, design_figure, load_at
+from dfcompiler.explore.prices import compiled as compiled_sweep
 from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.places import in_turn
 from dfcompiler.explore.prices.pricing import Pricing
@@ -207,6 +208,22 @@ def test_the_compiled_sweep_gives_the_same_numbers(folder: Path, shape: tuple[in
     pool, p = little(folder, *chip), linear(*shape)
     assert np.array_equal(cycles(pool, p, compiled=True), cycles(pool, p, compiled=False))
     assert len(lower(True).signatures) == 1  # type: ignore[attr-defined]  # nothing is compiled in mid-run
+
+
+@pytest.mark.skipif(not available(), reason="numba is not installed")
+def test_what_cannot_be_kept_is_compiled_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(compiled_sweep.cache, "folder", lambda: tmp_path)
+
+    def gone(*, keep: bool) -> object:
+        made.append(keep)
+        if keep:
+            raise FileNotFoundError
+        return lower(False)
+
+    monkeypatch.setattr(compiled_sweep, "_made", gone)
+    assert compiled_sweep._kept() is lower(False)
+    assert made == [True, False]
 
 
 def test_larger_memories_are_never_slower(folder: Path) -> None:
