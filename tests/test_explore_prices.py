@@ -23,7 +23,7 @@ from dfcompiler.explore.prices import compiled as compiled_sweep
 from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.places import in_turn
 from dfcompiler.explore.prices.pricing import Pricing
-from dfcompiler.explore.prices.products import product_of
+from dfcompiler.explore.prices.products import product_of, structures_of
 from dfcompiler.explore.prices.protocol import protocol_points
 from dfcompiler.explore.prices.static import StaticPrices
 from dfcompiler.explore.prices.steps import step_work
@@ -33,7 +33,8 @@ from dfcompiler.hardware.elaboration import find_chip
 from dfcompiler.models import library
 from dfcompiler.moves import Frame, Keep, Moves
 from dfcompiler.nest import Nest
-from dfcompiler.problem import Problem, problem
+from dfcompiler.problem import NestOperand, Problem, problem
+from dfcompiler.residency import structures
 from dfcompiler.text import tree as t
 from dfcompiler.tiles import axes, by_pattern, select, tiles_of
 from dfcompiler.tiling import search
@@ -166,6 +167,54 @@ def pipeline(nest: Nest, terms: object) -> np.ndarray:
         busiest = np.maximum(busiest, (nest.counts * moved).sum(0) + port.out * nest.last[port.level != NEAR])
         first = np.maximum(first, moved[0])
     return np.asarray(np.maximum(nest.counts.sum(0) * one + first + nest.store, busiest + one) + nest.waits)
+
+
+def walked(order: tuple[str, ...], trips: dict[str, int], o: NestOperand, since: int | None) -> tuple[int, int]:
+    """How often a tile of an operand comes to where it stays from a position of the loops inwards, or only passes; and
+    how many of these have been there before: by walking all steps."""
+    held: set[tuple[int, ...]] = set()
+    seen: set[tuple[int, ...]] = set()
+    outside, comes, again = None, 0, 0
+    for at in itertools.product(*(range(trips[x]) for x in order)):
+        tile = tuple(i for x, i in zip(order, at, strict=True) if x in o.loops)
+        if since is not None and at[:since] != outside:
+            held, outside = set(), at[:since]
+        if tile in held:
+            continue
+        comes, again = comes + 1, again + (tile in seen)
+        held = {tile} if since is None else held | {tile}
+        seen.add(tile)
+    return comes, again
+
+
+@pytest.mark.parametrize("trips", [(2, 3, 4), (4, 2, 2), (3, 5, 2)])
+def test_moves_are_what_walking_the_loops_counts(trips: tuple[int, int, int]) -> None:
+    p = linear(8, 8, 8)
+    x = product_of(p)
+    assert x is not None
+    often = dict(zip(x.names, trips, strict=True))
+    (found,) = structures(Frame.of(p), x.names, ("inner", "outer"))
+    packed = structures_of(x, 3)
+    times = [int(np.prod([n for i, n in enumerate(trips) if mask >> i & 1])) for mask in range(8)]
+    rows = packed.rows[packed.row_of[7] : packed.row_of[8]]
+    assert len(rows) == len(found.rows)
+    for number, row in enumerate(rows):
+        moves, keeps = found.mapping(number)
+        for o, choice in zip(p.operands, row.tolist(), strict=True):
+            keep = next((k for k in keeps if (k.operand, k.kind) == (o.name, o.kind)), None)
+            near, far = (
+                keep.since if keep and keep.where in which else None for which in (("inner",), ("inner", "outer"))
+            )
+            counts = [walked(moves.order, often, o, since) for since in (near, far)]
+            wide = o.partial_bits if counts[0][1] else o.bits
+            if o.kind == "read":
+                expected = [counts[0][0] * o.bits, 0, counts[1][0] * o.bits, 0]
+            else:
+                outs = [(comes - 1) * wide + o.bits for comes, _ in counts]
+                expected = [counts[0][1] * o.partial_bits, outs[0], counts[1][1] * o.partial_bits, outs[1]]
+            weights, masks = packed.weight[choice], packed.over[choice]
+            got = [sum(w * times[m] for w, m in zip(weights[k], masks[k], strict=True)) for k in (0, 1, 2, 3)]
+            assert got == expected, (moves.order, keep, o.name)
 
 
 SHAPES = [(3, 16, 20), (1, 24, 16), (10, 9, 12), (5, 40, 1)]
