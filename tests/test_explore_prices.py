@@ -17,11 +17,12 @@ from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.explore.designs import chip_at
-from dfcompiler.explore.mapped import Load, compiled, design_figure, load_at
-from dfcompiler.explore.prices.compiled import available
+from dfcompiler.explore.mapped import compiled, design_figure, load_at
+from dfcompiler.explore.prices import compiled as compiled_sweep
+from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.places import in_turn
 from dfcompiler.explore.prices.pricing import Pricing
-from dfcompiler.explore.prices.products import product_of
+from dfcompiler.explore.prices.products import product_of, structures_of
 from dfcompiler.explore.prices.protocol import protocol_points
 from dfcompiler.explore.prices.static import StaticPrices
 from dfcompiler.explore.prices.steps import step_work
@@ -32,7 +33,9 @@ from dfcompiler.models import library
 from dfcompiler.moves import Frame, Keep, Moves
 from dfcompiler.nest import Nest
 from dfcompiler.pricing import op_graph
-from dfcompiler.problem import Problem, problem
+from dfcompiler.problem import NestOperand, Problem, problem
+from dfcompiler.residency import structures
+from dfcompiler.text import tree as t
 from dfcompiler.tiles import axes, by_pattern, select, tiles_of
 from dfcompiler.tiling import search
 from dfcompiler.traffic import NEAR
@@ -166,6 +169,54 @@ def pipeline(nest: Nest, terms: object) -> np.ndarray:
     return np.asarray(np.maximum(nest.counts.sum(0) * one + first + nest.store, busiest + one) + nest.waits)
 
 
+def walked(order: tuple[str, ...], trips: dict[str, int], o: NestOperand, since: int | None) -> tuple[int, int]:
+    """How often a tile of an operand comes to where it stays from a position of the loops inwards, or only passes; and
+    how many of these have been there before: by walking all steps."""
+    held: set[tuple[int, ...]] = set()
+    seen: set[tuple[int, ...]] = set()
+    outside, comes, again = None, 0, 0
+    for at in itertools.product(*(range(trips[x]) for x in order)):
+        tile = tuple(i for x, i in zip(order, at, strict=True) if x in o.loops)
+        if since is not None and at[:since] != outside:
+            held, outside = set(), at[:since]
+        if tile in held:
+            continue
+        comes, again = comes + 1, again + (tile in seen)
+        held = {tile} if since is None else held | {tile}
+        seen.add(tile)
+    return comes, again
+
+
+@pytest.mark.parametrize("trips", [(2, 3, 4), (4, 2, 2), (3, 5, 2)])
+def test_moves_are_what_walking_the_loops_counts(trips: tuple[int, int, int]) -> None:
+    p = linear(8, 8, 8)
+    x = product_of(p)
+    assert x is not None
+    often = dict(zip(x.names, trips, strict=True))
+    (found,) = structures(Frame.of(p), x.names, ("inner", "outer"))
+    packed = structures_of(x, 3)
+    times = [int(np.prod([n for i, n in enumerate(trips) if mask >> i & 1])) for mask in range(8)]
+    rows = packed.rows[packed.row_of[7] : packed.row_of[8]]
+    assert len(rows) == len(found.rows)
+    for number, row in enumerate(rows):
+        moves, keeps = found.mapping(number)
+        for o, choice in zip(p.operands, row.tolist(), strict=True):
+            keep = next((k for k in keeps if (k.operand, k.kind) == (o.name, o.kind)), None)
+            near, far = (
+                keep.since if keep and keep.where in which else None for which in (("inner",), ("inner", "outer"))
+            )
+            counts = [walked(moves.order, often, o, since) for since in (near, far)]
+            wide = o.partial_bits if counts[0][1] else o.bits
+            if o.kind == "read":
+                expected = [counts[0][0] * o.bits, 0, counts[1][0] * o.bits, 0]
+            else:
+                outs = [(comes - 1) * wide + o.bits for comes, _ in counts]
+                expected = [counts[0][1] * o.partial_bits, outs[0], counts[1][1] * o.partial_bits, outs[1]]
+            weights, masks = packed.weight[choice], packed.over[choice]
+            got = [sum(w * times[m] for w, m in zip(weights[k], masks[k], strict=True)) for k in (0, 1, 2, 3)]
+            assert got == expected, (moves.order, keep, o.name)
+
+
 SHAPES = [(3, 16, 20), (1, 24, 16), (10, 9, 12), (5, 40, 1)]
 CHIPS = [("yes", "double-buffered", "half"), ("no", "serial", "full"), ("yes", "exposed", "full")]
 
@@ -205,6 +256,23 @@ def test_a_product_is_never_dearer_than_the_compilers_tiling(
 def test_the_compiled_sweep_gives_the_same_numbers(folder: Path, shape: tuple[int, ...], chip: tuple[str, ...]) -> None:
     pool, p = little(folder, *chip), linear(*shape)
     assert np.array_equal(cycles(pool, p, compiled=True), cycles(pool, p, compiled=False))
+    assert len(lower(True).signatures) == 1  # type: ignore[attr-defined]  # nothing is compiled in mid-run
+
+
+@pytest.mark.skipif(not available(), reason="numba is not installed")
+def test_what_cannot_be_kept_is_compiled_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(compiled_sweep.cache, "folder", lambda: tmp_path)
+
+    def gone(*, keep: bool) -> object:
+        made.append(keep)
+        if keep:
+            raise FileNotFoundError
+        return lower(False)
+
+    monkeypatch.setattr(compiled_sweep, "_made", gone)
+    assert compiled_sweep._kept() is lower(False)
+    assert made == [True, False]
 
 
 def test_larger_memories_are_never_slower(folder: Path) -> None:
@@ -224,7 +292,14 @@ def test_larger_memories_are_never_slower(folder: Path) -> None:
 def test_many_designs_cost_what_each_costs_alone(folder: Path) -> None:
     pool, rng = little(folder), np.random.default_rng(3)
     prices = StaticPrices(pool, compile_it=False)
-    figures = [("chat", "latency_s"), ("chat", "free_bytes"), ("chat", "tokens"), ("usd",), ("area_mm2",)]
+    figures = [
+        ("chat", "latency_s"),
+        ("chat", "free_bytes"),
+        ("chat", "tokens"),
+        ("chat", "kv_bytes"),
+        ("usd",),
+        ("area_mm2",),
+    ]
     many = [prices.price(path) for path in figures]
     for _ in range(4):
         design = tuple(int(rng.integers(n)) for n in pool.shape)
@@ -291,7 +366,9 @@ def test_places_run_as_products_of_their_own(folder: Path) -> None:
 def test_scales_of_groups_count_as_their_mean(folder: Path) -> None:
     pool = alone(little(folder), (1, 1, 2, 2, 1, 1, 0))
     (kind,) = Pricing(pool).kinds
-    load = Load("llama3-8b", {"phase": "decode", "batch": 3, "context": 64, "dtype": "w=int4-g128,a=bf16,kv=bf16"})
+    said = pool.loads["chat"]
+    said = replace(said, options=(*said.options, t.Opt("dtype", t.Text("w=int4-g128,a=bf16,kv=bf16"))))
+    load = load_at(said, {a.name: a.values[0] for a in pool.axes})
     work, unit = step_work(load, kind.chips.one), kind.chips.one.units["sa"]
     scaled = [op for op in work.ops if (x := product_of(op.problem)) and (x.operands.base < 1).any()]
     assert scaled

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from dfcompiler import cache
 from dfcompiler.explore.prices import kernel, sweep
+from dfcompiler.explore.prices.layout import one_tile
 
 Lower: TypeAlias = Callable[..., int]
 
@@ -53,4 +54,5 @@ def _made(*, keep: bool) -> Lower:
     for name, f in found.items():
         scope[name] = njit(FunctionType(f.__code__, scope, name), cache=keep, error_model="numpy", nogil=True)
     made: Lower = scope["lower"]
+    made(*one_tile())  # compiles all of them: what is wrong with the folder shows here, and not in mid-run
     return made

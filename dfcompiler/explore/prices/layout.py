@@ -87,3 +87,19 @@ class Machine(NamedTuple):
     chip: Floats
     dram: Floats
     floor: Floats
+
+
+def one_tile() -> tuple[Tilings, Operands, Structures, Machine, Floats]:
+    """The smallest sweep there is: one operand, one tiling in one structure, one machine."""
+    one, none, zero = np.ones(1), np.zeros(1), np.zeros(1, dtype=np.int64)
+    ends, no = np.zeros((1, LOOPS), dtype=np.int64), np.zeros(1, dtype=np.bool_)
+    each = np.ones((1, LOOPS))
+    tilings = Tilings(one, one, one, np.ones((1, 1, 1)), np.ones((1, 1)), each, each, ends, ends + 1, zero)
+    part = np.array([0, 1])
+    moves = np.zeros((1, len(WAYS), TERMS))
+    over = moves.astype(np.int64)
+    rows = np.zeros((1, 1), dtype=np.int64)
+    structures = Structures(part, part, zero, moves, over, none, no, no, zero, none, none, one, rows)
+    machine = Machine(True, one, one, np.zeros(6), np.zeros((1, 4)), none)
+    operands = Operands(one, zero, none, no, np.zeros((1, 1)))
+    return tilings, operands, structures, machine, np.full((1, 1, 1), np.inf)

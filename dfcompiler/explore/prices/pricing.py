@@ -44,11 +44,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Answer:
-    """A load in all designs: arrays that add up to seconds, and what a device's memory must hold, new tokens and
-    devices."""
+    """A load in all designs: arrays that add up to seconds, what a device's memory must hold, caches among that, new
+    tokens and devices."""
 
     terms: Sequence[Array]
     needed_bytes: Array
+    kv_bytes: Array
     tokens: Array
     devices: Array
 
@@ -113,7 +114,9 @@ class Pricing:
                 for i, kind in enumerate(self.kinds)
             ]
         terms = each[0] if len(each) == 1 else [self.chosen([added(t) for t in each])]
-        facts = ([float(getattr(w, f)) for w in works.values()] for f in ("needed_bytes", "tokens", "devices"))
+        facts = (
+            [float(getattr(w, f)) for w in works.values()] for f in ("needed_bytes", "kv_bytes", "tokens", "devices")
+        )
         shape = [n if i in axes else 1 for i, n in enumerate(self.pool.shape)]
         return Answer(terms, *(np.array(f).reshape(shape) for f in facts))
 

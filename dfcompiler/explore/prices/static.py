@@ -22,7 +22,7 @@ from dfcompiler.explore.prices.pricing import Answer, Pricing, added
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import DESIGN, Pool
 
-COUNTED = ("tokens", "devices")
+COUNTED = ("tokens", "devices", "kv_bytes")
 
 
 @dataclass
@@ -40,8 +40,8 @@ class StaticPrices:
         self.pricing = Pricing(self.pool, self.compile_it)
 
     def price(self, path: tuple[str, ...]) -> Array:
-        """One of `DESIGN`, or a load and one of `latency_s`, `tokens`, `devices`, `free_bytes`; inf is the time of a
-        design that cannot run a load. Raises Diag `no-static-price` for what the model does not say."""
+        """One of `DESIGN`, or a load and one of `latency_s`, `tokens`, `devices`, `kv_bytes`, `free_bytes`; inf is the
+        time of a design that cannot run a load. Raises Diag `no-static-price` for what the model does not say."""
         if path not in self._held:
             self._held[path] = self._figure(path)
         return self._held[path]

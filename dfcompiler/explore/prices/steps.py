@@ -45,11 +45,12 @@ class Exchange:
 
 @dataclass(frozen=True)
 class StepWork:
-    """All work of a step of one device, what its memory must hold, new tokens and devices."""
+    """All work of a step of one device, what its memory must hold, caches among that, new tokens and devices."""
 
     ops: tuple[Op, ...]
     exchanges: tuple[Exchange, ...]
     needed_bytes: float
+    kv_bytes: float
     tokens: int
     devices: int
 
@@ -79,11 +80,13 @@ def step_work(load: Load, chip: Chip) -> StepWork:
                 places, one = 1.0, p
             times = ops[key].times if key in ops else 0.0
             ops[key] = Op(times + places * segment.repeat, key, one)
+    room = capacity(graph, chip)
     found_ = (Exchange(n, e.demands, e.devices, e.read_bytes, e.written_bytes) for e, n in exchanges.items())
     return StepWork(
         tuple(ops.values()),
         tuple(found_),
-        capacity(graph, chip).needed_bytes,
+        room.needed_bytes,
+        room.kv_bytes,
         asked.tokens,
         load.parallel.count,
     )

@@ -87,4 +87,4 @@ def _cycles(x: Product, unit: Unit, helper: Unit | None, sizes: tuple[Floats, ..
     trips = {n: np.ceil(whole / size[n]) for n, whole in zip(x.names, x.sizes, strict=True)}
     ways = {n: np.ones((1,) * LOOPS) for n in x.names}
     own, beside = tile_work(x.problem, unit, helper, Tiles(size, ways, trips, np.zeros(1), np.zeros(1)))
-    return np.ascontiguousarray(np.broadcast_to(np.maximum(own, beside), tuple(map(len, sizes))))
+    return np.array(np.broadcast_to(np.maximum(own, beside), tuple(map(len, sizes))), order="C")
