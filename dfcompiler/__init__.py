@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dfcompiler.api import Compiled
     from dfcompiler.diagnostics import Diag, Infeasible
+    from dfcompiler.explore.exploration import Exploration
+    from dfcompiler.explore.space import Space
     from dfcompiler.hardware.chip import Chip
     from dfcompiler.models import Model
     from dfcompiler.pricing import Priced
+    from dfcompiler.public.exploring import explore, report, space
     from dfcompiler.public.files import rtl, save
     from dfcompiler.public.given import chip, model, names
     from dfcompiler.public.mapping import compile, price
@@ -35,6 +38,7 @@ __all__ = [
     "Chip",
     "Compiled",
     "Diag",
+    "Exploration",
     "Infeasible",
     "Load",
     "Model",
@@ -42,18 +46,22 @@ __all__ = [
     "Priced",
     "Requests",
     "Run",
+    "Space",
     "Step",
     "Validation",
     "__version__",
     "chip",
     "compile",
+    "explore",
     "model",
     "names",
     "price",
     "rank",
+    "report",
     "rtl",
     "save",
     "serve",
+    "space",
     "step",
     "trace",
     "validate",
@@ -66,6 +74,9 @@ _HOMES = {
     "dfcompiler.hardware.chip": ("Chip",),
     "dfcompiler.models": ("Model",),
     "dfcompiler.pricing": ("Priced",),
+    "dfcompiler.explore.exploration": ("Exploration",),
+    "dfcompiler.explore.space": ("Space",),
+    "dfcompiler.public.exploring": ("explore", "report", "space"),
     "dfcompiler.public.files": ("rtl", "save"),
     "dfcompiler.public.given": ("chip", "model", "names"),
     "dfcompiler.public.mapping": ("compile", "price"),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dfcompiler.diagnostics import Diag, Infeasible, unknown
 from dfcompiler.explore.fronts import hypervolume
 from dfcompiler.explore.space import Goal, Space, Value
+from dfcompiler.frames import Columns, Tabular
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Proof: TypeAlias = Literal["exhaustive", "bounded", "sampled"]
@@ -36,8 +37,8 @@ class Whole(Protocol):
 
 
 @dataclass(frozen=True)
-class Exploration:
-    """The front of a space. Of `points_in_space`, `screened` were ruled out without a price of their own and
+class Exploration(Tabular):
+    """The front of a space; its table has a row per point, goals before axes. Of `points_in_space`, `screened` were ruled out without a price of their own and
     `evaluated` designs were priced.
 
     `proof`: `exhaustive`, no point of the space is better in all goals than one of the front; `bounded`, what is not
@@ -72,6 +73,19 @@ class Exploration:
                 "unmet-need", "no point of the front reaches all of that", hint=f"nearest: {values}; {why}"
             )
         return found
+
+    def title(self) -> str:
+        """The space and how its front is known."""
+        return f"{self.space}: {self.front_size:,} points on the front, {self.proof}"
+
+    def facts(self) -> Mapping[str, str]:
+        """What the proof rests on."""
+        return {f"claim {i}": said for i, said in enumerate(self.claims, 1)}
+
+    def columns(self) -> Columns:
+        """A row per listed point of the front."""
+        goals = {g.name: [m.objectives[g.name] for m in self.front] for g in self.goals}
+        return goals | {f"axis.{name}": [m.axes[name] for m in self.front] for name in self.front[0].axes}
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the command line's contract."""

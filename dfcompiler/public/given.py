@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag, unknown
+from dfcompiler.explore.space import space_names
 from dfcompiler.graph import Graph
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Chip
@@ -26,6 +27,7 @@ _NAMES: dict[str, Callable[[], Sequence[str]]] = {
     "models": model_names,
     "templates": lambda: registry.names("template"),
     "chips": chip_names,
+    "spaces": space_names,
     "passes": lambda: registry.names("pass"),
     "pipelines": lambda: list(PIPELINES),
     "policies": lambda: registry.names("policy"),
@@ -35,7 +37,7 @@ _NAMES: dict[str, Callable[[], Sequence[str]]] = {
 
 
 def names(kind: str) -> list[str]:
-    """The names of all `ops`, `models`, `templates`, `chips`, `passes`, `pipelines`, `policies`, `routers` or
+    """The names of all `ops`, `models`, `templates`, `chips`, `spaces`, `passes`, `pipelines`, `policies`, `routers` or
     `workloads`, ours and those of plug-ins. Raises Diag `unknown-kind`."""
     if kind not in _NAMES:
         raise unknown("kind", kind, _NAMES)
