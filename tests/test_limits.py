@@ -47,9 +47,7 @@ def test_a_limit_holds_for_all_phases(count: int, length: int) -> None:
 
 
 @pytest.mark.parametrize("goal", [Goal(), Goal(per_cycle=0.0, per_pj=1.0, static_pj=3.0)])
-def test_equal_input_gives_equal_schedules_without_a_proof(
-    goal: Goal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_input_gives_equal_schedules_without_a_proof(goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "LATE", 1e6)  # the clock ends nothing
     flow, columns = chains(4, 10)
     one, two = (within_limit(flow, columns, 0.5, goal) for _ in range(2))
