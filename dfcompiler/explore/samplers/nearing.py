@@ -139,14 +139,14 @@ class Nearing(Sampler, name="nearing"):
     ) -> Floats:
         """One objective of the candidates in all worlds [candidates, worlds]."""
         whole = scale(values[:, goal])
-        below, floor = np.zeros(len(points)), np.full(len(offered), -np.inf)
+        rest, floor = whole(values[:, goal]), None
         if self.scene.bounds is not None:
-            below, floor = (whole(self.scene.bounds(p)[:, goal]) for p in (points, offered))
-        rest = whole(values[:, goal]) - below
-        mean, spread = float(rest.mean()), float(rest.std()) or 1.0
-        process = Process(self.place(points), (rest - mean) / spread)
-        drawn = mean + spread * process.paths(self.place(offered), WORLDS, rng)
-        if self.scene.bounds is not None:
+            below, ahead = (self.scene.bounds(p)[:, goal] for p in (points, offered))
+            if whole.takes(below) and whole.takes(ahead):  # a bound of 0 of what is positive tells nothing
+                rest, floor = rest - whole(below), whole(ahead)
+        inner = scale(rest, 0)
+        drawn = inner.back(Process(self.place(points), inner(rest)).paths(self.place(offered), WORLDS, rng))
+        if floor is not None:
             drawn = np.maximum(drawn, 0.0) + floor[:, None]
         return whole.back(drawn)
 
