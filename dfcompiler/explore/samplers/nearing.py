@@ -165,11 +165,11 @@ def world_of(known: Floats, truth: Floats) -> World:
 
 
 def spread(rows: Floats, count: int) -> list[int]:
-    """Up to `count` rows [n, k] far from each other: each the farthest from those before it, from the first row on."""
+    """Up to `count` rows [n, k] far from each other: from the least in the first column, each the farthest next."""
     extent = np.ptp(rows, axis=0)
     places = rows / np.where(extent > 0, extent, 1.0)
-    chosen = [0]
-    distance = _apart(places, places[:1])[:, 0]
+    chosen = [int(places[:, 0].argmin())]
+    distance = _apart(places, places[chosen])[:, 0]
     while len(chosen) < min(count, len(rows)):
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, _apart(places, places[chosen[-1:]])[:, 0])
