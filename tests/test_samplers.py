@@ -148,6 +148,19 @@ def test_the_sampler_that_the_page_shows_works() -> None:
     assert asked[:2] == [(0, 0, 0), (2, 2, 2)] and len(set(asked)) == len(asked) == 27
 
 
+def test_bounds_that_tell_nothing_do_no_harm() -> None:
+    """A bound of 0 of a positive objective, and one that is far from everything."""
+    question = Bowl(size=5, axes=2)
+
+    def bounds(points: Integers) -> Floats:
+        return np.stack([np.zeros(len(points)), np.full(len(points), -1e9)], axis=1)
+
+    made = sampler("nearing", Scene(question.dimensions, question.goals, bounds=bounds), 0)
+    while points := made.ask(5):
+        tell(made, points, question)
+    assert len(made.told) == 25
+
+
 def test_unknown_samplers_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Diag, match="nearign"):
         sampler("nearign", scene(), 0)

@@ -29,15 +29,23 @@ class Scale:
         scaled: Floats = (_logarithm(values, self.sign) - self.centre) / self.spread
         return scaled
 
+    def takes(self, values: Floats) -> bool:
+        """Whether all values have a place in this scale."""
+        return self.sign == 0 or bool(np.all(np.sign(values) == self.sign))
+
     def back(self, scaled: Floats) -> Floats:
         """The values whose places in this scale these are."""
         values = scaled * self.spread + self.centre
         return values if self.sign == 0 else self.sign * np.exp(np.clip(self.sign * values, -700, 700))
 
 
-def scale(values: Floats) -> Scale:
-    """The scale in which these values [n], n > 0, have mean 0 and variance 1 (1 where they are all equal)."""
-    sign = int(np.sign(values[0])) if np.all(np.sign(values) == np.sign(values[0])) else 0
+def scale(values: Floats, sign: int | None = None) -> Scale:
+    """The scale in which these values [n], n > 0, have mean 0 and variance 1 (0 where they are all equal).
+
+    `sign` 0 takes them as they are; by default it is that of all values, where they have one.
+    """
+    if sign is None:
+        sign = int(np.sign(values[0])) if np.all(np.sign(values) == np.sign(values[0])) else 0
     logs = _logarithm(values, sign)
     spread = float(logs.std())
     return Scale(sign, float(logs.mean()), spread if spread > 1e-12 else 1.0)

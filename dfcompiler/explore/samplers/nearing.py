@@ -139,14 +139,14 @@ class Nearing(Sampler, name="nearing"):
     ) -> Floats:
         """One objective of the candidates in all worlds [candidates, worlds]."""
         whole = scale(values[:, goal])
-        below, floor = np.zeros(len(points)), np.full(len(offered), -np.inf)
+        rest, floor = whole(values[:, goal]), None
         if self.scene.bounds is not None:
-            below, floor = (whole(self.scene.bounds(p)[:, goal]) for p in (points, offered))
-        rest = whole(values[:, goal]) - below
-        mean, spread = float(rest.mean()), float(rest.std()) or 1.0
-        process = Process(self.place(points), (rest - mean) / spread)
-        drawn = mean + spread * process.paths(self.place(offered), WORLDS, rng)
-        if self.scene.bounds is not None:
+            below, ahead = (self.scene.bounds(p)[:, goal] for p in (points, offered))
+            if whole.takes(below) and whole.takes(ahead):  # a bound of 0 of what is positive tells nothing
+                rest, floor = rest - whole(below), whole(ahead)
+        inner = scale(rest, 0)
+        drawn = inner.back(Process(self.place(points), inner(rest)).paths(self.place(offered), WORLDS, rng))
+        if floor is not None:
             drawn = np.maximum(drawn, 0.0) + floor[:, None]
         return whole.back(drawn)
 
@@ -165,11 +165,11 @@ def world_of(known: Floats, truth: Floats) -> World:
 
 
 def spread(rows: Floats, count: int) -> list[int]:
-    """Up to `count` rows [n, k] far from each other: each the farthest from those before it, from the first row on."""
+    """Up to `count` rows [n, k] far from each other: from the least in the first column, each the farthest next."""
     extent = np.ptp(rows, axis=0)
     places = rows / np.where(extent > 0, extent, 1.0)
-    chosen = [0]
-    distance = _apart(places, places[:1])[:, 0]
+    chosen = [int(places[:, 0].argmin())]
+    distance = _apart(places, places[chosen])[:, 0]
     while len(chosen) < min(count, len(rows)):
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, _apart(places, places[chosen[-1:]])[:, 0])
