@@ -50,7 +50,8 @@ def _of_step(path: Path, args: argparse.Namespace, agreed: Terms) -> dict[str, A
         raise Diag("missing-input", f"`{path}` has no price: its device cannot be made", hint="give --device-usd")
     usd = _figure(r, "cost_usd", path) if args.device_usd is None else count * args.device_usd
     names = [f.name for f in dataclasses.fields(Running) if f.name != "tokens"]
-    tokens = _figure(r, "tokens", path) if r.get("tokens") != 0 else 0.0  # a graph that is no step of a model has none
+    of_graph = r.get("tokens") == r.get("layer_count") == 0  # no step of a model
+    tokens = 0.0 if of_graph else _figure(r, "tokens", path)
     step = Running(tokens=tokens, **{name: _figure(r, name, path) for name in names})
     o = step.ownership(agreed)
     title = f"{r['model']} on {count} x {r['chip']}: {r['step']}, {r['dtype']}"
