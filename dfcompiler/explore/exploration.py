@@ -38,8 +38,9 @@ class Whole(Protocol):
 
 @dataclass(frozen=True)
 class Exploration(Tabular):
-    """The front of a space; its table has a row per point, goals before axes. Of `points_in_space`, `screened` were ruled out without a price of their own and
-    `evaluated` designs were priced.
+    """The front of a space; its table has a row per point, goals before axes.
+
+    Of `points_in_space`, `screened` were ruled out without a price of their own and `evaluated` designs were priced.
 
     `proof`: `exhaustive`, no point of the space is better in all goals than one of the front; `bounded`, what is not
     evaluated is no better than the bounds say (`claims`); `sampled`, nothing is known of the rest. `front` lists the

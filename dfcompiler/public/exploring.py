@@ -36,7 +36,7 @@ def explore(
     resume: bool = False,
     check: bool = False,
 ) -> Exploration:
-    """The Pareto front of a space, and how it is known: `prices` are `static` or `mapped`, by default as the space says.
+    """The Pareto front of a space, and how it is known; `prices` are `static` or `mapped`, else as the space says.
 
     `out` is a folder for the front, its chips and what `resume` goes on with; `check` has every design of static
     prices computed again by other code. Raises Diag and Infeasible as the modules of `dfcompiler.explore` say.
