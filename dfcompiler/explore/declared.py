@@ -10,12 +10,15 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.diagnostics import Infeasible
 from dfcompiler.explore.claims import checked, sentence
 from dfcompiler.explore.exploration import Exploration, Member, exploration, meets
-from dfcompiler.explore.figures import Prices
+from dfcompiler.explore.figures import Prices, figures, grid
 from dfcompiler.explore.implicit import Implicit, roles
+from dfcompiler.explore.references import holds, value
 from dfcompiler.explore.space import Space, Value
-from dfcompiler.explore.systems import MOST_PAIRS, Signed, Systems, explored, pool_fronts, separated
+from dfcompiler.explore.systems import MOST_PAIRS, Signed, Systems, explored, limited_pool, pool_fronts, separated
+from dfcompiler.text.show_expressions import show_rel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -34,6 +37,8 @@ def explore_prices(space: Space, prices: Mapping[str, Prices], name: str, check:
         return _implicit(space, *long, name=name, start=start, again=again)
     found = explored(space, prices)
     again = [sentence(checked(space, prices, found))] if check else []
+    if not len(found.choice):
+        raise _none(space, prices, found)
     designs, legal = (sum(getattr(f, what) for f in found.pools.values()) for what in ("designs", "legal"))
     said = f"all {designs:,} designs of {_pools(space)} were priced, {legal:,} of them within limits and able to run"
     sides = ", ".join(f"{len(f.rows):,} of {n}" for n, f in found.pools.items())
@@ -48,6 +53,24 @@ def explore_prices(space: Space, prices: Mapping[str, Prices], name: str, check:
         evaluated=designs,
         seconds=time.perf_counter() - start,
     )
+
+
+def _none(space: Space, prices: Mapping[str, Prices], found: Systems) -> Infeasible:
+    """Why there is no front: of each pool, how many designs keep each limit, and how near the others come."""
+    said = []
+    for name, front in found.pools.items():
+        pool = limited_pool(space, space.pools[name])
+        said.append(f"{name}: {front.legal:,} of {front.designs:,} designs keep all limits and run all loads")
+        known = figures(pool, grid(pool), prices[name])
+        for limit in pool.limits:
+            kept, a, b = holds(limit, known), value(limit.a, known), value(limit.b, known)
+            off = np.abs(a - b)
+            at = np.unravel_index(np.argmin(off), off.shape)
+            near = f"{np.broadcast_to(a, off.shape)[at]:.4g} against {np.broadcast_to(b, off.shape)[at]:.4g}"
+            part = f"{np.count_nonzero(kept) / kept.size:.0%} of them"
+            said.append(f"`{show_rel(limit)}` is kept by {part}" + ("" if kept.any() else f"; the nearest has {near}"))
+    message = f"no point of `{space.name}` keeps all limits and runs all loads"
+    return Infeasible("empty-front", message, hint="\n".join(said))
 
 
 def members(space: Space, found: Systems) -> list[Member]:

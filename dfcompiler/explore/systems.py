@@ -77,10 +77,10 @@ def separated(space: Space) -> tuple[Signed, ...]:
             hint = "make it a goal, and choose on the front"
             message = "this limit spans several pools" if read else "this limit reads no pool"
             raise Diag("unseparable-goal", message, limit.span, hint=hint)
-    for name, pool in space.pools.items():
+    for name in space.pools:
         if not any(name in g.terms for g in found):
             hint = "leave the pool out, or read it in a goal"
-            raise Diag("unused-pool", f"no goal reads the pool `{name}`", pool.chip.span, hint=hint)
+            raise Diag("unused-pool", f"no goal reads the pool `{name}`", space.goals[0].expr.span, hint=hint)
     return tuple(found)
 
 
