@@ -82,7 +82,7 @@ EXEMPT = {
             "unlike-pools",
             "wrong-front",
         ),
-        "searches are made in Python: tests/test_samplers.py, test_perturbation.py, test_screening.py, test_explore*.py",
+        "searches are made in Python: tests/test_samplers.py, test_perturbation.py, test_explore*.py, ...",
     ),
     "unknown-arrivals": "arrivals are named from Python, by an option each from the command line",
     "bad-core": "files of templates/rtl/cores are data of ours: tests/test_rtl_cores.py",
