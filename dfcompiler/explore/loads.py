@@ -57,8 +57,8 @@ class Load:
     @property
     def step(self) -> Step:
         """The step that it is; raises Diag as `steps.phase` does."""
-        name, number = str(self.options.get("phase", "decode")), self.number
-        return phase(name, number("batch", 1), number("seq", 2048), number("context", 0))
+        given = {n: self.number(n, 0) if n in self.options else None for n in ("batch", "seq", "context")}
+        return phase(str(self.options.get("phase", "decode")), **given)
 
 
 def load_at(load: t.SLoad, values: Mapping[str, Value]) -> Load:
