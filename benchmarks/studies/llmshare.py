@@ -10,6 +10,7 @@ search (`dfcompiler/check/designs.py`).
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tables import markdown
 
 from dfcompiler.diagnostics import Source
+from dfcompiler.economics import price
 from dfcompiler.explore.claims import checked
 from dfcompiler.explore.declared import too_long
+from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.figures import block, figures
 from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.reallocation import cost_line, gap, overlapped, time_shared
 from dfcompiler.explore.servers import bound, servers
 from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.explore.systems import Systems, explored, separated
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.text.parse import parse_items
 from dfcompiler.text.tree import SpaceDecl
 
@@ -106,8 +111,16 @@ def priced(
         known = figures(pool, block(pool, np.array(rows)), At(prices[name], np.array(rows)))
         rate = known(("rate",))
         rates.append(float(np.max(np.where(np.isfinite(rate), rate, 0))))
-        cost += float((known(("servers",)) * known(("devices",)) * known(("usd",)))[0])
+        values = {a.name: fixed.get(a.name, a.values[0]) for a in pool.axes}
+        cost += fixed["servers"] * fixed["devices"] * price(in_one_exposure(chip_at(pool, values))).usd
     return cost, min(rates)
+
+
+def in_one_exposure(chip: Chip) -> Chip:
+    """The chip where dies may have any size: the published ones are larger than an exposure by our areas."""
+    tables = {name: dict(table) for name, table in chip.tech.tables.items()}
+    tables["wafer"]["reticle_mm2"] = replace(tables["wafer"]["reticle_mm2"], value=math.inf)
+    return replace(chip, tech=replace(chip.tech, tables=tables))
 
 
 class At:
