@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dfcompiler import __version__, api, registry
+from dfcompiler import __version__, pricing, registry
 from dfcompiler.cli import arguments, main, options
 from dfcompiler.cli.catalog import names
 from dfcompiler.cli.display import capacity, digits, percent, quantity, seconds
@@ -207,7 +207,7 @@ def test_show_says_what_matters(tiny: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_price_is_the_price_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(run(capsys, "price", "linear", "--on", "ador", "t=1,256", "k=512", "n=1024", "--json"))
-    priced = api.price_op("linear", {"t": (1, 256), "k": (512,), "n": (1024,)}, load_chip("ador"))
+    priced = pricing.price_op("linear", {"t": (1, 256), "k": (512,), "n": (1024,)}, load_chip("ador"))
     assert found["cycles"] == priced.cycles and found["tile"] == dict(priced.tile) and found["unit"] == priced.unit
     keys = "latency_s compute_s memory_s cycles bytes tile utilization bound candidates seconds".split()
     assert set(keys) <= found.keys()
