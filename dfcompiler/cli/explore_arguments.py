@@ -25,5 +25,4 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
     asked.add_argument(
         "--check", action="store_true", help="compute every design of static prices again, by other code"
     )
-    asked.add_argument("--perturb", type=real, metavar="E", help="regret of the front where constants are off by E")
     p.add_argument("-o", "--out", metavar="DIR", help="write the front here, and what a study needs to go on")

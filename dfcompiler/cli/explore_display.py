@@ -36,10 +36,7 @@ def print_exploration(
         display.facts([("needed", need), ("best", values), ("", _axes(space, best.axes))])
     display.plain()
     _table(space, found)
-    display.prose(
-        "Points of a front are close to each other and a model is never exact: choose a region, not a point. "
-        "--perturb says how the front moves when the constants do."
-    )
+    display.prose("Points of a front are close to each other and a model is never exact: choose a region, not a point.")
 
 
 def _count(points: int) -> str:
