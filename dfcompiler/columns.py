@@ -227,7 +227,7 @@ class _Pricer:
         shares: Sequence[float],
         pruned: bool,
         spending: Spending | None,
-        tick: Callable[[int], None],
+        tick: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.chip, self.shares, self.pruned, self.spending, self.tick = chip, shares, pruned, spending, tick
         self.known: dict[tuple[str, str, bool], list[_Known]] = {}

@@ -94,13 +94,15 @@ def test_what_is_right_passes(right: Json, staged: Json) -> None:
 
 
 def test_the_checker_knows_nothing_of_the_engine() -> None:
-    """Nor does it load a solver, or numpy."""
+    """Nor does it load a solver, or numpy; what checks fronts of many designs, loaded by itself, uses numpy."""
     for path in CHECK.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 ours = name.startswith(("dfcompiler.check", "dfcompiler.diagnostics"))
+                if path.name == "designs.py" and name.partition(".")[0] == "numpy":
+                    continue
                 assert ours or name.partition(".")[0] in sys.stdlib_module_names, f"{path.name} imports {name}"
     code = "import sys, dfcompiler.check; print(*(m for m in sys.modules if m.partition('.')[0] in sys.argv[1:]))"
     done = subprocess.run(

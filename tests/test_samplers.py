@@ -18,7 +18,7 @@ from studycases import Bowl
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.fronts import adrs, front, hypervolume
 from dfcompiler.explore.question import Answer, Dimension, Goal
-from dfcompiler.explore.samplers import MODULES, Sampler, Scene, names, sampler
+from dfcompiler.explore.samplers import MODULES, Sampler, Scene, deep_tree, names, sampler
 from dfcompiler.explore.samplers.gaussian import CONSTANT, JITTER, Process
 from dfcompiler.explore.samplers.improvement import expected_improvement
 from dfcompiler.explore.samplers.magnitudes import scale
@@ -51,7 +51,7 @@ def tell(made: Sampler, points: list[tuple[int, ...]], question: Bowl = BOWL) ->
 def quick_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """A contract holds however well a model is fitted."""
     if importlib.util.find_spec("scipy"):
-        monkeypatch.setattr("dfcompiler.explore.samplers.deep_tree.STEPS", 3)
+        monkeypatch.setattr(deep_tree, "STEPS", 3)
 
 
 @pytest.mark.usefixtures("quick_trees")
