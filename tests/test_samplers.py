@@ -34,6 +34,7 @@ Integers = NDArray[np.int64]
 
 NEEDS = {"sobol": "scipy", "llmshare": "scipy", "nsga2": "pymoo", "gp-ehvi": "botorch"}
 HERE = [n for n in MODULES if n not in NEEDS or importlib.util.find_spec(NEEDS[n])]
+HERE.remove("screened")  # it asks only for what may be on the front, and wants bounds: tests/test_screening.py
 BOWL = Bowl(size=3, axes=3)
 TORCH = pytest.mark.filterwarnings("ignore")  # what torch itself warns of is not ours
 scipy = pytest.mark.skipif(not importlib.util.find_spec("scipy"), reason="scipy is not installed")
