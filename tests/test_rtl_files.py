@@ -16,6 +16,9 @@ from dfcompiler import content, registry
 from dfcompiler.api import Compiled, compile_model
 from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag
+from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.space import load_space
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import load_model
 from dfcompiler.outputs import rtl_package
@@ -25,21 +28,29 @@ from dfcompiler.rtl.view import exact_in_c
 from dfcompiler.steps import phase
 
 NAMES = {"i": "http://www.accellera.org/XMLSchema/IPXACT/1685-2014"}
-# ador and tpu128 as they are, and three that a search could come to.
-CHIPS = {
-    "ador": ("ador", {}),
-    "tpu128": ("tpu128", {}),
-    "a small one": ("ador", {"sa.rows": "16", "sa.cols": "32", "sa.reload": "exposed", "mt.hold": "4"}),
-    "an unlike one": ("ador", {"sa.dataflow": "output-stationary", "local.capacity": "1536 KiB", "vu.lanes": "128"}),
-    "a large one": ("tpu128", {"sa.rows": "256", "sa.cols": "256", "buffer.capacity": "96 MiB", "clock": "1.7 GHz"}),
-}
+MIB = 1 << 20
+# Points of fronts of two spaces that ship: `dfc explore edge --budget 6` found the first two, and the third is the best
+# of benchmarks/studies/ADOR.md.
+EXPLORED = {
+    "edge, the fastest to a first token": ("edge", {"channels": 2, "clock": 1.2e9, "cores": 1, "side": 64, "trees": 0,
+                                                    "lanes": 16, "local": MIB // 2}),
+    "edge, the fastest between tokens": ("edge", {"channels": 3, "clock": 1.2e9, "cores": 2, "side": 16, "trees": 8,
+                                                  "lanes": 16, "local": MIB // 2}),
+    "ador, better than ador": ("ador", {"cores": 24, "side": 64, "trees": 32, "width": 16, "lanes": 64, "local": MIB,
+                                        "global": 4 * MIB, "link": 128e9}),
+}  # fmt: skip
+CHIPS = ("ador", "tpu128", *EXPLORED)
 
 
-def chip_of(name: str) -> Any:
-    from dfcompiler.hardware.settings import overrides
-
-    base, changes = CHIPS[name]
-    return load_chip(base, overrides([f"{k}={v}" for k, v in changes.items()]), [])
+def chip_of(name: str) -> Chip:
+    """A chip that ships, or one that a space makes of a point."""
+    if name not in EXPLORED:
+        return load_chip(name, {}, [])
+    space, values = EXPLORED[name]
+    (pool,) = load_space(space).pools.values()
+    assert {a.name for a in pool.axes} == {*values}
+    assert all(values[a.name] in a.values for a in pool.axes)
+    return chip_at(pool, values)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +73,9 @@ def test_whole_chips_are_read_back_by_slang(name: str) -> None:
 @pytest.mark.parametrize("name", ["verilator", "iverilog", "yosys"])
 def test_tools_take_whole_chips_without_a_word(name: str, whole: Package, tmp_path: Path) -> None:
     made = {chip: rtl_package(chip_of(chip), None, "npu") for chip in CHIPS} | {"mapped": whole}
-    for chip, one in made.items():
-        write(render(one), tmp_path / chip)
-        done = run(command(name, "npu_check"), tmp_path / chip)
+    for i, (chip, one) in enumerate(made.items()):
+        write(render(one), tmp_path / str(i))
+        done = run(command(name, "npu_check"), tmp_path / str(i))
         assert (done.returncode, done.stdout + done.stderr) == (0, ""), chip
 
 

@@ -35,7 +35,7 @@ from dfcompiler.steps import phase
 SMALL = ("sa.rows=6", "sa.cols=5", "mt.width=6", "mt.trees=3", "local.capacity=24 KiB", "sa.acc_bits=32")
 
 
-@pytest.fixture(scope="module", params=["lower-model,tile,map-greedy,schedule", "default"])
+@pytest.fixture(scope="module", params=["lower-model,tile,map-greedy,schedule", "list"])
 def mapped(request: pytest.FixtureRequest) -> Compiled:
     step = phase("mixed", 4, 128, 128)
     return compile_model(load_model("gpt2"), load_chip("ador", {}, []), step, pipeline=request.param)

@@ -6,7 +6,7 @@ Rows say the number of their op in the table `ops`. `next` pointers are row numb
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -19,12 +19,13 @@ from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.moves import INNER, kept
 from dfcompiler.nest import Nest
 from dfcompiler.problem import NestOperand, Problem
-from dfcompiler.rtl.cores import product_core_of
+from dfcompiler.rtl.cores import core_of, product_core_of
 from dfcompiler.rtl.descriptors import END, Descriptor, table
 from dfcompiler.rtl.names import snake
 from dfcompiler.rtl.nests import nest
 from dfcompiler.rtl.params import Column, Table
 from dfcompiler.rtl.products import product_of
+from dfcompiler.rtl.programs import Program, program
 from dfcompiler.rtl.schedule import split
 from dfcompiler.schedule import columns_of, mapping_of
 from dfcompiler.tiles import tiles_of
@@ -75,10 +76,11 @@ def _strides(o: NestOperand, tile: int, order: tuple[str, ...], trips: Mapping[s
 
 
 def tables(graph: Graph, chip: Chip) -> tuple[Table, ...]:
-    """The tables `loops`, `buffers` and `desc` of a mapped graph; those without rows are left out.
+    """The tables `loops`, `buffers`, `desc` and `constants` of a mapped graph; those without rows are left out.
 
-    `desc` has a row for every op that is one product on a unit with a reference core; its addresses are lines of whole
-    operands, as `dfc rtl --simulate` lays them out.
+    `desc` has a row for every op that is one product on a unit with a reference core, whose addresses are lines of
+    whole operands, as `dfc rtl --simulate` lays them out; and the rows of every op that is a program for two units,
+    whose addresses are lines of their scratchpad. `constants` are words of those.
     """
     parts = [snake(name) for name in chip.parts]
     mapped = [task.column for _, layer in mapping_of(graph).starts() for task in layer.solution.tasks]
@@ -93,10 +95,12 @@ def tables(graph: Graph, chip: Chip) -> tuple[Table, ...]:
     found += split(
         "buffers", "where operands lie in the memory of their unit", _columns(depth), _linked(buffers), labels
     )
-    made = [d for i, c, p in known if (d := _descriptor(i, c, p, chip, parts))]
-    if made:
+    run = {i: _program(i, c, p, chip, parts) for i, c, p in known}
+    if made := [d for one in run.values() for d in one.descriptors]:
         whole = table(made)
         found += split(whole.name, whole.doc, whole.columns, whole.rows, whole.labels)
+    words = tuple((i, 0, line, word & WORD) for i, one in run.items() for line, word in sorted(one.constants.items()))
+    found += split("constants", "words that fill a line each before an op runs", CONSTANTS, words)
     return tuple(found)
 
 
@@ -110,6 +114,15 @@ LOOPS = (
     Column("tile", 32, "", "points per turn"),
     Column("last", 32, "", "points of the last turn of an instance that has a whole share"),
 )
+
+
+CONSTANTS = (
+    Column("op", 16, "row", "the op in the table `ops`"),
+    Column("reserved", 16, "", "0"),
+    Column("line", 32, "line", "of the scratchpad"),
+    Column("word", 32, "", "what every word of it is"),
+)
+WORD = 0xFFFFFFFF
 
 
 def _columns(depth: int) -> tuple[Column, ...]:
@@ -165,15 +178,21 @@ def _linked(rows: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
     return tuple((row[0], pointer, *row[2:]) for row, pointer in zip(rows, after, strict=True))
 
 
-def _descriptor(op: int, c: Mapped, p: Problem, chip: Chip, parts: list[str]) -> Descriptor | None:
-    """The descriptor of a product on a reference core; None for what is not one."""
-    unit = chip.units[c.unit]
+def _program(op: int, c: Mapped, p: Problem, chip: Chip, parts: list[str]) -> Program:
+    """The descriptors of a mapped op on reference cores; none for what is no program of theirs."""
+    unit, helper = chip.units[c.unit], _helper(chip, c)
+    memory = parts.index(snake(unit.levels[-1].part))
+    label = f"op {op}: {c.nodes[-1]}"
+    codes = tuple(parts.index(snake(u.name)) for u in (unit, helper or unit))
     try:
         core = product_core_of(unit.template)
+        if p.facts.work.terms and helper:
+            found = program(
+                p, c.tiling.tile, c.tiling.ways, (core, core_of(helper.template)), (codes[0], codes[1]), memory
+            )
+            return replace(found, descriptors=tuple(replace(d, label=f"{label}: {d.label}") for d in found.descriptors))
         one = product_of(p, c.tiling.tile, c.tiling.ways, c.tiling.order)
         walked = nest(core, one.extents, one.tile, one.order)
     except Infeasible:
-        return None
-    memory = parts.index(snake(unit.levels[-1].part))
-    label = f"op {op}: {c.nodes[-1]}"
-    return Descriptor(label, walked, unit=parts.index(snake(unit.name)), buffers=(memory, memory, memory))
+        return Program((), {}, {}, 0)
+    return Program((Descriptor(label, walked, unit=codes[0], buffers=(memory, memory, memory)),), {}, {}, 0)

@@ -54,7 +54,7 @@ def bench(package: Package, part: str, template: Template, depth: int = DEPTH) -
 
 def tile(package: Package, parts: Mapping[str, Template], depth: int = DEPTH) -> Bench:
     """The bench of several parts beside one scratchpad, all with lines of as many words; codes of units in descriptors
-    are their places in `parts`.
+    are their places in the package.
 
     Raises Infeasible `no-core` where their lines differ, and as `cores.core_of` does.
     """
@@ -63,9 +63,10 @@ def tile(package: Package, parts: Mapping[str, Template], depth: int = DEPTH) ->
     if len(words) != 1:
         raise Infeasible("no-core", f"lines of one scratchpad have one length, here {sorted(words)} words")
     bits = max(port.bits for core in cores.values() for port in core.ports.values())
+    codes = {g.name: i for i, g in enumerate(package.groups)}
     shown = [
-        _core(package, part, core) | {"code": i} | _extended(core.ports["y"].bits, bits)
-        for i, (part, core) in enumerate(cores.items())
+        _core(package, part, core) | {"code": codes[snake(part)]} | _extended(core.ports["y"].bits, bits)
+        for part, core in cores.items()
     ]
     count = words.pop()
     whole = {"name": f"{package.name}_tile", "words": count, "bits": bits, "said": ", ".join(cores)}
