@@ -16,6 +16,7 @@ from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
 KINDS = {"template": "templates", "pass": "passes", "policy": "policies", "router": "policies"}
 
 _classes: dict[tuple[str, str], type] = {}
+_imported: set[tuple[tuple[Path, int], ...]] = set()  # folders as they were when all their files were imported
 
 
 def register(kind: str, name: str, cls: type) -> None:
@@ -39,10 +40,10 @@ def lookup(kind: str, name: str, span: Span | None = None) -> type:
 
     Raises `bad-plugin` where the class lacks a method that its kind must have.
     """
-    known = names(kind)
-    if name not in known:
-        raise unknown(kind, name, known, span)
-    cls = _classes[kind, name]
+    load(kind)
+    cls = _classes.get((kind, name))
+    if cls is None:
+        raise unknown(kind, name, names(kind), span)
     if inspect.isabstract(cls):
         lacks = ", ".join(f"`{m}`" for m in sorted(getattr(cls, "__abstractmethods__", ())))
         raise Diag("bad-plugin", f"the {kind} `{name}` lacks {lacks}", _span(cls), hint="every one must be there")
@@ -62,8 +63,11 @@ def load(*kinds: str) -> None:
     ours is a bug and is raised as it is.
     """
     for folder in dict.fromkeys(KINDS[kind] for kind in kinds or KINDS):
-        for path in content.files(folder, ".py"):
-            _import(path)
+        state = tuple((d, d.stat().st_mtime_ns) for d in content.folders(folder))
+        if state not in _imported:
+            for path in content.files(folder, ".py"):
+                _import(path)
+            _imported.add(state)
 
 
 def started() -> bool:
@@ -75,12 +79,13 @@ def started() -> bool:
 def apart() -> Iterator[None]:
     """What becomes known inside is forgotten at the end, so that its file can be read again."""
     load()
-    held, modules = dict(_classes), set(sys.modules)
+    held, imported, modules = dict(_classes), set(_imported), set(sys.modules)
     try:
         yield
     finally:
         _classes.clear()
         _classes.update(held)
+        _imported.intersection_update(imported)
         for name in [m for m in sys.modules if m not in modules and m.startswith(f"{content.__name__}.")]:
             del sys.modules[name]
 

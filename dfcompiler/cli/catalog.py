@@ -34,16 +34,20 @@ def run(args: argparse.Namespace) -> None:
 
 def names() -> dict[str, list[str]]:
     """Kind -> the names of that kind."""
-    return {kind: list(named) for kind, named in entries(KINDS).items()}
+    if not registry.started():
+        return {kind: list(named) for kind, named in entries(KINDS).items()}
+    from dfcompiler.cli.entries import NAMED
+
+    return {kind: list(NAMED[kind].names()) for kind in KINDS}
 
 
 def entries(kinds: Sequence[str]) -> dict[str, dict[str, str]]:
     """Kind -> name -> a line about it. Kept between runs, unless classes are known that may be in no file."""
 
     def made(kind: str) -> dict[str, str]:
-        from dfcompiler.cli.entries import ENTRIES
+        from dfcompiler.cli.entries import NAMED
 
-        return ENTRIES[kind]()
+        return {name: NAMED[kind].about(name) for name in NAMED[kind].names()}
 
     if registry.started():
         return {kind: made(kind) for kind in kinds}

@@ -1,9 +1,10 @@
-"""What there is: every name with a line about it, worked out from content and classes."""
+"""What there is: every name of a kind, and a line about each, worked out from content and classes."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from dfcompiler import registry
 from dfcompiler.cli import display
@@ -15,51 +16,50 @@ from dfcompiler.text.show import show_param
 from dfcompiler.text.show_expressions import comma
 
 
-def _ops() -> dict[str, str]:
-    ops = sorted(library().ops.items())
-    return {
-        name: f"({comma(map(show_param, op.params))}) -> ({comma(map(show_param, op.results))})" for name, op in ops
-    }
+@dataclass(frozen=True)
+class Named:
+    """The names of a kind, sorted, and a line about one; names alone cost little."""
+
+    names: Callable[[], Iterable[str]]
+    about: Callable[[str], str]
 
 
-def _models() -> dict[str, str]:
-    found = {}
-    for name in model_names():
-        model = load_model(name)
-        sizes = {k: v for k, v in model.params.items() if isinstance(v, int) and v > 1}
-        found[name] = f"{model.family.name}: {display.pairs(sizes)}"
-    return found
+def _op(name: str) -> str:
+    op = library().ops[name]
+    return f"({comma(map(show_param, op.params))}) -> ({comma(map(show_param, op.results))})"
 
 
-def _chips() -> dict[str, str]:
-    found = {}
-    for name in chip_names():
-        chip = load_chip(name)
-        units = ", ".join(f"{u.instances} x {u.name} ({u.template.template_name})" for u in chip.units.values())
-        memory = f"{display.large(chip.dram_capacity_bytes, 'B')} at {display.large(chip.dram_bytes_per_s, 'B/s')}"
-        found[name] = f"{units}; {chip.dram.name} {memory}; {display.large(chip.clock_hz, 'Hz')}, {chip.node_nm:g} nm"
-    return found
+def _model(name: str) -> str:
+    model = load_model(name)
+    sizes = {k: v for k, v in model.params.items() if isinstance(v, int) and v > 1}
+    return f"{model.family.name}: {display.pairs(sizes)}"
 
 
-def _spaces() -> dict[str, str]:
-    found = {}
-    for name in space_names():
-        space = load_space(name)
-        goals = comma(f"{g.sense} {g.name}" for g in space.goals)
-        found[name] = f"{space.points:,.4g} points: {comma(space.pools)}; {goals}"
-    return found
+def _chip(name: str) -> str:
+    chip = load_chip(name)
+    units = ", ".join(f"{u.instances} x {u.name} ({u.template.template_name})" for u in chip.units.values())
+    memory = f"{display.large(chip.dram_capacity_bytes, 'B')} at {display.large(chip.dram_bytes_per_s, 'B/s')}"
+    return f"{units}; {chip.dram.name} {memory}; {display.large(chip.clock_hz, 'Hz')}, {chip.node_nm:g} nm"
 
 
-def _classes(kind: str) -> dict[str, str]:
-    return {n: display.first_sentence(inspect.getdoc(registry.lookup(kind, n))) for n in registry.names(kind)}
+def _space(name: str) -> str:
+    space = load_space(name)
+    goals = comma(f"{g.sense} {g.name}" for g in space.goals)
+    return f"{space.points:,.4g} points: {comma(space.pools)}; {goals}"
 
 
-ENTRIES: dict[str, Callable[[], dict[str, str]]] = {
-    "ops": _ops,
-    "models": _models,
-    "templates": lambda: _classes("template"),
-    "chips": _chips,
-    "spaces": _spaces,
-    "passes": lambda: _classes("pass"),
-    "pipelines": lambda: dict(PIPELINES),
+def _classes(kind: str) -> Named:
+    return Named(
+        lambda: registry.names(kind), lambda name: display.first_sentence(inspect.getdoc(registry.lookup(kind, name)))
+    )
+
+
+NAMED = {
+    "ops": Named(lambda: sorted(library().ops), _op),
+    "models": Named(model_names, _model),
+    "templates": _classes("template"),
+    "chips": Named(chip_names, _chip),
+    "spaces": Named(space_names, _space),
+    "passes": _classes("pass"),
+    "pipelines": Named(lambda: PIPELINES, PIPELINES.__getitem__),
 }
