@@ -30,7 +30,7 @@ def compiled(folder: Path, *more: str) -> Path:
     config.write_text(json.dumps(SMALL))
     out = folder / "compiled"
     arguments = ["--on", "ador", "--phase", "mixed", "--seq", "256", "--batch", "4", "--context", "256", *more]
-    assert main(["compile", str(config), *arguments, "-o", str(out)]) == 0
+    assert main(["compile", str(config), *arguments, "--time-limit", "5", "-o", str(out)]) == 0
     return out
 
 

@@ -38,7 +38,7 @@ SMALL = ("sa.rows=6", "sa.cols=5", "mt.width=6", "mt.trees=3", "local.capacity=2
 @pytest.fixture(scope="module", params=["lower-model,tile,map-greedy,schedule", "list"])
 def mapped(request: pytest.FixtureRequest) -> Compiled:
     step = phase("mixed", 4, 128, 128)
-    return compile_model(load_model("gpt2"), load_chip("ador", {}, []), step, pipeline=request.param)
+    return compile_model(load_model("gpt2"), load_chip("ador"), step, pipeline=request.param, time_limit_s=5)
 
 
 def rows(found: tuple[Table, ...], name: str) -> list[dict[str, int]]:

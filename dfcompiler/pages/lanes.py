@@ -187,26 +187,30 @@ def _layers(step: Step, place: Mapping[str, int]) -> Iterator[Json]:
 
 
 def _dram(step: Step) -> Iterator[Json]:
-    """The part of its bandwidth that each group reserves and, on average over each op, uses: stacked steps."""
-    whole = step.said["mapping"]["resolution"]
+    """The part of its bandwidth that each group reserves and, on average over each op, uses: stacked steps.
+
+    Steps lie at whole cycles: where one op ends another begins, of the next layer too.
+    """
+    whole, clock_hz = step.said["mapping"]["resolution"], step.mapped.chip.clock_hz
     for kind, solid in (("reserved for", False), ("used by", True)):
-        changes: dict[str, dict[float, float]] = {g: {} for g in step.colours}
+        changes: dict[str, dict[int, float]] = {g: {} for g in step.colours}
         for i, (op, task) in enumerate(zip(step.ops, step.tasks, strict=True)):
             used = task["memory_cycles"] / max(1, task["end"] - task["start"])
             share, mine, run = used if solid else task["dram"] / whole, changes[step.group(op)], step.run_of[i]
             for k in range(run.repeat if _all_drawn(step) else 1):
                 for key, sign in (("start_s", 1), ("end_s", -1)):
-                    at = op[key] + k * run.period
+                    at = round((op[key] + k * run.period) * clock_hz)
                     mine[at] = mine.get(at, 0.0) + sign * share
         times = sorted({at for mine in changes.values() for at in mine})
         for group, mine in changes.items():
-            yield _area(times, mine, kind, group, faded(step.colours[group], 1 if solid else 0.3))
+            levels = [max(0.0, round(x, 6)) for x in accumulate(mine.get(t, 0.0) for t in times)]
+            colour = faded(step.colours[group], 1 if solid else 0.3)
+            yield _area([t / clock_hz for t in times], levels, kind, group, colour)
 
 
-def _area(times: Sequence[float], changes: Mapping[float, float], kind: str, group: str, colour: str) -> Json:
-    levels = [max(0.0, round(x, 6)) for x in accumulate(changes.get(t, 0.0) for t in times)]
+def _area(times_s: Sequence[float], levels: Sequence[float], kind: str, group: str, colour: str) -> Json:
     return {
-        "type": "scatter", "mode": "lines", "x": times, "y": levels, "yaxis": "y2", "name": f"{kind} {group}",
+        "type": "scatter", "mode": "lines", "x": times_s, "y": levels, "yaxis": "y2", "name": f"{kind} {group}",
         "legendgroup": group, "showlegend": False, "line": {"width": 0, "shape": "hv"}, "stackgroup": kind,
         "fillcolor": colour, "hovertemplate": f"{kind} {group}: %{{y:.1%}}<extra></extra>",
     }  # fmt: skip
