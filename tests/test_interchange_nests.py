@@ -3,16 +3,14 @@ the mapping says, and is what the YAML holds."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from timeloop import read
 
 from dfcompiler.api import Compiled, compile_graph
 from dfcompiler.cli import main
@@ -20,7 +18,7 @@ from dfcompiler.diagnostics import Diag, Infeasible, Source
 from dfcompiler.explanation import Mapped
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.elaboration import load_chip
-from dfcompiler.interchange.export import timeloop_text
+from dfcompiler.interchange.export import letters, timeloop_text
 from dfcompiler.interchange.nests import Nest, nest_of, nests
 from dfcompiler.models import library
 from dfcompiler.outputs import write_outputs
@@ -159,48 +157,64 @@ def test_the_nest_moves_the_bytes_of_the_price(folder: Path) -> None:
 # ---- text --------------------------------------------------------------------------------------
 
 
-class Loader(yaml.SafeLoader):
-    """Takes Timeloop's tags for plain maps."""
-
-
-for tag in ("!Component", "!Container"):
-    Loader.add_constructor(tag, lambda loader, node: {**loader.construct_mapping(node, deep=True), "tag": node.tag})
-
-
-@cache
-def factor(text: str) -> dict[str, tuple[int, int]]:
-    found = re.findall(r"([A-Z]+)=(\d+)(?:,(\d+))?", text)
-    return {d: (int(b), int(r or b)) for d, b, r in found}
-
-
-def test_the_yaml_holds_the_nest(folder: Path) -> None:
+def test_timeloop_reads_the_nest(folder: Path) -> None:
+    """By the rules of its front end and of its model's parser, which check the sizes that factors make."""
     chip = load_chip(str(folder / "chip.chip"))
     for nest in every(folder):
-        said = yaml.load(timeloop_text(nest, chip), Loader)
-        assert {k.lower(): v for k, v in said["problem"]["instance"].items()} == dict(nest.sizes)
-        dims = said["problem"]["shape"]["dimensions"]
-        names = [n["name"] for n in said["architecture"]["nodes"]]
-        assert len(set(names)) == len(names)
-        directives: dict[tuple[str, str], Any] = {(d["target"], d["type"]): d for d in said["mapping"]}
-        assert {target for target, _ in directives} <= set(names)
-        for s in nest.storages:
-            held = directives[s.name, "dataspace"]
-            assert set(held["keep"]) == s.holds and set(held["bypass"]) == set(nest.operands) - s.holds
-            loops = directives[s.name, "temporal"]
-            assert sorted(loops["permutation"]) == sorted(dims)
-            wanted = {x.dim.upper(): (x.bound, x.last) for x in s.temporal}
-            assert {d: f for d, f in factor(loops["factors"]).items() if f != (1, 1)} == {
-                d: f for d, f in wanted.items() if f != (1, 1)
-            }
-            inner_first = [d.lower() for d in loops["permutation"] if d.lower() in {x.dim for x in s.temporal}]
-            assert inner_first == [x.dim for x in reversed(s.temporal)]
-        widened = [line for line in timeloop_text(nest, chip).splitlines() if "only a last round" in line]
-        assert len(widened) == len(nest.widened)
-        whole = dict.fromkeys(dims, 1)
-        for d in said["mapping"]:
-            for name, (bound, _) in factor(d.get("factors", "")).items():
-                whole[name] *= bound
-        assert all(whole[d] >= said["problem"]["instance"][d] for d in dims)
+        said, name = read(timeloop_text(nest, chip)), letters(nest.sizes)
+        assert said.sizes == {name[d]: n for d, n in nest.sizes.items()}
+        assert {o: set(dims) for o, dims in said.operands.items()} == {
+            o: {name[d] for d in dims} for o, dims in nest.operands.items()
+        }
+        wanted = [
+            (s, loops, n > 0) for s in nest.storages for n, loops in enumerate((s.temporal, s.across)) if loops or not n
+        ]
+        assert len(said.levels) == len(wanted)
+        for level, (s, loops, spatial) in zip(said.levels, wanted, strict=True):
+            assert level.spatial is spatial and (spatial or (level.name == s.name and set(level.keeps) == s.holds))
+            assert [x for x in level.loops if x[1:] != (1, 1)] == [
+                (name[x.dim], x.bound, x.last) for x in loops if (x.bound, x.last) != (1, 1)
+            ]
+
+
+def test_what_timeloop_keeps_fits_into_the_memory(folder: Path) -> None:
+    """Storages that are parts of one memory hold together at most what it has."""
+    chip = load_chip(str(folder / "chip.chip"))
+    for nest in every(folder):
+        said, filled = read(timeloop_text(nest, chip)), dict[str, int]()
+        parts = {s.name: s.part for s in nest.storages}
+        for n, level in enumerate(said.levels):
+            if level.name in said.depth and not level.spatial:
+                part = parts[level.name]
+                filled[part] = filled.get(part, 0) + sum(said.tile(n, o) for o in level.keeps)
+                assert 0 < filled[part] <= said.depth[level.name], (nest.name, level.name)
+        assert filled
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("factors: [", "factors: [Q=2, "),  # of no dimension
+        ("type: temporal", "type: temporary"),
+        ("version: 0.4", "version: 0.3"),
+        ("keep: [", "keep: [z, "),
+        ("datawidth: 16", "bits: 16"),
+        ("class: intmac", "class: multiplier"),
+        ("target: mem,", "target: memory,"),
+        ("{meshX: 32}", "{meshX: 31}"),
+    ],
+)
+def test_what_timeloop_would_refuse_is_refused(folder: Path, old: str, new: str) -> None:
+    chip, nest = load_chip(str(folder / "chip.chip")), every(folder)[0]
+    text = timeloop_text(nest, chip)
+    assert old in text
+    with pytest.raises((AssertionError, KeyError)):
+        read(text.replace(old, new))
+
+
+def test_every_dimension_has_a_letter_of_its_own() -> None:
+    assert letters(["m", "n", "k"]) == {"m": "M", "n": "N", "k": "K"}
+    assert letters(["x", "x1", "_x", "a"]) == {"x": "X", "x1": "A", "_x": "B", "a": "C"}
 
 
 def test_the_command_writes_a_file_per_op(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,7 @@ def _show(p: Parser) -> None:
         "`dfc compile -o`",
     )
     p.add_argument("--op", metavar="NAME", help="of such a folder: why this op has its unit and its tile")
+    p.add_argument("--kind", metavar="KIND", help="of things of one name, that of this kind: ops, chips, spaces, ...")
     take_json(p)
     take_settings(p)
 

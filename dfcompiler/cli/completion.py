@@ -6,6 +6,7 @@ The scripts ask by running the same command with the words up to the cursor in t
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -127,10 +128,9 @@ def _classes(kind: str) -> Callable[[list[str]], Words]:
     return lambda _: dict.fromkeys(registry.names(kind), "")
 
 
-def _objectives(_: list[str]) -> Words:
-    from dfcompiler.goals import OBJECTIVES  # who completes anything else need not wait for it
-
-    return dict.fromkeys(OBJECTIVES, "")
+def _listed(module: str, name: str) -> Callable[[list[str]], Words]:
+    """What a module lists; imported when it is asked for: who completes anything else need not wait for it."""
+    return lambda _: dict.fromkeys(getattr(importlib.import_module(f"dfcompiler.{module}"), name), "")
 
 
 def _axes(before: list[str]) -> Words:
@@ -159,7 +159,13 @@ VALUES: dict[str, Callable[[list[str]], Words]] = {
     "pipeline": _kinds("pipelines", "passes"),
     "print_after": _kinds("passes"),
     "phase": _plain(PHASES),
-    "objective": _objectives,
+    "objective": _listed("goals", "OBJECTIVES"),
+    "space": _kinds("spaces"),
+    "prices": _listed("explore.space", "PRICES"),
+    "sampler": _listed("explore.samplers", "MODULES"),
+    "engine": _listed("explore.studied", "ENGINES"),
+    "semantics": _listed("serving.settings", "SEMANTICS"),
+    "simulator": _listed("serving.engine", "ENGINES"),
     "style": _plain(STYLES),
     "policy": _classes("policy"),
     "router": _classes("router"),

@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> None:
         raise Diag("bad-option", "`dfc show` prints JSON of an op of a mapping: give `--op NAME` with it")
     settings, path = overrides(args.set), Path(args.thing)
     known = names()
-    kinds = [kind for kind, ns in known.items() if args.thing in ns]
-    if "chips" not in kinds and settings and (kinds or path.suffix != ".chip"):
+    kind, *others = _kinds(args.thing, args.kind, known) or [None]
+    if kind != "chips" and settings and (kind or path.suffix != ".chip"):
         raise Diag("bad-option", f"--set changes a chip, and `{args.thing}` is none")
-    if kinds:
-        for number, kind in enumerate(kinds):
-            if number:
-                display.plain()
-            SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, settings)
+    if kind:
+        SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, settings)
+        for other in others:
+            display.plain()
+            display.prose(f"`{args.thing}` is among the {other} too: `dfc show {args.thing} --kind {other}`")
     elif path.suffix == ".chip":
         show_chip(args.thing, settings)
     elif (mapping := mapping_in(path)) is not None:
@@ -61,6 +61,17 @@ def run(args: argparse.Namespace) -> None:
         show_model(load_model(args.thing))
     else:
         raise _unknown(args.thing, known)
+
+
+def _kinds(thing: str, asked: str | None, known: Mapping[str, Sequence[str]]) -> list[str]:
+    """The kinds that have this name, or the one that is asked for; raises Diag `unknown-kind`, `unknown-thing`."""
+    if asked is None:
+        return [kind for kind, names_ in known.items() if thing in names_]
+    if asked not in known:
+        raise unknown("kind", asked, known)
+    if thing not in known[asked]:
+        raise unknown("thing", thing, known[asked])
+    return [asked]
 
 
 def _unknown(name: str, known: Mapping[str, Sequence[str]]) -> Diag:

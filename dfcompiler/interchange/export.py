@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
 
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.interchange.nests import Loop, Nest, Storage
@@ -12,37 +13,43 @@ UNROLLED = "lanes"  # the container of what an array unrolls
 
 def timeloop_text(nest: Nest, chip: Chip) -> str:
     """The file for a nest on a chip: `problem`, `architecture` and `mapping`, which refer to each other by name."""
-    unit, widened = chip.units[nest.unit], nest.widened.items()
+    unit, widened, letter = chip.units[nest.unit], nest.widened.items(), letters(nest.sizes)
     lines = [
         f"# {nest.name} on {nest.unit} of {chip.name}, as mapped by dfcompiler.",
         "# MEMORY_from_N is a part of MEMORY: it holds what is kept from loop N inwards.",
-        *(f"# {_dim(d)}: tiles of {t} are {w} here: only a last round may be shorter." for d, (t, w) in widened),
-        *_problem(nest),
+        *(f"# {x} is the dimension {d}." for d, x in letter.items() if d.upper() != x),
+        *(f"# {letter[d]}: tiles of {t} are {w} here: only a last round may be shorter." for d, (t, w) in widened),
+        *_problem(nest, letter),
         *_architecture(nest, unit, chip),
-        *_mapping(nest),
+        *_mapping(nest, letter),
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _names(dims: Sequence[str]) -> str:
+def letters(dims: Iterable[str]) -> dict[str, str]:
+    """A letter for each dimension, its own first one where that is free. Timeloop reads permutations letter by letter
+    (`ParseUserPermutations` of its src/mapping/parser.cpp), whatever its problems allow."""
+    found = dict[str, str]()
+    for d in dims:
+        choice = d[0].upper() + ascii_uppercase + ascii_lowercase
+        found[d] = next(c for c in choice if c.isalpha() and c not in found.values())
+    return found
+
+
+def _names(dims: Iterable[str]) -> str:
     return f"[{', '.join(dims)}]"
 
 
-def _dim(name: str) -> str:
-    """Timeloop's dimensions are of letters alone: `x1` is `XB`."""
-    return "".join(c if c.isalpha() else chr(ord("A") + int(c)) if c.isdigit() else "U" for c in name).upper()
-
-
-def _problem(nest: Nest) -> Iterator[str]:
+def _problem(nest: Nest, letter: Mapping[str, str]) -> Iterator[str]:
     yield from ("problem:", "  version: 0.4", "  shape:", f"    name: {nest.name}")
-    yield f"    dimensions: {_names([_dim(d) for d in nest.sizes])}"
+    yield f"    dimensions: {_names(letter.values())}"
     yield "    data_spaces:"
     for name, dims in nest.operands.items():
         yield f"    - name: {name}"
-        yield f"      projection: [{', '.join(f'[[{_dim(d)}]]' for d in nest.sizes if d in dims)}]"
+        yield f"      projection: [{', '.join(f'[[{letter[d]}]]' for d in nest.sizes if d in dims)}]"
         if name in nest.written:
             yield "      read_write: true"
-    sizes = ", ".join(f"{_dim(d)}: {n}" for d, n in nest.sizes.items())
+    sizes = ", ".join(f"{letter[d]}: {n}" for d, n in nest.sizes.items())
     yield f"  instance: {{{sizes}}}"
 
 
@@ -72,25 +79,25 @@ def _below(s: Storage) -> str:
     return UNROLLED if s.inside else "cores"
 
 
-def _mapping(nest: Nest) -> Iterator[str]:
+def _mapping(nest: Nest, letter: Mapping[str, str]) -> Iterator[str]:
     yield "mapping:"
     for s in nest.storages:
         away = sorted(set(nest.operands) - s.holds)
         yield f"- {{target: {s.name}, type: dataspace, keep: {_names(sorted(s.holds))}, bypass: {_names(away)}}}"
-        yield _loops(nest, s.name, "temporal", s.temporal)
+        yield _loops(letter, s.name, "temporal", s.temporal)
         if s.across:
-            yield _loops(nest, _below(s), "spatial", s.across)
+            yield _loops(letter, _below(s), "spatial", s.across)
 
 
-def _loops(nest: Nest, target: str, kind: str, loops: Sequence[Loop]) -> str:
+def _loops(letter: Mapping[str, str], target: str, kind: str, loops: Sequence[Loop]) -> str:
     """A directive with every dimension once; the innermost loop comes first."""
-    inside = [x.dim for x in reversed(loops)]
-    order = [*inside, *(d for d in nest.sizes if d not in inside)]
-    by = {x.dim: x for x in loops}
-    factors = [f"{_dim(d)}={_rounds(by[d])}" if d in by else f"{_dim(d)}=1" for d in order]
-    permutation = _names([_dim(d) for d in order])
-    return f'- {{target: {target}, type: {kind}, factors: "{" ".join(factors)}", permutation: {permutation}}}'
+    by = {x.dim: x for x in reversed(loops)}
+    order = [*by, *(d for d in letter if d not in by)]
+    factors = _names(_factor(letter[d], by.get(d)) for d in order)
+    return f"- {{target: {target}, type: {kind}, factors: {factors}, permutation: {_names(letter[d] for d in order)}}}"
 
 
-def _rounds(x: Loop) -> str:
-    return str(x.bound) if x.bound == x.last else f"{x.bound},{x.last}"
+def _factor(dim: str, x: Loop | None) -> str:
+    if x is None:
+        return f"{dim}=1"
+    return f"{dim}={x.bound}" if x.bound == x.last else f'"{dim}={x.bound},{x.last}"'

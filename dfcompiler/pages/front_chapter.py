@@ -14,8 +14,8 @@ from dfcompiler.pages.style import GROUND, INK, PALETTE, SCALE, axis, decades, l
 Point = Mapping[str, Mapping[str, Any]]
 BRUSH = "front"
 PROOFS = {
-    "exhaustive": "every point of the space was evaluated",
-    "bounded": "what was not evaluated is proven to be off the front",
+    "exhaustive": "every point of the space was priced, or ruled out by a bound",
+    "bounded": "the budget ended first; what was not evaluated is no better than its bounds",
     "sampled": "points were sampled: better ones may exist",
 }
 
@@ -38,10 +38,10 @@ def front_chapter(result: Result) -> Chapter:
             Section("pareto", "The front", (Prose("No point of the space keeps to its constraints.", "warning"),))
         )
     sections.append(Section("origin-study", "Where it comes from", (_origin(result),)))
-    files = ("front.json", "space.json")
+    files = ("front.json", "space.space")
     links = {name: name for name in files if (result.folder / name).is_file()}
     many = f"{len(points):,} designs on the front of {r['points_in_space']:,}"
-    return Chapter(str(r.get("name", "A study")), many, tuple(_tiles(r)), tuple(sections), links)
+    return Chapter(str(r.get("space", "A study")), many, tuple(_tiles(r)), tuple(sections), links)
 
 
 def _tiles(r: Mapping[str, Any]) -> Iterator[Tile]:
