@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -60,6 +60,7 @@ class Exploration(Tabular):
     front_size: int
     hypervolume: float
     reference: Mapping[str, float]
+    units: Mapping[str, str] = field(default_factory=dict)  # of axes that have one
     whole: Whole | None = None
 
     def best(self, wanted: Mapping[str, float]) -> Member:
@@ -104,6 +105,7 @@ class Exploration(Tabular):
             "hypervolume": self.hypervolume,
             "reference": dict(self.reference),
             "directions": {g.name: g.sense for g in self.goals},
+            "units": dict(self.units),
         }
 
 
@@ -140,6 +142,7 @@ def exploration(
         len(members) if front_size is None else front_size,
         hypervolume(oriented, corner),
         {g.name: float(c * sign(g)) + 0.0 for g, c in zip(space.goals, corner, strict=True)},
+        {a.name: a.unit for a in space.axes if a.unit},
         whole,
     )
 

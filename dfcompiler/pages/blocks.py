@@ -49,10 +49,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, and what it sorts by where that is another value."""
+    """What a cell shows, what it sorts by where that is another value, and the file that it leads to, if any."""
 
     text: str
     key: float | str | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)

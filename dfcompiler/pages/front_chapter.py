@@ -3,15 +3,17 @@ other, and how much each axis matters on it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dfcompiler.amounts import digits, percent, seconds
+from dfcompiler.amounts import digits, percent, quantity, seconds
 from dfcompiler.pages.blocks import Block, Cell, Chapter, Column, Fact, Facts, Figure, Json, Prose, Section, Table, Tile
 from dfcompiler.pages.results import Result, damaged
 from dfcompiler.pages.style import GROUND, INK, PALETTE, SCALE, axis, decades, layout
 
 Point = Mapping[str, Mapping[str, Any]]
+Units = Mapping[str, str]  # of axes that have one
 BRUSH = "front"
 PROOFS = {
     "exhaustive": "every point of the space was priced, or ruled out by a bound",
@@ -24,14 +26,15 @@ def front_chapter(result: Result) -> Chapter:
     """All that is told of it. Raises Diag `bad-result` where points differ in their axes or objectives."""
     r, points = result.said, result.said["front"]
     directions: Mapping[str, str] = r["directions"]
+    units: Units = r.get("units", {})
     for number, p in enumerate(points):
         if set(p["objectives"]) != set(directions) or set(p["axes"]) != set(points[0]["axes"]):
             raise damaged(result.kind, result.path, f"has another axis or objective at `front[{number}]`")
-    sections = [Section("pareto", "The front", tuple(_front(points, directions)))] if points else []
+    sections = [Section("pareto", "The front", tuple(_front(points, directions, units)))] if points else []
     if points:
         sections += [
-            Section("sensitivity", "What each axis is worth", tuple(_sensitivity(points, directions))),
-            Section("designs", "The designs", (_designs(points, directions),)),
+            Section("sensitivity", "What each axis is worth", tuple(_sensitivity(points, directions, units))),
+            Section("designs", "The designs", (_designs(points, directions, units),)),
         ]
     else:
         sections.append(
@@ -40,19 +43,25 @@ def front_chapter(result: Result) -> Chapter:
     sections.append(Section("origin-study", "Where it comes from", (_origin(result),)))
     files = ("front.json", "space.space")
     links = {name: name for name in files if (result.folder / name).is_file()}
-    many = f"{len(points):,} designs on the front of {r['points_in_space']:,}"
+    size, every = r.get("front_size", len(points)), _count(r["points_in_space"])
+    listed = "" if size == len(points) else f", {len(points):,} are listed"
+    many = f"{size:,} of {every} points are on the front{listed}"
     return Chapter(str(r.get("space", "A study")), many, tuple(_tiles(r)), tuple(sections), links)
 
 
 def _tiles(r: Mapping[str, Any]) -> Iterator[Tile]:
-    yield Tile("points in the space", f"{r['points_in_space']:,}", "")
-    yield Tile(
-        "screened", f"{r['screened']:,}", f"{percent(r['screened'] / max(1, r['points_in_space']))} of the space"
-    )
-    yield Tile("evaluated in full", f"{r['evaluated']:,}", f"in {seconds(r['seconds'])}")
-    yield Tile("on the front", f"{len(r['front']):,}", f"{r['proof']}: {PROOFS.get(r['proof'], '')}")
+    yield Tile("points in the space", _count(r["points_in_space"]), "")
+    share = percent(r["screened"] / max(1, r["points_in_space"]))
+    yield Tile("without a price of their own", _count(r["screened"]), f"{share} of the space")
+    yield Tile("designs priced", _count(r["evaluated"]), f"in {seconds(r['seconds'])}")
+    size = r.get("front_size", len(r["front"]))
+    yield Tile("on the front", _count(size), f"{r['proof']}: {PROOFS.get(r['proof'], '')}")
     if r.get("hypervolume") is not None:
         yield Tile("hypervolume", digits(r["hypervolume"]), f"from {_pairs(r.get('reference'))}")
+
+
+def _count(points: int) -> str:
+    return f"{points:,}" if points < 10**9 else f"{points:.4g}"
 
 
 def _pairs(reference: Any) -> str:
@@ -67,6 +76,11 @@ def _said(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value}"
 
 
+def _valued(value: Any, unit: str) -> str:
+    """An axis's value as one would write it in a chip."""
+    return quantity(value, unit) if unit else _said(value)
+
+
 def better(direction: str) -> str:
     """In words."""
     return "less is better" if direction == "min" else "more is better"
@@ -75,14 +89,14 @@ def better(direction: str) -> str:
 # ---- the front ---------------------------------------------------------------------------------
 
 
-def _front(points: Sequence[Point], directions: Mapping[str, str]) -> Iterator[Block]:
-    names = list(directions)
-    yield _scatter(points, directions, names)
-    yield _parallel(points, directions, names)
+def _front(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Iterator[Block]:
+    yield _scatter(points, directions, units)
+    yield _parallel(points, directions, units)
 
 
-def _scatter(points: Sequence[Point], directions: Mapping[str, str], names: Sequence[str]) -> Figure:
+def _scatter(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Figure:
     """The first two objectives, the third as colour; menus put any other in their places."""
+    names = list(directions)
     x, y = names[0], names[min(1, len(names) - 1)]
     colour = names[2] if len(names) > 2 else None
     values = {n: [p["objectives"][n] for p in points] for n in names}
@@ -103,7 +117,7 @@ def _scatter(points: Sequence[Point], directions: Mapping[str, str], names: Sequ
         "x": values[x],
         "y": values[y],
         "marker": marker,
-        "hovertext": [_about(p) for p in points],
+        "hovertext": [_about(p, units) for p in points],
         "hoverinfo": "text",
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 0.12}},
@@ -174,14 +188,26 @@ def _menu_titles() -> list[Json]:
     ]
 
 
-def _about(p: Point) -> str:
+def _about(p: Point, units: Units) -> str:
     lines = [f"<b>{name} {_said(value)}</b>" for name, value in p["objectives"].items()]
-    return "<br>".join([*lines, *(f"{name} = {_said(value)}" for name, value in p["axes"].items())])
+    return "<br>".join([*lines, *(f"{name} = {_valued(x, units.get(name, ''))}" for name, x in p["axes"].items())])
 
 
-def _parallel(points: Sequence[Point], directions: Mapping[str, str], names: Sequence[str]) -> Figure:
-    axes = [n for n in points[0]["axes"] if len({_key(p["axes"][n]) for p in points}) > 1]
-    dimensions = [_dimension(n, [p["axes"][n] for p in points]) for n in axes]
+def _differing(points: Sequence[Point]) -> list[str]:
+    """The axes that have more than one value on the front."""
+    return [n for n in points[0]["axes"] if len({_key(p["axes"][n]) for p in points}) > 1]
+
+
+def _alike(points: Sequence[Point], units: Units) -> str:
+    """In words, the others."""
+    first, differ = points[0]["axes"], _differing(points)
+    same = [f"{n} = {_valued(first[n], units.get(n, ''))}" for n in first if n not in differ]
+    return f" Alike in all: {', '.join(same)}." if same else ""
+
+
+def _parallel(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Figure:
+    names = list(directions)
+    dimensions = [_dimension(n, [p["axes"][n] for p in points], unit=units.get(n, "")) for n in _differing(points)]
     dimensions += [_dimension(n, [p["objectives"][n] for p in points], directions[n]) for n in names]
     colour = [p["objectives"][names[0]] for p in points]
     trace: Json = {
@@ -193,20 +219,18 @@ def _parallel(points: Sequence[Point], directions: Mapping[str, str], names: Seq
         "line": {"color": colour, "colorscale": SCALE, "showscale": False},
         "unselected": {"line": {"color": "#b8bec5", "opacity": 0.12}},
     }
-    same = sorted(set(points[0]["axes"]) - set(axes))
-    said = ", ".join(f"{n} = {_said(points[0]['axes'][n])}" for n in same)
-    alike = f" Alike in all: {said}." if same else ""
     return Figure(
         "parallel",
         "Designs and what they reach",
         [trace],
         layout(420, legend=False, margin={"l": 70, "r": 60, "t": 80, "b": 24}),
-        about=f"A line is a design, its colour {names[0]}. Drag along an axis to choose, its name to move it.{alike}",
+        about=f"A line is a design, its colour {names[0]}. Drag along an axis to choose, its name to move it."
+        f"{_alike(points, units)}",
         brush=BRUSH,
     )
 
 
-def _dimension(name: str, values: Sequence[Any], more: str = "") -> Json:
+def _dimension(name: str, values: Sequence[Any], more: str = "", unit: str = "") -> Json:
     """An axis of parallel coordinates; words and a few numbers of an axis of the space stand evenly, in their order."""
     label = f"{name} ({more})" if more else name
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
@@ -215,7 +239,7 @@ def _dimension(name: str, values: Sequence[Any], more: str = "") -> Json:
         if not even:
             return {"label": label, "values": list(values)}
         at = {v: i for i, v in enumerate(different)}
-        ticks = [_said(v) for v in different]
+        ticks = [_valued(v, unit) for v in different]
     else:
         words = sorted({str(v) for v in values})
         at, ticks = {v: i for i, v in enumerate(words)}, words
@@ -259,7 +283,7 @@ def _key(value: Any) -> tuple[bool, Any]:
     return (True, str(value)) if isinstance(value, str | bool) else (False, value)
 
 
-def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iterator[Block]:
+def _sensitivity(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Iterator[Block]:
     found = factors(points, directions)
     if not found:
         yield Prose("All designs on the front have the same value on every axis.")
@@ -276,7 +300,7 @@ def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iter
             "y": order,
             "x": [spread[a].get(o, 1.0) for a in order],
             "marker": {"color": PALETTE[i % len(PALETTE)]},
-            "hovertext": [_each(found[a].get(o, {})) for a in order],
+            "hovertext": [_each(found[a].get(o, {}), units.get(a, "")) for a in order],
             "hoverinfo": "text+name",
             "textposition": "none",
         }
@@ -300,25 +324,34 @@ def _sensitivity(points: Sequence[Point], directions: Mapping[str, str]) -> Iter
     )
 
 
-def _each(by: Mapping[Any, float]) -> str:
+def _each(by: Mapping[Any, float], unit: str) -> str:
     said = {v: f"{digits(x, 3)} times the best" if x > 1 else "the best" for v, x in by.items()}
-    return "<br>".join(f"{_said(v)}: {text}" for v, text in said.items())
+    return "<br>".join(f"{_valued(v, unit)}: {text}" for v, text in said.items())
 
 
-def _designs(points: Sequence[Point], directions: Mapping[str, str]) -> Table:
-    axes = list(points[0]["axes"])
+def _designs(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Table:
+    """A row per design, with its chips where the folder has them as files."""
+    axes, most = _differing(points), max(len(_chips(p)) for p in points)
     columns = (
         *(Column(o, number=True) for o in directions),
         *(Column(a, number=_numeric(points, a), choose=_few(points, a)) for a in axes),
+        *([Column("chip")] * most),
     )
     rows = tuple(
         (
             *(Cell(_said(p["objectives"][o]), float(p["objectives"][o])) for o in directions),
-            *(_cell(p["axes"][a]) for a in axes),
+            *(_cell(p["axes"][a], units.get(a, "")) for a in axes),
+            *(Cell(path.removeprefix("chips/").removesuffix(".chip"), link=path) for path in _chips(p)),
+            *([Cell("")] * (most - len(_chips(p)))),
         )
         for p in points
     )
     return Table("designs-table", columns, rows, f"{len(points):,} designs", search=True)
+
+
+def _chips(point: Point) -> Sequence[str]:
+    """Files beside the page: nothing else is linked."""
+    return [path for path in point.get("chips", ()) if re.fullmatch(r"chips/[\w-]+\.chip", path)]
 
 
 def _numeric(points: Sequence[Point], name: str) -> bool:
@@ -329,8 +362,8 @@ def _few(points: Sequence[Point], name: str) -> bool:
     return 1 < len({_key(p["axes"][name]) for p in points}) <= 12
 
 
-def _cell(value: Any) -> Cell:
-    return Cell(_said(value), float(value) if isinstance(value, int | float) else None)
+def _cell(value: Any, unit: str) -> Cell:
+    return Cell(_valued(value, unit), float(value) if isinstance(value, int | float) else None)
 
 
 def _origin(result: Result) -> Facts:
@@ -338,6 +371,7 @@ def _origin(result: Result) -> Facts:
     return Facts(
         (
             Fact("proof", f"{r['proof']}: {PROOFS.get(r['proof'], 'not said')}"),
+            *(Fact("", claim) for claim in r.get("claims", ())),
             Fact("objectives", ", ".join(f"{n} ({better(d)})" for n, d in r["directions"].items())),
             Fact("took", seconds(r["seconds"])),
             Fact("front.json", result.sha256, "SHA-256 of the file's content"),
