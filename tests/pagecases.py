@@ -68,6 +68,31 @@ def explored(folder: Path) -> Path:
     return out
 
 
+SPACE = """\
+space study {{
+  pool chip on ador {{
+    axis side = 32, 64
+    axis local = 1 MiB, 2 MiB
+    set sa.rows = side
+    set sa.cols = side
+    set local.capacity = local
+    load prompt: "{model}" {{ phase = prefill, batch = 1, seq = 512 }}
+  }}
+  minimize ttft_s = prompt.latency_s
+  minimize area_mm2 = area_mm2
+}}
+"""
+
+
+def studied(folder: Path) -> Path:
+    """A study of four chips as `dfc explore -o` leaves it, each mapped for the small model."""
+    config, space, out = folder / "small.json", folder / "study.space", folder / "study"
+    config.write_text(json.dumps(SMALL))
+    space.write_text(SPACE.format(model=config), encoding="utf-8")
+    assert main(["explore", str(space), "--workers", "1", "-o", str(out)]) == 0
+    return out
+
+
 def beats(a: dict[str, Any], b: dict[str, Any], directions: dict[str, str]) -> bool:
     """Whether a design is at least as good in all, and better in one."""
     signs = {n: 1 if d == "min" else -1 for n, d in directions.items()}

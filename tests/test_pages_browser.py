@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import Seen, chromium
-from pagecases import compiled, explored, report, served
+from pagecases import compiled, explored, report, served, studied
 
 from dfcompiler.cli import main
 
@@ -24,13 +25,13 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    made = {"compile": compiled(folder), "serve": served(folder), "explore": explored(folder)}
+    made = {"compile": compiled(folder), "serve": served(folder), "explore": explored(folder), "study": studied(folder)}
     deepseek = ["--on", "h200", "--devices", "8", "--tp", "8", "--phase", "decode", "--batch", "16"]
     assert main(["compile", "deepseek-v3", *deepseek, "-o", str(folder / "deepseek")]) == 0
     return {name: report(at) for name, at in (made | {"deepseek": folder / "deepseek"}).items()}
 
 
-@pytest.mark.parametrize("name", ["compile", "serve", "explore", "deepseek"])
+@pytest.mark.parametrize("name", ["compile", "serve", "explore", "study", "deepseek"])
 @pytest.mark.parametrize("width", [1400, 420])
 def test_a_page_draws_without_complaint_and_without_a_network(
     browser: Any, pages: dict[str, Path], name: str, width: int
@@ -38,7 +39,7 @@ def test_a_page_draws_without_complaint_and_without_a_network(
     seen = Seen(browser, pages[name], width).drawn()
     assert not seen.errors
     assert all(url.startswith(("file:", "data:", "blob:")) for url in seen.asked)
-    assert seen.js("drawn.length") >= 4 - (name == "explore")
+    assert seen.js("drawn.length") >= 4 - (name in ("explore", "study"))
     assert seen.js("drawn.every((f) => f.querySelector('svg.main-svg'))")
     # Everything that a figure says is known to plotly. What another setting makes idle may be said all the same, and
     # what a menu does is not looked into.
@@ -119,6 +120,23 @@ def test_figures_of_time_show_the_same_seconds(browser: Any, pages: dict[str, Pa
     top = seen.js("document.getElementById('figure-memory').layout.yaxis.range[1]")
     most = seen.js("Math.max(...document.getElementById('figure-memory').data[0].y)")
     assert 0 < top <= 1.08 * most
+    assert not seen.errors
+    seen.page.close()
+
+
+def test_the_page_on_a_study_shows_its_front_and_leads_to_its_chips(browser: Any, pages: dict[str, Path]) -> None:
+    folder = pages["study"].parent
+    front = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+    seen = Seen(browser, pages["study"]).drawn()
+    points = seen.js("(({ x, y }) => x.map((v, i) => [v, y[i]]))(document.getElementById('figure-front').data[0])")
+    assert points == [pytest.approx(list(p["objectives"].values()), rel=1e-8) for p in front["front"]] != []
+    links = seen.js("[...document.querySelectorAll('#designs-table a')].map((a) => a.getAttribute('href'))")
+    assert links == [path for p in front["front"] for path in p["chips"]]
+    assert all((folder / link).is_file() for link in links)
+    said = seen.js("document.getElementById('origin-study').textContent")
+    assert front["proof"] in said and all(claim in said for claim in front["claims"])
+    # Axes have their units, in the table or where all are alike.
+    assert front["units"] == {"local": "B"} and "MiB" in seen.js("document.querySelector('main').textContent")
     assert not seen.errors
     seen.page.close()
 
