@@ -72,7 +72,8 @@ def read_config(source: Source) -> Config:
         fields = json.loads(source.text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         at = Span(source, error.lineno, error.colno, error.colno + 1)
-        raise Diag("bad-config", f"this is no JSON: {error.msg}", at) from None
+        said = error.msg if source.text.strip() else "the file is empty"
+        raise Diag("bad-config", f"this is no JSON: {said}", at) from None
     except (RecursionError, ValueError):
         message = "this JSON is nested too deeply or has a number that is too long"
         raise Diag("bad-config", message, Span(source, 1, 1, 2)) from None

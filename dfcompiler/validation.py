@@ -26,6 +26,7 @@ from dfcompiler.kernels.latency import Floats
 from dfcompiler.kernels.tables import KINDS, price_table
 from dfcompiler.models import library
 from dfcompiler.pricing import price_op
+from dfcompiler.text.parse import read_source
 
 Tick: TypeAlias = Callable[[int, int], None]
 
@@ -94,12 +95,8 @@ class Validation(Tabular):
 
 def read_measured(path: Path, clock_hz: float) -> Measured:
     """A CSV with a column of latencies, or `cycles` of the chip. Raises Diag with the line of what is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Diag("no-such-file", f"cannot read `{path}`: {error}") from error
-    source = Source(str(path), text)
-    lines = list(csv.reader(io.StringIO(text)))
+    source = read_source(path)
+    lines = list(csv.reader(io.StringIO(source.text)))
     if len(lines) < 2:
         raise Diag("bad-table", "a table has a line of names and at least one row", Span(source, 1, 1, 2))
     names = [name.strip() for name in lines[0]]

@@ -188,7 +188,21 @@ def test_list_and_show_know_the_same(capsys: pytest.CaptureFixture[str]) -> None
         out = run(capsys, "list", kind)
         for name in known:
             assert name in out and name in whole
-            assert name in run(capsys, "show", name)
+            assert name in run(capsys, "show", name, "--kind", kind)
+
+
+def test_a_name_of_two_kinds_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [kind for kind, known in names().items() if "ador" in known]
+    assert kinds == ["chips", "spaces"]
+    assert run(capsys, "show", "ador").rstrip().endswith("`dfc show ador --kind spaces`")
+    assert run(capsys, "show", "ador", "--kind", "spaces").startswith("space ador")
+    assert main(["show", "ador", "--kind", "ops"]) == 2 and "unknown thing `ador`" in capsys.readouterr().err
+    assert main(["show", "ador", "--kind", "op"]) == 2 and "did you mean `ops`?" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_result_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(tmp_path)]) == 2 and "neither a mapping.json nor a config.json" in capsys.readouterr().err
+    assert main(["cost", str(tmp_path)]) == 2 and "holds no mapping" in capsys.readouterr().err
 
 
 def test_show_says_what_matters(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

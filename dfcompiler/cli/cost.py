@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
         if value is not None and not value > 0:
             raise Diag("bad-option", f"--{name.replace('_', '-')} must be positive, got {value:g}")
     mapping = mapping_in(Path(args.thing))
+    if mapping is None and Path(args.thing).is_dir():
+        raise Diag("bad-mapping", f"`{args.thing}` holds no mapping", hint="`dfc compile -o DIR` writes one")
     found = _of_step(mapping, args, agreed) if mapping else _of_chip(args, agreed)
     if args.json:
         print(json.dumps({**found, "terms": dataclasses.asdict(agreed)}, allow_nan=False))

@@ -43,18 +43,21 @@ def run(args: argparse.Namespace) -> None:
         raise Diag("bad-option", "`dfc show` prints JSON of an op of a mapping: give `--op NAME` with it")
     settings, path = overrides(args.set), Path(args.thing)
     known = names()
-    kind, *others = _kinds(args.thing, args.kind, known) or [None]
-    if kind != "chips" and settings and (kind or path.suffix != ".chip"):
+    kinds = _kinds(args.thing, args.kind, known)
+    if settings and kinds[:1] != ["chips"] and (kinds or path.suffix != ".chip"):
         raise Diag("bad-option", f"--set changes a chip, and `{args.thing}` is none")
-    if kind:
-        SHOWN[kind](args.thing) if kind != "chips" else show_chip(args.thing, settings)
-        for other in others:
+    if kinds:
+        SHOWN[kinds[0]](args.thing) if kinds[0] != "chips" else show_chip(args.thing, settings)
+        for other in kinds[1:]:
             display.plain()
             display.prose(f"`{args.thing}` is among the {other} too: `dfc show {args.thing} --kind {other}`")
     elif path.suffix == ".chip":
         show_chip(args.thing, settings)
     elif (mapping := mapping_in(path)) is not None:
         print_mapping(read_mapping(mapping))
+    elif path.is_dir() and not (path / "config.json").is_file():
+        what = f"the folder `{path}` holds neither a mapping.json nor a config.json"
+        raise Diag("unknown-thing", what, hint="`dfc compile -o DIR` writes a mapping; `dfc report DIR` shows others")
     elif path.suffix == ".space":
         show_space(args.thing)
     elif path.exists() or path.suffix in (".json", ".dfm"):

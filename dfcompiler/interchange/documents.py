@@ -227,6 +227,7 @@ def _check_json(source: Source) -> None:
     try:
         json.loads(source.text)
     except json.JSONDecodeError as error:
-        raise Diag("syntax", error.msg, Span(source, error.lineno, error.colno, error.colno + 1)) from None
+        said = error.msg if source.text.strip() else "the file is empty"
+        raise Diag("syntax", said, Span(source, error.lineno, error.colno, error.colno + 1)) from None
     except RecursionError:
         raise Diag("too-deep", f"more than {MOST_DEEP} levels", Span(source, 1, 1, 2)) from None

@@ -85,7 +85,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         said = json.loads(source.text)
     except json.JSONDecodeError as error:
         at = Span(source, error.lineno, error.colno, error.colno + 1)
-        raise Diag("bad-result", f"this is no JSON: {error.msg}", at) from None
+        said = error.msg if source.text.strip() else "the file is empty"
+        raise Diag("bad-result", f"this is no JSON: {said}", at) from None
     except (RecursionError, ValueError):
         message = "this JSON is nested too deeply or has a number that is too long"
         raise Diag("bad-result", message, Span(source, 1, 1, 2)) from None

@@ -63,7 +63,9 @@ def lengths(spec: str) -> Draw:
 
         return drawn
     if spec not in workload_names():
-        raise unknown("workload", spec, workload_names())
+        error = unknown("workload", spec, workload_names())
+        error.hint = f"write PROMPT,OUTPUT in tokens, or a trace; {error.hint}"
+        raise error
     return named(spec).draw
 
 
