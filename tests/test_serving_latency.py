@@ -284,6 +284,24 @@ def test_stairs_are_found_where_they_are(edges: list[int], height: float) -> Non
     assert error.mean() <= 0.01
 
 
+@how(max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(1, 40)), min_size=1, max_size=3, unique_by=lambda x: x[0]),
+    st.floats(10, 1e4),
+)
+def test_lines_are_found_where_they_meet(pieces: list[tuple[int, int]], least: float) -> None:
+    """The largest of some lines: knots lie where they meet, and little is evaluated where there is one."""
+
+    def seconds(x: int) -> float:
+        return least + x * 0.1 + sum(max(0, x - start) * slope for start, slope in pieces)
+
+    refiner = Refiner(lambda p: seconds(p[0]), lambda _p, v: v, 0.002)
+    grid = refiner.line([1, 4, 16, 64, 256, 512], 60)
+    x = np.arange(1, 513, dtype=np.float64)
+    assert np.abs(grid.at([x]) / np.array([seconds(int(v)) for v in x]) - 1).max() <= 0.002 + 1e-9
+    assert len(refiner.known) <= 6 + 10 * len(pieces)
+
+
 # ---- room for caches ---------------------------------------------------------------------------
 
 

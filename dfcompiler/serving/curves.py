@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import isfinite
+from math import isclose, isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -131,12 +131,14 @@ class Curves:
             if on == ("tokens",):
                 self._sum(rough)
             for c, refiner in refiners.items():
-                most = self.effort.points if len(on) == 1 else self.effort.plane_points
-                self.drawn[c] = (
-                    refiner.grid([a.tolist() for a in rough[c].axes], most)
-                    if on != DECODE
-                    else self._terraces(c, refiner, most)
-                )
+                if on == ("tokens",):
+                    self.drawn[c] = refiner.line(rough[c].axes[0].tolist(), self.effort.points)
+                elif on == CHUNK:
+                    self.drawn[c] = refiner.grid([a.tolist() for a in rough[c].axes], self.effort.plane_points)
+                else:
+                    self.drawn[c] = terraces(
+                        refiner, self.reach.batch, self._knots("context"), self.effort.plane_points
+                    )
 
     def cycles(self, piece: Piece, sizes: Sequence[Floats]) -> Floats:
         """Cycles of a piece at sizes whose coordinates broadcast."""
@@ -177,12 +179,12 @@ class Curves:
             return False
         probes = self._probes(a.on)
         pairs = ([self._look(x, p) for x in (a, b)] for p in probes)
-        return all(x[0] < NEVER and len(x) == len(y) and np.allclose(x, y, rtol=1e-9, atol=0) for x, y in pairs)
+        return all(len(x) == len(y) and all(map(_close, x, y)) for x, y in pairs)
 
-    def _look(self, curve: Curve, point: Point) -> tuple[float, ...]:
-        """What tells a price: the numbers of its formula where it has one, else the price."""
+    def _look(self, curve: Curve, point: Point) -> tuple[object, ...]:
+        """What tells a price: the numbers of its formula where it has one, else the problem that is searched."""
         found = self.pricer.formula(curve.piece, curve.sizes(point))
-        return found.numbers if found else (self._price(curve, point),)
+        return found.numbers if found else (self.pricer.content(curve.piece, curve.sizes(point)),)
 
     def _probes(self, on: tuple[str, ...]) -> list[Point]:
         most = [self.reach.most(n) for n in on]
@@ -202,14 +204,15 @@ class Curves:
         return sweep(lambda p: self.pricer.formula(curve.piece, curve.sizes(p)), least, most, clock_hz)
 
     def _sum(self, rough: Mapping[Curve, Grid]) -> None:
-        """What all products with weights of a step take, over its tokens."""
+        """What all products with weights of a step take, over its tokens: of the fastest of those that are known."""
         x = np.array(self._knots("tokens"), dtype=np.float64)
-        mine = [c for p in self.curves if p.outline is self.spine and (c := self.same[p]).on == ("tokens",)]
-        each = [(rough[c] if c in rough else self.drawn[c]).at([x]) * c.repeat for c in mine]
-        self.rough = x, sum(each, start=np.zeros(()))
-
-    def _terraces(self, curve: Curve, refiner: Refiner, most: int) -> Grid:
-        return terraces(refiner, self.reach.batch, self._knots("context"), most)
+        total: dict[Outline, Floats] = {}
+        for piece in self.curves:
+            c = self.same[piece]
+            if c.on == ("tokens",):
+                each = (rough[c] if c in rough else self.drawn[c]).at([x]) * c.repeat
+                total[piece.outline] = total.get(piece.outline, np.zeros(x.shape)) + each
+        self.rough = x, np.min(list(total.values()), axis=0) if total else np.zeros(x.shape)
 
     def _refiner(self, curve: Curve) -> Refiner:
         def scale(point: Point, value: float) -> float:
@@ -222,3 +225,8 @@ class Curves:
         """Where a curve begins."""
         most, (least, low) = self.reach.most(name), (1, 0) if name in LEAST else (0, 64)
         return sorted({least, *(x for i in range(20) if low < (x := 4**i) < most), most})
+
+
+def _close(a: object, b: object) -> bool:
+    """Whether two numbers are but for rounding, or two contents are, the same."""
+    return isclose(a, b, rel_tol=1e-9) if isinstance(a, float) and isinstance(b, float) else a == b

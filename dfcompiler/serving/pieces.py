@@ -94,6 +94,11 @@ class Pricer:
         found = plan(p, unit)
         return None if isinstance(found, str) else found
 
+    def content(self, piece: Piece, sizes: Sizes) -> object:
+        """What a price is searched for: equal ones have equal prices. Of an exchange, and of nothing, the cycles."""
+        p = None if piece.is_exchange else self._problem(piece, sizes)
+        return content_key(p) if p else self.cycles(piece, sizes)
+
     def _cycles(self, piece: Piece, sizes: Sizes) -> float:
         if piece.is_exchange:
             return self._exchange(piece, sizes)

@@ -1,8 +1,14 @@
-"""Tables of a function on whole numbers, refined where a straight line errs, and what lies between their knots."""
+"""Tables of a function on whole numbers, refined where a straight line errs, and what lies between their knots.
+
+Over one number a function is mostly lines that meet: a kernel that waits for its weights takes as long for few tokens
+as for many, until its products take longer. Between two knots such a function lies between the straight line and the
+lines that come in from both sides, and may be off by most where these meet. So a knot goes there, and nothing is
+evaluated where one of them is the straight line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 
@@ -11,6 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Point = tuple[int, ...]
+NEAR = 0.125  # of an interval: so far from its end it tells the line there, whatever a tile more or less does
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +76,35 @@ class Refiner:
                 break
             knots[found[1]] = sorted({*knots[found[1]], found[2]})
         return self._table(knots)
+
+    def line(self, knots: Sequence[int], most: int) -> Grid:
+        """A table over one number that begins with these knots: one more goes where the function may be off by most,
+        until it has been evaluated so many times."""
+        x = sorted(set(knots))
+        while len(self.known) < most and (found := max(self._bends(x), default=None)):
+            if found[0] <= self.tolerance:
+                break
+            x = sorted({*x, found[1]})
+        return self._table([x])
+
+    def _bends(self, x: Sequence[int]) -> Iterator[tuple[float, int]]:
+        """By how much the function may be off the straight line between two knots, and where, as the lines on both
+        sides say: where they meet, or in the middle; near an end where there is no line on that side. What bends to one
+        side only is off by no more."""
+        y = [self.value((n,)) for n in x]
+        slope = [(y[i + 1] - y[i]) / (high - low) for i, (low, high) in enumerate(pairwise(x))]
+        for i, (low, high) in enumerate(pairwise(x)):
+            if high == low + 1:
+                continue
+            off = [(b - a) * (high - low) for a, b in pairwise(slope[max(0, i - 1) : i + 2])]
+            most, part = max(map(abs, off), default=abs(y[1] - y[0])), 0.5
+            if len(off) < 2:
+                part = NEAR if i == 0 else 1 - NEAR
+            elif off[0] * off[1] >= 0:
+                part = off[1] / (off[0] + off[1]) if any(off) else 0.0
+                most = abs(off[0]) * part
+            at = min(max(low + round(part * (high - low)), low + 1), high - 1)
+            yield most / self.scale((at,), min(y[i], y[i + 1])), at
 
     def _errors(self, knots: list[list[int]], most: int) -> list[tuple[float, int, int]]:
         """Error at the middle of each interval of each axis, worst over the knots of the others."""

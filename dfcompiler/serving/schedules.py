@@ -24,7 +24,7 @@ from dfcompiler.serving.retiming import Timing, timing
 
 Floats = npt.NDArray[np.float64]
 KERNELS = Effort(0.001, 260, 160)  # prices are formulas
-SEARCHED = Effort(0.004, 12, 64)  # prices are searches
+SEARCHED = Effort(0.002, 24, 64)  # prices are searches
 
 
 @dataclass(frozen=True, eq=False)
