@@ -173,6 +173,8 @@ def route(s: State, r: int, way: int) -> int:
     """The replica that a router of weights chooses for a request; NONE where none can take it."""
     chosen, least = NONE, FOREVER
     w = s.weights
+    if s.now[REPLICAS] == 1:
+        return 0 if able(s, 0, r, way) else NONE
     for i in range(s.now[REPLICAS]):
         if not able(s, i, r, way):
             continue

@@ -68,10 +68,17 @@ def count_run(counts: MutableSequence[int], first: float, growth: float, steps: 
     """Count the gaps of a run of steps, of which each takes `growth` more than the one before, `times` each."""
     if steps <= 0:
         return
-    last = bin_of(first + growth * (steps - 1))
-    if last == bin_of(first):
-        counts[last] += steps * times
+    end = first + growth * (steps - 1)
+    low, high = bin_of(first), bin_of(end)
+    if low == high:
+        counts[low] += steps * times
         return
-    counts[last] += times
+    counts[high] += times
+    if 0 < low < ALL_BINS - 1 and (low - 1) // BINS == (high - 1) // BINS:  # within an octave bins are a line
+        fraction, exponent = frexp(first)
+        start, scale = 1 + (exponent - OFFSET) * BINS, fraction / first * TWICE  # a power of two: no bit is lost
+        for i in range(steps - 1):
+            counts[start + int((first + growth * i) * scale)] += times
+        return
     for i in range(steps - 1):
         counts[bin_of(first + growth * i)] += times
