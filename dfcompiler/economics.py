@@ -103,7 +103,7 @@ def price(chip: Chip) -> Price:
     with np.errstate(invalid="ignore"):  # what has an infinite area has no price
         die = plain(good_die_usd(made_mm2, tech.value("wafer", "usd"), tech.value("wafer", "defects_per_cm2"), tech))
         memories = [p.template for p in chip.parts.values() if isinstance(p.template, Memory)]
-        memory: float = sum(plain(m.usd()) for m in memories)
+        memory: float = sum(plain(m.usd(tech)) for m in memories)
         beside: float = sum(plain(m.footprint_mm2()) for m in memories)
         inside = np.where(np.asarray(beside) > 0, memory, 0.0)
         interposer, assembly = _package(made_mm2, beside, tech)

@@ -82,8 +82,9 @@ class Dram(Memory, name="dram"):
     def inside_pj_per_byte(self, tech: Tech) -> Array:
         return IN_BANK * self.pj_per_byte(tech)
 
-    def usd(self) -> Array:
-        return self.capacity / 1e9 * self.channel("usd_per_gb")
+    def usd(self, tech: Tech) -> Array:
+        each = [tech.value("usd_per_gb", kind) for kind in np.ravel(self.kind)]
+        return self.capacity / 1e9 * (each[0] if np.ndim(self.kind) == 0 else np.reshape(each, np.shape(self.kind)))
 
     def footprint_mm2(self) -> Array:
         return self.channels() * self.channel("footprint_mm2")

@@ -44,7 +44,7 @@ ALONE = {
         "worker-died", "bad-study", "no-cluster", "cluster-differs", "missing-extra",
     },
     "searches of many designs, made in Python": {
-        "too-many-systems", "unlike-pools", "unlike-designs", "no-bound", "wrong-front", "bad-perturbation",
+        "too-many-systems", "unlike-pools", "unlike-designs", "no-bound", "wrong-front",
         "bad-goals", "no-design",
     },
     "files of other tools, of many lines: tests/test_interchange*.py": {
@@ -81,6 +81,8 @@ FILES = {
     "clockless.chip": CHIP.replace("  clock = 1 GHz\n", ""),
     "nodeless.chip": CHIP.replace("  node = 7 nm\n", ""),
     "empty.chip": "",
+    "wide.toml": '["wafer.usd"]\nlow = 1.5\nhigh = 2\nsource = "none"\n',
+    "gold.toml": '["wafer.gold"]\nlow = 0.5\nhigh = 2\nsource = "none"\n',
     "empty.space": "",
     "unset.space": SPACE.replace("sa.rows", "rows"),
     "array.yaml": "memories: [1]\noperational_array: 3\n",

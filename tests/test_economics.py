@@ -124,8 +124,9 @@ def test_refreshes_and_activations_of_every_kind(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_every_figure_and_a_source(kind: str) -> None:
     dram = make("dram", kind=kind)
-    for name in "channel_gbps channel_gb pj_per_bit usd_per_gb idle_w phy_mm2 controller_mtr trfc_ns trefi_ns".split():
+    for name in "channel_gbps channel_gb pj_per_bit idle_w phy_mm2 controller_mtr trfc_ns trefi_ns".split():
         assert float(dram.channel(name)) > 0, name
+    assert float(dram.usd(load_tech(7))) > 0
     assert (float(dram.channel("footprint_mm2")) > 0) == kind.startswith("hbm")
     rate = {"refresh": "all-bank", "efficiency": 0.5, "run": 32}
     slow = make("dram", kind=kind, **rate)

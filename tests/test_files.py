@@ -74,7 +74,6 @@ EXEMPT = {
     **dict.fromkeys(
         (
             "bad-goals",
-            "bad-perturbation",
             "no-bound",
             "no-design",
             "too-many-systems",

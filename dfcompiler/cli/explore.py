@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
         out=args.out,
         resume=args.resume,
         check=args.check,
+        perturb=args.uncertainty or args.perturb,
     )
     best = found.best(wanted) if wanted else None
     written = [Path(args.out) / name for name in (folder.FRONT, folder.CHIPS)] if args.out else []

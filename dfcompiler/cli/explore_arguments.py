@@ -25,4 +25,6 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
     asked.add_argument(
         "--check", action="store_true", help="compute every design of static prices again, by other code"
     )
+    asked.add_argument("--perturb", action="store_true", help="how much of the front stands where constants are others")
+    asked.add_argument("--uncertainty", metavar="FILE", help="by how much (default: templates/uncertainty.toml)")
     p.add_argument("-o", "--out", metavar="DIR", help="write the front here, and what a study needs to go on")

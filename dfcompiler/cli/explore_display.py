@@ -7,7 +7,9 @@ from pathlib import Path
 
 from dfcompiler.cli import display
 from dfcompiler.cli.display import Column, digits, quantity
+from dfcompiler.cli.robustness_display import print_robustness
 from dfcompiler.explore.exploration import Exploration, Member
+from dfcompiler.explore.robustness import ERROR
 from dfcompiler.explore.space import Space, Value, load_space
 from dfcompiler.text.show_expressions import comma, show_expr, show_rel
 from dfcompiler.text.tree import Opt
@@ -33,9 +35,13 @@ def print_exploration(
     if best is not None:
         need = ", ".join(f"{n} {x:g}" for n, x in wanted.items())
         values = ", ".join(f"{n} {digits(x)}" for n, x in best.objectives.items())
-        display.facts([("needed", need), ("best", values), ("", _axes(space, best.axes))])
+        alike = f"{found.alike(best, wanted):,} other points of the front that reach it are within {ERROR:.0%}"
+        display.facts([("needed", need), ("best", values), ("", _axes(space, best.axes)), ("as good", alike)])
     display.plain()
     _table(space, found)
+    if found.robustness:
+        print_robustness(found.robustness)
+        return
     display.prose("Points of a front are close to each other and a model is never exact: choose a region, not a point.")
 
 

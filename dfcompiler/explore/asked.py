@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +15,7 @@ from dfcompiler.explore.mapped import Mapped
 from dfcompiler.explore.plans import PIPELINE
 from dfcompiler.explore.question import Answer, Dimension, Goal, Point
 from dfcompiler.explore.references import Array, holds, value
-from dfcompiler.explore.space import Space
+from dfcompiler.explore.space import Pool, Space
 from dfcompiler.text import tree as t
 from dfcompiler.text.show_expressions import show_rel
 
@@ -25,6 +26,7 @@ class Asked:
 
     space: Space
     pipeline: str = PIPELINE
+    process: Mapping[str, float] = field(default_factory=dict)  # constants that are so many times what they are
 
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -43,7 +45,7 @@ class Asked:
 
     def evaluate(self, point: Point) -> Answer:
         """The goals at a point, or the limit that it does not keep. Raises what compiling raises."""
-        pools = {n: Mapped(p, values_of(self.space, p, point), self.pipeline) for n, p in self.space.pools.items()}
+        pools = {n: self._mapped(p, point) for n, p in self.space.pools.items()}
         shared = {a.name: a.values[i] for a, i in zip(self.space.axes, point, strict=True)}
 
         def known(path: tuple[str, ...]) -> Array:
@@ -60,3 +62,6 @@ class Asked:
             if not holds(rel, own.figure if own else known):
                 return Answer(None, f"`{show_rel(rel)}` does not hold")
         return Answer({g.name: float(value(g.expr, known)) for g in self.space.goals})
+
+    def _mapped(self, pool: Pool, point: Point) -> Mapped:
+        return Mapped(pool, values_of(self.space, pool, point), self.pipeline, self.process)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from dfcompiler.diagnostics import Diag, Infeasible, unknown
 from dfcompiler.explore.fronts import hypervolume
+from dfcompiler.explore.perturbation import choice
+from dfcompiler.explore.robustness import ERROR, Robustness
 from dfcompiler.explore.space import Goal, Space, Value
 from dfcompiler.frames import Columns, Tabular
 
@@ -44,7 +46,8 @@ class Exploration(Tabular):
 
     `proof`: `exhaustive`, no point of the space is better in all goals than one of the front; `bounded`, what is not
     evaluated is no better than the bounds say (`claims`); `sampled`, nothing is known of the rest. `front` lists the
-    front, or of one of `front_size` points some that are spread over it.
+    front, or of one of `front_size` points some that are spread over it. `robustness`
+    is there where it was asked for.
     """
 
     space: str
@@ -62,6 +65,7 @@ class Exploration(Tabular):
     reference: Mapping[str, float]
     units: Mapping[str, str] = field(default_factory=dict)  # of axes that have one
     whole: Whole | None = None
+    robustness: Robustness | None = None
 
     def best(self, wanted: Mapping[str, float]) -> Member:
         """The point that is best in the first goal of those that reach all that is wanted. Raises Infeasible
@@ -75,6 +79,13 @@ class Exploration(Tabular):
                 "unmet-need", "no point of the front reaches all of that", hint=f"nearest: {values}; {why}"
             )
         return found
+
+    def alike(self, best: Member, wanted: Mapping[str, float], error: float = ERROR) -> int:
+        """How many other listed points that reach all that is wanted may be as good in the first goal, each being wrong
+        by up to a share."""
+        able = [best, *(m for m in self.front if meets(m, wanted, self.goals) and m != best)]
+        found = choice(costs(self.goals, able), np.full(len(self.goals), np.inf), 0, error)
+        return len(found.others) if found else 0
 
     def title(self) -> str:
         """The space and how its front is known."""
@@ -91,7 +102,8 @@ class Exploration(Tabular):
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the command line's contract."""
-        return {
+        stands = {"robustness": self.robustness.to_json()} if self.robustness else {}
+        return stands | {
             "space": self.space,
             "prices": self.prices,
             "points_in_space": self.points_in_space,

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.combined import combined_front
 from dfcompiler.explore.declared import explore_prices, members
 from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.exploration import Exploration, Member, exploration
+from dfcompiler.explore.figures import Prices
+from dfcompiler.explore.perturbation import band
 from dfcompiler.explore.prices import StaticPrices
+from dfcompiler.explore.question import costs
+from dfcompiler.explore.repriced import Again, Exact, points_of, pool_bands
+from dfcompiler.explore.robustness import ERROR, Robustness, robustness
 from dfcompiler.explore.space import Space
-from dfcompiler.explore.studied import ENGINES, Search, studied
+from dfcompiler.explore.studied import ENGINES, Search, Studied, evaluated, studied
+from dfcompiler.explore.uncertainty import known, of_parts
 
 
 def explore(space: Space, search: Search = Search()) -> Exploration:
@@ -19,13 +29,22 @@ def explore(space: Space, search: Search = Search()) -> Exploration:
 
     Raises what pricing, compiling and the folder raise, and Infeasible `empty-front`.
     """
+    if search.perturb is not None:
+        search = replace(search, perturb=known(space, search.perturb))
     if space.prices == "static":
         _refuse_study(search)
-        return explore_prices(space, {n: StaticPrices(p) for n, p in space.pools.items()}, space.prices, search.check)
+        prices = {n: StaticPrices(p) for n, p in space.pools.items()}
+        found = explore_prices(space, prices, space.prices, search.check)
+        return found if search.perturb is None else replace(found, robustness=_exact(space, prices, found, search))
     if search.check:
         hint = "what `dfc compile -o` writes is checked by `dfc check`"
         raise Diag("bad-option", "--check is for static prices", hint=hint)
-    return _one(space, search) if len(space.pools) == 1 or search.sampler else _systems(space, search)
+    if len(space.pools) == 1 or search.sampler:
+        return _one(space, search)
+    if search.perturb is not None:
+        hint = "with --prices static, or as one study with --sampler"
+        raise Diag("bad-option", "--perturb is for one study: here every pool has its own", hint=hint)
+    return _systems(space, search)
 
 
 def _refuse_study(search: Search) -> None:
@@ -41,10 +60,38 @@ def _one(space: Space, search: Search) -> Exploration:
     start = time.perf_counter()
     found = studied(space, search)
     some = [Member(values_at(space, p), values) for p in found.front if (values := found.answers[p].values) is not None]
-    return exploration(
+    whole = exploration(
         space, some, prices=space.prices, proof=found.proof, claims=found.claims, screened=found.screened,
         evaluated=len(found.answers), seconds=time.perf_counter() - start,
     )  # fmt: skip
+    return whole if search.perturb is None else replace(whole, robustness=_again(space, found, search))
+
+
+def _exact(space: Space, prices: Mapping[str, Prices], found: Exploration, search: Search) -> Robustness:
+    """What stands of an exact front. Raises Diag `bad-option` for one that is counted, not listed."""
+    if found.whole:
+        message = f"--perturb is for fronts that are listed: this one has {found.front_size:,} points"
+        raise Diag("bad-option", message, hint="fewer goals make a front that is listed")
+    constants = search.perturb or ()
+    kept = points_of(space, found.front)
+    truth = Exact(space, kept, StaticPrices)
+    at_ends = of_parts(space, [c.name for c in constants])
+    within = pool_bands(space, prices, ERROR)
+    return robustness(space.goals, kept, truth, constants, within, seed=search.seed, at_ends=at_ends)
+
+
+def _again(space: Space, found: Studied, search: Search) -> Robustness:
+    """What stands of the front of a study, as far as its designs go: of those that may be on the front as many as the
+    budget allows are mapped again."""
+    constants = search.perturb or ()
+    good = [p for p, a in found.answers.items() if a.values is not None]
+    within = band(costs(space.goals, [found.answers[p].values or {} for p in good]), ERROR)
+    near = list(dict.fromkeys([*found.front, *(good[i] for i in within)]))[: max(len(found.front), search.budget)]
+    truth = Again(space, found.answers, near, lambda there, points: evaluated(there, points, search))
+    at_ends = of_parts(space, [c.name for c in constants])
+    counted = {" and ".join(space.pools): (len(within), len(good))}
+    kept = np.array(found.front, dtype=np.int64)
+    return robustness(space.goals, kept, truth, constants, counted, seed=search.seed, at_ends=at_ends)
 
 
 def _systems(space: Space, search: Search) -> Exploration:

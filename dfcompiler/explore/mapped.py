@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -38,11 +38,13 @@ def compiled(load: Load, chip: Chip, pipeline: str = PIPELINE, seed: int = 0) ->
 
 @dataclass
 class Mapped:
-    """Figures of one design of a pool, each computed when it is first asked for."""
+    """Figures of one design of a pool, each computed when it is first asked for. What a device costs is by `process`:
+    constants that are so many times what they are (`Tech.but`)."""
 
     pool: Pool
     values: Mapping[str, Value]
     pipeline: str = PIPELINE
+    process: Mapping[str, float] = field(default_factory=dict)
     _held: dict[tuple[str, ...], Array] = field(default_factory=dict)
     _chip: Chip | None = None
 
@@ -70,7 +72,7 @@ class Mapped:
         if name in self.pool.lets:
             return value(self.pool.lets[name].value, self.figure)
         if name in DESIGN:
-            return np.asarray(design_figure(self.chip, name))
+            return np.asarray(design_figure(under(self.chip, self.process), name))
         load = load_at(self.pool.loads[name], self.values)
         found = _felt(load, self.chip) if path[1] in SERVED else self._step(load)
         self._held |= {(name, figure): np.asarray(x, dtype=np.float64) for figure, x in found.items()}
@@ -86,6 +88,12 @@ def _step(load: Load, chip: Chip, base: Chip, pipeline: str) -> Mapping[str, flo
 @lru_cache(maxsize=REMEMBERED)
 def _felt(load: Load, chip: Chip) -> Mapping[str, float]:
     return served(load, chip)
+
+
+def under(chip: Chip, process: Mapping[str, float]) -> Chip:
+    """A chip whose constants of its process are so many times what they are, where it is built already: energies of
+    its memories stay."""
+    return replace(chip, tech=chip.tech.but(process)) if process else chip
 
 
 def design_figure(chip: Chip, name: str) -> float:

@@ -7,7 +7,7 @@ model can tell. Objectives are rows [designs, k], all minimised; a row with an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.fronts import Floats, Indices, covered, front
-
-Prices = Callable[[Mapping[str, float]], Floats]  # constants by name -> objectives [designs, k] of the same designs
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class Constant:
     value: float
     low: float
     high: float
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.low <= self.value <= self.high:
@@ -91,27 +90,24 @@ def shift(nominal: Indices, changed: Mapping[str, float], truth: Floats, along: 
     return Shift(dict(changed), alike, mean, p95, worst, len(found) - len(met))
 
 
-def sensitivities(constants: Sequence[Constant], prices: Prices, along: int) -> list[Shift]:
-    """Each constant alone at the ends of its range, in order; an end that is the value itself is left out."""
-    nominal = _nominal(constants, prices)
-    values = {c.name: c.value for c in constants}
-    return [
-        shift(nominal, {c.name: end}, prices(values | {c.name: end}), along)
-        for c in constants
-        for end in (c.low, c.high)
-        if end != c.value
-    ]
+def alone(constants: Sequence[Constant]) -> list[dict[str, float]]:
+    """Each constant by itself at the ends of its range, in order; an end that is the value itself is left out."""
+    return [{c.name: end} for c in constants for end in (c.low, c.high) if end != c.value]
 
 
-def together(constants: Sequence[Constant], prices: Prices, along: int, draws: int, seed: int) -> list[Shift]:
-    """All constants at once, each anywhere in its range with the same chance, independent of the others."""
-    nominal = _nominal(constants, prices)
+def together(
+    constants: Sequence[Constant], draws: int, seed: int, at_ends: Collection[str] = ()
+) -> list[dict[str, float]]:
+    """All constants at once, independent of each other: each anywhere in its range with the same chance, or of
+    `at_ends` one of its ends or its value."""
     rng = np.random.default_rng(seed)
-    shifts = []
-    for _ in range(draws):
-        drawn = {c.name: float(rng.uniform(c.low, c.high)) for c in constants}
-        shifts.append(shift(nominal, drawn, prices(drawn), along))
-    return shifts
+    return [
+        {
+            c.name: float(rng.choice([c.low, c.value, c.high]) if c.name in at_ends else rng.uniform(c.low, c.high))
+            for c in constants
+        }
+        for _ in range(draws)
+    ]
 
 
 def band(values: Floats, error: ArrayLike) -> Indices:
@@ -144,11 +140,6 @@ def choice(values: Floats, limits: ArrayLike, along: int, error: float) -> Choic
     column = values[order, along]
     alike = column - error * np.abs(column) <= column[0] + error * np.abs(column[0])
     return Choice(int(order[0]), tuple(order[1:][alike[1:]].tolist()))
-
-
-def _nominal(constants: Sequence[Constant], prices: Prices) -> Indices:
-    values = prices({c.name: c.value for c in constants})
-    return _possible(front(values, ties=True), values)
 
 
 def _possible(designs: NDArray[np.intp], values: Floats) -> Indices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from dfcompiler.explore.bounded import bounded, proof_of
 from dfcompiler.explore.cluster import Cluster
 from dfcompiler.explore.evaluation import Engine, Inline
 from dfcompiler.explore.exploration import Proof
+from dfcompiler.explore.perturbation import Constant
 from dfcompiler.explore.question import Answer, Point
 from dfcompiler.explore.rounds import run
 from dfcompiler.explore.samplers import DEFAULT, Sampler, Scene, sampler
@@ -35,7 +36,8 @@ REASONS = 3  # why points cannot be: the most frequent ones are told
 @dataclass(frozen=True)
 class Search:
     """How far to search, by what, from which seed, and where it runs; `out` is the folder of the study. With `check`
-    the front of static prices is checked by other code."""
+    the front of static prices is checked by other code; with `perturb` it is asked how much of it stands where these
+    constants are others."""
 
     budget: int = BUDGET
     sampler: str | None = None
@@ -45,6 +47,7 @@ class Search:
     out: Path | None = None
     resume: bool = False
     check: bool = False
+    perturb: tuple[Constant, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.budget < 1:
@@ -122,6 +125,13 @@ def _engine(question: Asked, search: Search) -> Engine:
         return Cluster(question)
     count = search.workers or os.cpu_count() or 1
     return Inline(question) if count == 1 else Workers(question, count)
+
+
+def evaluated(space: Space, points: Sequence[Point], search: Search) -> Iterator[list[tuple[Point, Answer]]]:
+    """Answers of some points of a space, in batches as they come, kept nowhere. Raises what evaluating raises."""
+    question = Asked(space)
+    with _engine(question, search) as engine:
+        yield from engine.run(points)
 
 
 def part(search: Search, name: str) -> Search:

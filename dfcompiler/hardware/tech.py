@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import exp, log
 from pathlib import Path
@@ -53,6 +53,17 @@ class Tech:
     def value(self, table: str, key: str) -> float:
         """The number of `figure`."""
         return self.figure(table, key).value
+
+    def but(self, factors: Mapping[str, float]) -> Tech:
+        """The node where constants are so many times what they are, by `table.key`, or `table` for all of it."""
+        changed = {
+            table: {
+                key: replace(f, value=f.value * factors.get(f"{table}.{key}", factors.get(table, 1.0)))
+                for key, f in entries.items()
+            }
+            for table, entries in self.tables.items()
+        }
+        return replace(self, tables=changed)
 
     def at_bits(self, table: str, bits: int) -> float:
         """The value of the narrowest width in a table by bits that holds `bits`."""

@@ -196,7 +196,7 @@ class Memory(Template, abc.ABC):
         """Energy of one byte read or written by a unit on its die."""
         return self.pj_per_byte(tech)
 
-    def usd(self) -> Array:
+    def usd(self, tech: Tech) -> Array:
         """What it costs beside the die: nothing where it is on it."""
         return 0.0
 

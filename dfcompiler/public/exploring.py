@@ -11,6 +11,7 @@ from dfcompiler.explore import exploring, folder
 from dfcompiler.explore.exploration import Exploration
 from dfcompiler.explore.space import PRICES, Space, load_space
 from dfcompiler.explore.studied import BUDGET, ENGINES, Search
+from dfcompiler.explore.uncertainty import stated
 from dfcompiler.public.given import checked_seed
 from dfcompiler.writing import check_writable, make_folder, write_text
 
@@ -35,11 +36,14 @@ def explore(
     out: str | Path | None = None,
     resume: bool = False,
     check: bool = False,
+    perturb: bool | str | Path = False,
 ) -> Exploration:
     """The Pareto front of a space, and how it is known; `prices` are `static` or `mapped`, else as the space says.
 
     `out` is a folder for the front, its chips and what `resume` goes on with; `check` has every design of static
-    prices computed again by other code. Raises Diag and Infeasible as the modules of `dfcompiler.explore` say.
+    prices computed again by other code. `perturb` asks how much of the front stands where constants are as far off as
+    `templates/uncertainty.toml` says, or a file like it. Raises Diag and Infeasible as the modules of
+    `dfcompiler.explore` say.
     """
     asked = space if isinstance(space, Space) else load_space(str(space))
     if prices is not None:
@@ -47,7 +51,8 @@ def explore(
             raise unknown("prices", prices, PRICES)
         asked = replace(asked, prices=prices)
     where = Path(out) if out else None
-    search = Search(budget, sampler, checked_seed(seed), engine, workers, where, resume, check)
+    constants = stated(None if perturb is True else Path(perturb)) if perturb else None
+    search = Search(budget, sampler, checked_seed(seed), engine, workers, where, resume, check, constants)
     if where and not resume:
         check_writable(where)
     found = exploring.explore(asked, search)

@@ -70,7 +70,7 @@ def _usd(chips: ChipGrid) -> Array:
     memories = [x for x in chips.templates.values() if isinstance(x, Memory)]
     memory, beside = (
         np.asarray(sum((np.asarray(f) for f in each), start=np.zeros(1)))
-        for each in ([m.usd() for m in memories], [m.footprint_mm2() for m in memories])
+        for each in ([m.usd(tech) for m in memories], [m.footprint_mm2() for m in memories])
     )
     die = good_die_usd(die_mm2, tech.value("wafer", "usd"), tech.value("wafer", "defects_per_cm2"), tech)
     area = (die_mm2 + beside) * tech.value("package", "interposer_margin")
