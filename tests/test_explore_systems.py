@@ -20,7 +20,7 @@ from dfcompiler.explore.references import Array, paths, value
 from dfcompiler.explore.separation import Combined, combined, inlined, scaling_axis
 from dfcompiler.explore.servers import bound, servers
 from dfcompiler.explore.space import Pool, Space, resolve
-from dfcompiler.explore.systems import explored, limited_pool
+from dfcompiler.explore.systems import Systems, explored, limited_pool
 from dfcompiler.text import tree as t
 from dfcompiler.text.parse import parse_items
 
@@ -40,6 +40,7 @@ AXES = """
     load work: llama3-8b { phase = decode, batch = batch }
   }
 """
+SHARED = "  axis link = 1, 2, 3\n" + AXES.replace("let rate = servers", "let rate = link * servers")
 TWO = "  minimize cost = a.bill + 2 * b.bill\n  maximize rate = minimum(a.rate, b.rate * b.batch)\n"
 FOUR = TWO + "  minimize ttft = a.work.latency_s\n  minimize tbt = b.work.latency_s\n"
 GOALS = {
@@ -132,7 +133,7 @@ def test_the_checker_finds_nothing_and_what_is_missing(seed: int, goals: str, da
     found = explored(s, prices)
     verdicts = checked(s, prices, found)
     assert [v.faults for v in verdicts] == [()] * len(verdicts)
-    assert [v.count for v in verdicts][: len(s.pools)] == [p.designs for p in s.pools.values()]
+    assert [v.count for v in verdicts if v.name == "designs"] == [p.designs for p in s.pools.values()]
     name = data.draw(st.sampled_from(sorted(s.pools)))
     rows = found.pools[name]
     if not len(rows.rows):
@@ -143,14 +144,50 @@ def test_the_checker_finds_nothing_and_what_is_missing(seed: int, goals: str, da
     assert any(not v.ok for v in checked(s, prices, wrong) if name in v.what)
     if len(found.values):
         gone = data.draw(st.integers(0, len(found.values) - 1))
-        short = replace(found, values=np.delete(found.values, gone, 0))
-        assert not checked(s, prices, short)[-1].ok
+        short = replace(found, values=np.delete(found.values, gone, 0), choice=np.delete(found.choice, gone, 0))
+        assert not all(v.ok for v in checked(s, prices, short) if v.name == "systems")
+
+
+@given(seed=st.integers(0, 2**16), goals=st.sampled_from(sorted(GOALS)), data=st.data())
+def test_the_checker_knows_shared_axes_and_what_is_made_up(seed: int, goals: str, data: st.DataObject) -> None:
+    s = space(GOALS[goals], SHARED)
+    prices = {n: Drawn(p, seed + i) for i, (n, p) in enumerate(s.pools.items())}
+    found = explored(s, prices)
+    verdicts = checked(s, prices, found)
+    assert [v.faults for v in verdicts] == [()] * len(verdicts)
+    assert [v.count for v in verdicts if v.name == "designs"] == [p.designs for p in s.pools.values()]
+    if not len(found.values):
+        return
+
+    def caught(wrong: Systems, *names: str) -> bool:
+        return any(not v.ok for v in checked(s, prices, wrong) if v.name in names)
+
+    one = data.draw(st.integers(0, len(found.values) - 1))
+    better = found.values.copy()
+    better[one, 0] *= 0.5
+    assert caught(replace(found, values=better), "members"), "no system has such goals"
+    fewer = replace(found, values=np.delete(found.values, one, 0), choice=np.delete(found.choice, one, 0))
+    assert caught(fewer, "systems"), "a system is missing"
+    name = data.draw(st.sampled_from(sorted(s.pools)))
+    part = found.pools[name]
+    row = data.draw(st.integers(0, len(part.rows) - 1))
+    worth = part.values.copy()
+    worth[row, 0] -= 1
+    wrong = replace(found, pools={**found.pools, name: replace(part, values=worth)})
+    assert caught(wrong, "rows"), "no design has such terms"
+    lost = replace(part, rows=part.rows[:0], values=part.values[:0])
+    none = replace(found, pools={**found.pools, name: lost}, choice=found.choice[:0], values=better[:0])
+    assert caught(none, "designs")
+    assert caught(replace(found, choice=found.choice[:0], values=better[:0]), "systems"), "nothing is no front"
+    moved = part.rows.copy()
+    moved[found.choice[one, list(s.pools).index(name)], 0] ^= 1
+    astray = replace(found, pools={**found.pools, name: replace(part, rows=moved)})
+    assert caught(astray, "members"), "pools that do not agree make no system"
 
 
 @given(seed=st.integers(0, 2**16))
 def test_pools_agree_on_shared_axes(seed: int) -> None:
-    axes = "  axis link = 1, 2, 3\n" + AXES.replace("let rate = servers", "let rate = link * servers")
-    s = space(TWO, axes)
+    s = space(TWO, SHARED)
     prices = {n: Drawn(p, seed + i) for i, (n, p) in enumerate(s.pools.items())}
     found = explored(s, prices)
     signs = np.array([g.sign for g in found.goals])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from dfcompiler.check.verdicts import Fault, Verdict, verdict
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
 Tree: TypeAlias = Sequence[Any]  # ["figure", name], ["number", x], or an operation and its arguments
 
 INNER = 1 << 18  # designs that are computed at once
@@ -51,6 +52,19 @@ def front_of_pool(table: Table, front: Floats) -> Verdict:
     return verdict("designs", what, seen, faults)
 
 
+def front_is_of_pool(table: Table, rows: Ints, front: Floats) -> Verdict:
+    """Whether every row of `front` [n, term] is what the design of these indices [n, axis] has, within the limits."""
+    number = rows @ np.array(_strides(table.shape), dtype=np.int64)
+    at = {
+        name: rows @ np.array([s if n > 1 else 0 for s, n in zip(_strides(x.shape), x.shape, strict=True)], np.int64)
+        for name, x in table.figures.items()
+    }
+    values, alive = _priced(table, {name: np.ravel(x)[at[name]] for name, x in table.figures.items()}, len(rows))
+    wrong = np.flatnonzero(~(alive & _equal(values, front)))
+    faults = [Fault(f"{table.pool}[{number[i]}]", f"is on the front as {front[i]}, and is {values[i]}") for i in wrong]
+    return verdict("rows", f"every row of the front of {table.pool} is a design within the limits", len(rows), faults)
+
+
 def front_of_systems(
     goals: Sequence[str], parts: Sequence[Floats], columns: Sequence[Sequence[int]], front: Floats
 ) -> Verdict:
@@ -63,20 +77,45 @@ def front_of_systems(
     order = front[np.argsort(front[:, 0], kind="stable")]
     step = max(1, INNER // max(1, len(second)))
     for start in range(0, len(first), step):
-        some = first[start : start + step]
-        values = np.empty((len(some) * len(second), len(goals)))
-        for g, how in enumerate(goals):
-            a = some[:, columns[0].index(g)][:, None] if g in columns[0] else None
-            b = second[:, columns[1].index(g)][None, :] if g in columns[1] else None
-            both = a if b is None else b if a is None else a + b if how == "+" else np.maximum(a, b)
-            assert both is not None
-            values[:, g] = np.broadcast_to(both, (len(some), len(second))).ravel()
+        i, j = np.indices((min(step, len(first) - start), len(second))).reshape(2, -1)
+        values = _paired(goals, [first[start + i], second[j]], columns)
         seen += len(values)
         better = np.flatnonzero(~_matched(values, order))
         faults += [
             Fault(f"systems[{start * len(second) + i}]", f"is better than the front: {values[i]}") for i in better[:3]
         ]
     return verdict("systems", "every pair of designs of the pools' fronts is matched by a system", seen, faults)
+
+
+def front_is_of_systems(
+    goals: Sequence[str],
+    parts: Sequence[Floats],
+    columns: Sequence[Sequence[int]],
+    shared: Sequence[Ints],
+    front: Floats,
+) -> Verdict:
+    """Whether every row of `front` [n, goal] is what the designs of its pools make, `parts[pool]` [n, term], and these
+    agree: `shared[pool]` [n, axis] are their indices on the axes that pools share, -1 on one that a pool has not."""
+    values = _paired(goals, parts, columns)
+    apart = np.any((shared[0] != shared[1]) & (shared[0] >= 0) & (shared[1] >= 0), axis=1)
+    wrong = np.flatnonzero(apart | ~_equal(values, front))
+    faults = [Fault(f"front[{i}]", f"is {values[i]}, not {front[i]}, or its pools do not agree") for i in wrong]
+    return verdict("members", "every row of the front is a system of designs that agree", len(front), faults)
+
+
+def _paired(goals: Sequence[str], parts: Sequence[Floats], columns: Sequence[Sequence[int]]) -> Floats:
+    """Goals of systems `[n, goal]` from the terms of their designs."""
+    found = []
+    for g, how in enumerate(goals):
+        terms = [part[:, own.index(g)] for part, own in zip(parts, columns, strict=True) if g in own]
+        both = terms[0] if len(terms) == 1 else terms[0] + terms[1] if how == "+" else np.maximum(*terms)
+        found.append(both)
+    return np.stack(found, 1)
+
+
+def _equal(values: Floats, front: Floats) -> npt.NDArray[np.bool_]:
+    """Which rows are alike but for rounding."""
+    return np.asarray(np.all(np.abs(values - front) <= ROUNDING * np.abs(front), axis=1))
 
 
 def _matched(values: Floats, front: Floats) -> npt.NDArray[np.bool_]:
@@ -118,11 +157,17 @@ def _designs(table: Table) -> Iterator[tuple[int, Floats, npt.NDArray[np.bool_]]
     for block, outer in enumerate(np.ndindex(*table.shape[:split])):
         start = {name: sum(o * j for o, j in zip(outer, jumps[name], strict=False)) for name in flat}
         held = {name: flat[name][at[name] + start[name]] for name in flat}
-        with np.errstate(all="ignore"):
-            values = np.stack([sign * _value(tree, held) for tree, sign in table.terms], 1)
-            able = [np.isfinite(x) for x in held.values() if x.dtype.kind == "f"]  # what it lacks is inf
-            kept = [np.isfinite(values).all(1), *able, *(_value(limit, held).astype(bool) for limit in table.limits)]
-        yield block * inner, values, np.logical_and.reduce(np.broadcast_arrays(*kept))
+        yield block * inner, *_priced(table, held, inner)
+
+
+def _priced(table: Table, held: Mapping[str, npt.NDArray[Any]], count: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Terms of so many designs by their figures, and which of them are within limits."""
+    with np.errstate(all="ignore"):
+        terms = [np.broadcast_to(sign * _value(tree, held), count) for tree, sign in table.terms]
+        values = np.stack(terms, 1)
+        able = [np.isfinite(x) for x in held.values() if x.dtype.kind == "f"]  # what it lacks is inf
+        kept = [np.isfinite(values).all(1), *able, *(_value(limit, held).astype(bool) for limit in table.limits)]
+    return values, np.logical_and.reduce(np.broadcast_arrays(*kept))
 
 
 def _strides(shape: Sequence[int]) -> list[int]:

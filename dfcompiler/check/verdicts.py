@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class Verdict:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.faults
+
+
+def joined(parts: Sequence[Verdict]) -> Verdict:
+    """The same check of several parts as one."""
+    faults = tuple(f for v in parts for f in v.faults)
+    return replace(parts[0], count=sum(v.count for v in parts), faults=faults)
 
 
 def verdict(name: str, what: str, count: int, faults: Iterable[Fault | None], notes: Iterable[str] = ()) -> Verdict:

@@ -33,7 +33,7 @@ def explore_prices(space: Space, prices: Mapping[str, Prices], name: str, check:
     goals = separated(space)
     long = too_long(space, goals, prices) if not space.shared else None
     if long is not None:
-        again = [sentence(checked(space, prices, long[1]))] if check else []
+        again = [sentence(checked(space, prices, long[1], listed=False))] if check else []
         return _implicit(space, *long, name=name, start=start, again=again)
     found = explored(space, prices)
     again = [sentence(checked(space, prices, found))] if check else []
