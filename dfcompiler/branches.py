@@ -12,7 +12,7 @@ from typing import Any
 from dfcompiler.listing import fits
 from dfcompiler.relaxation import Dual, Edge, Relaxation
 
-MOST = 40_000  # cases, times columns: about a second
+MOST = 40_000  # cases, times columns and sets of them: about a second
 NEAR = 1e-6  # fractions that are whole
 
 
@@ -25,7 +25,7 @@ def tree(relaxation: Relaxation, out: frozenset[int]) -> dict[str, Any] | None:
 class _Tree:
     def __init__(self, relaxation: Relaxation) -> None:
         self.relaxation, self.columns = relaxation, relaxation.columns
-        self.left = MOST // max(1, len(self.columns))
+        self.left = MOST // max(1, len(self.columns) + relaxation.moments)
 
     def grown(self, out: frozenset[int], orders: tuple[Edge, ...]) -> dict[str, Any] | None:
         """A dual that reaches the target, or two cases; None where neither is found."""

@@ -15,12 +15,14 @@ from typing import Any, TypeAlias
 import networkx as nx
 
 from dfcompiler.columns import Column
-from dfcompiler.cuts import Section, cliques, sections
+from dfcompiler.cuts import Section, sections
+from dfcompiler.moments import Moments, moments
 from dfcompiler.tiling import RESOLUTION
 
 Edge: TypeAlias = tuple[str, str]
 NOISE = 1e-9  # multipliers below are the solver's rounding
 NO_COLUMN = 100.0  # targets: what a node costs without a column, so that there is an answer where no schedule is left
+MOMENTS = 50_000  # sets of columns of a section that are looked at, at most: two seconds
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,33 @@ class Row:
     what: Mapping[str, Any]
     makespan: int
     starts: Mapping[str, int]
-    takes: Mapping[int, int]
+    takes: Mapping[int, int | Fraction]
+
+
+@dataclass(frozen=True)
+class Room:
+    """The time of a section, as a row that nothing fills, and which of the columns inside can run at one moment."""
+
+    empty: Row
+    inside: Sequence[int]
+    moments: Moments
+    lasts: Any  # the constraint that the section lasts as long as all sets of columns
+    covers: Sequence[Any]  # for each kind the constraint that sets with it last as long as its columns
+
+    def weighed(self, columns: Sequence[Column], weights: Sequence[float]) -> Row:
+        """What holds in the section where columns of these kinds count by weights of which no set has more than one:
+        numbers that break this are made smaller."""
+        sure = list(weights)
+        for each in self.moments.sets:
+            if sum(sure[k] for k in each) > 1 - NOISE:
+                most = max(each, key=lambda k: sure[k])
+                rest = sum((Fraction(sure[k]) for k in each if k != most), Fraction())
+                sure[most] = min(sure[most], max(0.0, _below(1 - rest)))
+        kinds = [([self.inside[i] for i in some], w) for some, w in zip(self.moments.kinds, sure, strict=True) if w]
+        takes = {i: Fraction(w) * columns[i].cycles * RESOLUTION for some, w in kinds for i in some}
+        said = [{"columns": some, "weight": w} for some, w in kinds]
+        what = {**self.empty.what, "kind": "together", "weights": said}
+        return Row(what, self.empty.makespan, self.empty.starts, {**self.empty.takes, **takes})
 
 
 @dataclass(frozen=True)
@@ -75,16 +103,43 @@ class Relaxation:
             for v in flow
         }
         self.held = [self._held(r) for r in self.rows]
+        rooms = [self._room(number, s) for number, s in enumerate(self.sections)]
+        self.rooms = [r for r in rooms if r is not None]
         paid = mathopt.fast_sum(x / self.target * y for x, y in zip(costs, self.chosen, strict=bool(costs)))
         self.model.minimize(self.makespan + paid + NO_COLUMN * mathopt.fast_sum(none.values()))
         self.solver = mathopt.IncrementalSolver(self.model, mathopt.SolverType.GLOP)
 
-    def _held(self, r: Row) -> Any:
+    @property
+    def moments(self) -> int:
+        """How many sets of columns are looked at that can run at one moment."""
+        return sum(len(r.moments.sets) for r in self.rooms)
+
+    def _room(self, number: int, s: Section) -> Room | None:
+        """A section in which sets of columns run one after another; None where there are too many sets."""
+        from ortools.math_opt.python import mathopt
+
+        inside = _within(self.columns, s)
+        found = moments(self.flow, [self.columns[i] for i in inside], MOMENTS)
+        if found is None:
+            return None
+        empty, last = _empty(self.columns, number, s), [self.model.add_variable(lb=0.0) for _ in found.sets]
+        with_it: list[list[Any]] = [[] for _ in found.kinds]
+        for each, x in zip(found.sets, last, strict=True):
+            for k in each:
+                with_it[k].append(x)
+        covers = []
+        for kind, some in zip(found.kinds, with_it, strict=True):
+            runs = [self.columns[inside[i]].cycles / self.target * self.chosen[inside[i]] for i in kind]
+            covers.append(self.model.add_linear_constraint(mathopt.fast_sum(some) - mathopt.fast_sum(runs) >= 0.0))
+        return Room(empty, inside, found, self._held(empty, last), covers)
+
+    def _held(self, r: Row, more: Sequence[Any] = ()) -> Any:
         from ortools.math_opt.python import mathopt
 
         scale = RESOLUTION * self.target
         terms = [n * self.start[v] for v, n in r.starts.items()] + [r.makespan * self.makespan]
-        terms += [-n / scale * self.chosen[i] for i, n in r.takes.items()]
+        terms += [-float(n) / scale * self.chosen[i] for i, n in r.takes.items()]
+        terms += [-1.0 * x for x in more]
         return self.model.add_linear_constraint(mathopt.fast_sum(terms) >= 0.0)
 
     def solve(self, out: frozenset[int], orders: Sequence[Edge] = ()) -> Dual:
@@ -98,6 +153,7 @@ class Relaxation:
         if result.has_dual_feasible_solution() and result.has_primal_feasible_solution():
             duals, values = result.dual_values(), result.variable_values()
             weights = [(r, float(duals[h])) for r, h in zip(rows, [*self.held, *more], strict=True)]
+            weights += [(self._weighed(r, y, duals), y) for r in self.rooms if (y := float(duals[r.lasts])) > NOISE]
             found = self._settled(
                 [(r, w) for r, w in weights if w > NOISE],
                 {v: Fraction(float(duals[h])) * self.target for v, h in self.once.items()},
@@ -108,6 +164,9 @@ class Relaxation:
         for row in more:
             self.model.delete_linear_constraint(row)
         return found or Dual(0, (), dict.fromkeys(self.flow, 0.0))
+
+    def _weighed(self, room: Room, whole: float, duals: Mapping[Any, float]) -> Row:
+        return room.weighed(self.columns, [max(0.0, float(duals[h]) / whole) for h in room.covers])
 
     def _settled(
         self,
@@ -161,32 +220,29 @@ def _order(u: str, v: str, takes: Mapping[int, int]) -> Row:
 
 
 def _rows(flow: nx.DiGraph[str], columns: Sequence[Column], parts: Sequence[Section]) -> Iterator[Row]:
-    """The rows of the program: ends, order of data, loads of every resource, groups that never run together."""
+    """The rows of the program: ends, order of data, loads of every resource."""
     of: dict[str, dict[int, int]] = {v: {} for v in flow}
     for i, c in enumerate(columns):
         for v in c.nodes:
             of[v][i] = c.cycles * RESOLUTION
     yield from (_end(v, of[v]) for v in flow)
     yield from (_order(u, v, _without(of[u], columns, v)) for u, v in flow.edges)
-    apart = [frozenset(c) for c in cliques(columns)]
     for number, s in enumerate(parts):
-        inside = [i for i, c in enumerate(columns) if s.inside.issuperset(c.nodes)]
-        span = 1 if s.before is None else 0
-        starts = ({s.after: -1} if s.after is not None else {}) | ({s.before: 1} if s.before is not None else {})
-        before = _without(of[s.after], columns, s.before) if s.after is not None else {}
-        for resource, loads in _loads(columns, inside).items():
+        empty = _empty(columns, number, s)
+        for resource, loads in _loads(columns, _within(columns, s)).items():
             what: dict[str, Any] = {"kind": "unit", "unit": resource} if resource else {"kind": "dram"}
-            yield Row(what | {"section": number}, span, starts, before | loads)
-        for clique in apart:
-            takes = {i: columns[i].cycles * RESOLUTION for i in inside if columns[i].nodes in clique}
-            groups = sorted({columns[i].nodes for i in takes})
-            if len(groups) > 1:
-                yield Row(
-                    {"kind": "apart", "groups": list(map(list, groups)), "section": number},
-                    span,
-                    starts,
-                    before | takes,
-                )
+            yield Row({**empty.what, **what}, empty.makespan, empty.starts, {**empty.takes, **loads})
+
+
+def _within(columns: Sequence[Column], s: Section) -> list[int]:
+    return [i for i, c in enumerate(columns) if s.inside.issuperset(c.nodes)]
+
+
+def _empty(columns: Sequence[Column], number: int, s: Section) -> Row:
+    """The time of a section, that nothing fills."""
+    starts = ({s.after: -1} if s.after is not None else {}) | ({s.before: 1} if s.before is not None else {})
+    before = _without(_lasting(columns, s.after), columns, s.before) if s.after is not None else {}
+    return Row({"section": number}, 1 if s.before is None else 0, starts, before)
 
 
 def _lasting(columns: Sequence[Column], v: str) -> dict[int, int]:

@@ -396,6 +396,13 @@ def test_proofs_that_say_too_much_are_refused() -> None:
         rows = [row | {"weight": 1.0}]
         return {"kind": "dual", "bound": 20, "worth": worth, "sections": sections, "rows": rows, "above": []}
 
+    def together(weights: dict[int, float]) -> Json:
+        return {
+            "kind": "together",
+            "section": 0,
+            "weights": [{"columns": [i], "weight": w} for i, w in weights.items()],
+        }
+
     def tree(root: Json) -> Json:
         return {"kind": "tree", "bound": 20, "above": [], "sections": [], "root": root}
 
@@ -412,9 +419,13 @@ def test_proofs_that_say_too_much_are_refused() -> None:
         (dual({"kind": "dram", "section": 0}, [section | {"after": "a"}], none), "`a` need not run after `a`"),
         (dual({"kind": "dram", "section": 0}, [section | {"before": "b"}], none), "`b` need not run before `b`"),
         (
-            dual({"kind": "apart", "groups": [["a"], ["b"]], "section": 0}, [section], none),
-            "`a` on x can run beside `b` on y",
+            dual(together({0: 1.0, 3: 1.0}), [section], none),
+            "`a` on x and `d` on y can run at one moment, and weigh 2.0",
         ),
+        (dual(together({0: 1.0, 3: 2.0**-52}), [section], none), "can run at one moment, and weigh"),
+        (dual(together({0: 1.5}), [section], none), "`a` on x can run at one moment, and weigh 1.5"),
+        (dual(together({0: 1.0, 1: 1.0, 2: 1.0}), [section], none), "`b` on y and `c` on x can run at one moment"),
+        (dual(together({0: 1.0, 1: 1.0}), [section], none), "the dual proves 0"),
         (dual({"kind": "end", "node": "b"}, [], none) | {"above": [0]}, "column 0 is left out"),
         (tree({"columns": [0, 1], "with": leaf, "without": leaf}), "are not columns of the same nodes"),
         (tree({"nodes": ["a", "b"], "first": leaf, "second": leaf}), "`a` on x can run beside `b` on y"),

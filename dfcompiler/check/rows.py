@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
+from fractions import Fraction
 
 from dfcompiler.check.contents import Column, Edge, Segment
 from dfcompiler.check.reading import At
@@ -26,7 +26,7 @@ class Row:
 
     makespan: int
     starts: Mapping[str, int]
-    takes: Mapping[int, int]
+    takes: Mapping[int, int | Fraction]
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
             room, inside = _section(s, said, x, whole)
             unit = x["unit"].text()
             return _filled(room, {i: c.cycles * c.uses(whole).get(unit, 0) for i, c in inside.items()})
-        case "apart":
+        case "together":
             room, inside = _section(s, said, x, whole)
-            groups = _apart(s, x["groups"], whole)
-            return _filled(room, {i: c.cycles * whole for i, c in inside.items() if c.nodes in groups})
-    raise x["kind"].wrong("must be end, order, dram, unit or apart")
+            weights = _weights(s, x["weights"], whole)
+            return _filled(room, {i: c.cycles * whole * weights[i] for i, c in inside.items() if i in weights})
+    raise x["kind"].wrong("must be end, order, dram, unit or together")
 
 
 def _lasting(s: Segment, u: str, v: str | None, whole: int) -> dict[int, int]:
@@ -68,7 +68,7 @@ def _lasting(s: Segment, u: str, v: str | None, whole: int) -> dict[int, int]:
     return {i: c.cycles * whole for i, c in enumerate(s.columns) if u in c.nodes and v not in c.nodes}
 
 
-def _filled(room: Row, takes: Mapping[int, int]) -> Row:
+def _filled(room: Row, takes: Mapping[int, int | Fraction]) -> Row:
     return Row(room.makespan, room.starts, {**room.takes, **takes})
 
 
@@ -91,16 +91,57 @@ def _section(s: Segment, said: At, x: At, whole: int) -> tuple[Row, dict[int, Co
     return Row(0 if before else 1, starts, takes), mine
 
 
-def _apart(s: Segment, at: At, whole: int) -> set[tuple[str, ...]]:
-    """Groups of which no two can run at one moment, whatever columns they take."""
-    groups = [g.texts() for g in at.each()]
-    for a, b in combinations(groups, 2):
-        if set(a) & set(b):
-            continue
-        for x, y in product(s.groups.get(a, ()), s.groups.get(b, ())):
-            if fits(x, y, whole):
-                raise Unproven(at, f"`{' '.join(a)}` on {x.unit} can run beside `{' '.join(b)}` on {y.unit}")
-    return set(groups)
+def _weights(s: Segment, at: At, whole: int) -> dict[int, Fraction]:
+    """Weights of columns of which no set weighs more than 1 that can run at one moment."""
+    weights: dict[int, Fraction] = {}
+    for x in at.each():
+        weight = Fraction(x["weight"].amount())
+        weights |= {i.number_of(len(s.columns)): weight for i in x["columns"].each()}
+    heavy = Heaviest(s, weights, whole).above_one()
+    if heavy:
+        names = " and ".join(f"`{' '.join(s.columns[i].nodes)}` on {s.columns[i].unit}" for i in heavy)
+        raise Unproven(at, f"{names} can run at one moment, and weigh {float(sum(weights[i] for i in heavy))!r}")
+    return weights
+
+
+class Heaviest:
+    """Sets of weighted columns that can run at one moment, the heaviest first."""
+
+    def __init__(self, s: Segment, weights: Mapping[int, Fraction], whole: int) -> None:
+        self.weights, self.whole = weights, whole
+        self.order = sorted((i for i, w in weights.items() if w), key=lambda i: -weights[i])
+        self.uses = {i: s.columns[i].uses(whole) for i in self.order}
+        self.unit = {i: s.columns[i].unit for i in self.order}
+        self.nodes = {i: s.columns[i].nodes for i in self.order}
+        related = {g: {w for v in g for w in (v, *s.after[v], *s.before[v])} for g in s.groups}
+        self.apart = {i: related[self.nodes[i]] for i in self.order}
+
+    def above_one(self) -> list[int]:
+        """Columns of such a set that weighs more than 1; none where there is no such set."""
+        return self._grown([], Fraction(), {}, self.order)
+
+    def _grown(self, chosen: list[int], weight: Fraction, held: Mapping[str, int], rest: list[int]) -> list[int]:
+        if weight > 1:
+            return chosen
+        best: dict[str, Fraction] = {}  # of each unit, which runs one column at a time
+        for i in reversed(rest):
+            best[self.unit[i]] = self.weights[i]
+        for n, i in enumerate(rest):
+            if weight + sum(best.values()) <= 1:
+                return []
+            more = {k: held.get(k, 0) + self.uses[i].get(k, 0) for k in (*held, *self.uses[i])}
+            beside = [j for j in rest[n + 1 :] if self._fits(j, i, more)]
+            if found := self._grown([*chosen, i], weight + self.weights[i], more, beside):
+                return found
+            later = (self.weights[j] for j in rest[n + 1 :] if self.unit[j] == self.unit[i])
+            best[self.unit[i]] = next(later, Fraction())
+        return []
+
+    def _fits(self, j: int, i: int, held: Mapping[str, int]) -> bool:
+        """Whether column j fits beside what is held, and neither waits for the other of column i."""
+        if any(held.get(k, 0) + n > self.whole for k, n in self.uses[j].items()):
+            return False
+        return self.apart[i].isdisjoint(self.nodes[j])
 
 
 def fits(x: Column, y: Column, whole: int) -> bool:

@@ -1,0 +1,75 @@
+"""Which columns can run at one moment, against all sets of small problems; what the sets prove of many parts."""
+
+from __future__ import annotations
+
+import itertools
+
+import networkx as nx
+import pytest
+from segmentjson import mapping_of
+from test_check import wrong
+from test_mapping import small
+
+from dfcompiler.certificate import dual
+from dfcompiler.columns import Column
+from dfcompiler.listing import first_schedule, fits
+from dfcompiler.moments import moments
+from dfcompiler.solution import Solution
+from dfcompiler.tiling import Tiling
+
+NOTHING = Tiling(1.0, 1.0, 0, 0, 0, 0, {}, {}, {}, (), (), 0, 0)
+
+
+def beside(flow: nx.DiGraph[str], a: Column, b: Column) -> bool:
+    """Whether two columns have no node in common and neither waits for the other."""
+    pairs = itertools.product(a.nodes, b.nodes)
+    return not any(u == v or nx.has_path(flow, u, v) or nx.has_path(flow, v, u) for u, v in pairs)
+
+
+def largest(flow: nx.DiGraph[str], columns: list[Column]) -> set[frozenset[int]]:
+    """The largest sets, by trying all sets of up to four columns."""
+    near = {(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(columns), 2) if beside(flow, a, b)}
+    legal = [
+        frozenset(s)
+        for n in range(1, 5)
+        for s in itertools.combinations(range(len(columns)), n)
+        if set(itertools.combinations(s, 2)) <= near and fits([columns[i] for i in s])
+    ]
+    return {s for s in legal if not any(s < x for x in legal)}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_moments_are_all_that_can_be(seed: int) -> None:
+    """Every largest set is one column of each kind of some set found, and each of these is one for some columns."""
+    flow, columns = small(seed)
+    found = moments(flow, columns, 10_000)
+    assert found is not None
+    assert sorted(i for some in found.kinds for i in some) == list(range(len(columns)))
+    made = {frozenset(s) for each in found.sets for s in itertools.product(*(found.kinds[k] for k in each))}
+    every = largest(flow, columns)
+    assert all(any(s <= x for x in made) for s in every)
+    first = [min(some, key=lambda i: columns[i].beside) for some in found.kinds]
+    assert {frozenset(first[k] for k in each) for each in found.sets} <= every
+    assert len(set(found.sets)) == len(found.sets)
+
+
+def test_moments_stop_where_there_are_too_many() -> None:
+    flow, columns = small(1)
+    found = moments(flow, columns, 10_000)
+    assert found is not None
+    many = len(found.sets)
+    assert moments(flow, columns, many) is not None and moments(flow, columns, many - 1) is None
+
+
+def test_a_bound_knows_what_cannot_run_beside_each_other() -> None:
+    """Two parts that do one thing together or each by itself: half of the way to memory is of no use to what is done
+    together, as all else waits for it."""
+    flow: nx.DiGraph[str] = nx.DiGraph([(f"{a}{n}", f"{b}{n}") for a, b in ("uv", "vw") for n in (0, 1)])
+    columns = [Column((v,), unit, None, n, 8, 0, NOTHING) for v in flow for unit, n in (("x", 100), ("y", 180))]
+    columns += [Column((f"{v}0", f"{v}1"), "x", None, 110, 8, 0, NOTHING) for v in "uvw"]
+    proof, best = dual(flow, columns, 10_000), first_schedule(flow, columns)
+    assert best.cycles == 330  # on one unit after another
+    assert 3 * 110 / 2 < proof.bound <= 330  # what memory alone would allow
+    assert proof.bound > 290
+    found = Solution(best.tasks, best.cycles, proof.bound, False)
+    assert wrong(mapping_of(flow, columns, found)) == []
