@@ -12,6 +12,7 @@ from ortools.sat.python import cp_model
 
 from dfcompiler.budget import Budget
 from dfcompiler.certificate import dual, least_cost
+from dfcompiler.choice import choice
 from dfcompiler.columns import Column, undominated
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.goals import Goal
@@ -25,6 +26,8 @@ FOR_TIME, FOR_ENERGY = "no_lp", "max_lp"
 DETERMINISTIC_PER_S = {FOR_TIME: 0.08, FOR_ENERGY: 0.35}  # what each counts as its own time in a second: measured
 # 0.09 to 0.13, and 0.40 to 0.46
 PART_OF_TIME = 0.25  # of the time for a segment, for proofs of its parts
+PART_TO_CHOOSE = 0.5  # of what is left of it, for which columns to choose
+PART_TO_TRY = 0.1  # of what is left of it then, for each schedule of some of the columns
 PART_TO_SETTLE = 0.1  # of what is left of it before the search, for moving work forward in what was found
 ROWS_S, MODEL_S = 4e-6, 2e-6  # seconds per node and column to relax a segment and to write its program: measured
 
@@ -71,8 +74,36 @@ def solve(
         return replace(hint, bound=least, optimal=hint.cycles <= least, least=goal.of_cycle * least, alone=parts)
     last = left.seconds * PART_TO_SETTLE
     searching = left.part(left.seconds - last)
-    found = _search(flow, within(flow, columns, hint.cycles), hint, hint.cycles, least, searching, seed, gap, goal)
+    found = _by_choice(flow, columns, hint, least, searching, seed, gap)
+    if found.cycles * (1 - gap) > found.bound:
+        usable = within(flow, columns, found.cycles)
+        found = _search(flow, usable, found, found.cycles, found.bound, searching, seed, gap, goal)
     return replace(settled(flow, columns, found, left.part(last)), alone=parts)
+
+
+def _by_choice(
+    flow: nx.DiGraph[str], columns: Sequence[Column], hint: Solution, least: int, left: Budget, seed: int, gap: float
+) -> Solution:
+    """The best schedule found of the columns that the relaxation chooses, then with other columns for one part after
+    another, parts having no dependence between them, shorter ones first: they fit in more ways beside longer ones. It
+    is no worse than the hint, and has what is proven of all columns."""
+    usable = within(flow, columns, hint.cycles)
+    chosen = choice(flow, usable, hint.cycles, left.part(left.seconds * PART_TO_CHOOSE))
+    least = min(hint.cycles, max(least, chosen.bound if chosen else 0))
+    best = hint
+    parts = sorted(nx.weakly_connected_components(flow), key=lambda p: _lasting(hint, p)) if chosen else []
+    for part in [set[str](), *parts, *parts]:
+        if chosen is None or best.cycles * (1 - gap) <= least:
+            break
+        mine = {t.column for t in best.tasks} if part else {*chosen.columns}
+        some = [c for c in usable if c in mine or part.issuperset(c.nodes)]
+        trying = left.part(left.seconds * PART_TO_TRY)
+        best = _search(flow, some, best, best.cycles, least, trying, seed, gap, Goal())
+    return replace(best, bound=least, optimal=best.cycles <= least, least=Goal().of_cycle * least)
+
+
+def _lasting(found: Solution, part: set[str]) -> int:
+    return sum(t.column.cycles for t in found.tasks if not part.isdisjoint(t.column.nodes))
 
 
 def _affords(left: Budget, each_s: float, flow: nx.DiGraph[str], columns: Sequence[Column]) -> bool:

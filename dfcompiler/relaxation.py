@@ -6,9 +6,10 @@ recounted exactly, after every number that breaks a rule has been moved to where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, floor, inf, nextafter
 from typing import Any, TypeAlias
 
@@ -107,7 +108,13 @@ class Relaxation:
         self.rooms = [r for r in rooms if r is not None]
         paid = mathopt.fast_sum(x / self.target * y for x, y in zip(costs, self.chosen, strict=bool(costs)))
         self.model.minimize(self.makespan + paid + NO_COLUMN * mathopt.fast_sum(none.values()))
-        self.solver = mathopt.IncrementalSolver(self.model, mathopt.SolverType.GLOP)
+
+    @cached_property
+    def solver(self) -> Any:
+        """The solver, which begins with what it found before."""
+        from ortools.math_opt.python import mathopt
+
+        return mathopt.IncrementalSolver(self.model, mathopt.SolverType.GLOP)
 
     @property
     def moments(self) -> int:
@@ -148,9 +155,9 @@ class Relaxation:
             x.upper_bound = 0.0 if i in out else inf
         rows = [*self.rows, *(order(self.columns, u, v) for u, v in orders)]
         more = [self._held(r) for r in rows[len(self.rows) :]]
-        result = self.solver.solve()
+        result = attempted(self.solver.solve)
         found: Dual | None = None
-        if result.has_dual_feasible_solution() and result.has_primal_feasible_solution():
+        if result and result.has_dual_feasible_solution() and result.has_primal_feasible_solution():
             duals, values = result.dual_values(), result.variable_values()
             weights = [(r, float(duals[h])) for r, h in zip(rows, [*self.held, *more], strict=True)]
             weights += [(self._weighed(r, y, duals), y) for r in self.rooms if (y := float(duals[r.lasts])) > NOISE]
@@ -199,6 +206,14 @@ class Relaxation:
         whole = sum(worth.values(), Fraction())
         bound = max(0, floor(whole / span) if self.costs else ceil(whole / span)) if span else 0  # costs are no cycles
         return Dual(bound, tuple(weighted), {v: float(x) for v, x in worth.items()}, chosen, start)
+
+
+def attempted(solve: Callable[[], Any]) -> Any:
+    """What a solver answers; None where it gives up on its numbers."""
+    try:
+        return solve()
+    except Exception:  # what it raises is no class of its own
+        return None
 
 
 def end(columns: Sequence[Column], v: str) -> Row:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import networkx as nx
 import pytest
 from segmentjson import mapping_of
 from test_check import wrong
-from test_mapping import small
+from test_mapping import shortest, small
 
+from dfcompiler import ilp
+from dfcompiler.budget import Budget
 from dfcompiler.certificate import dual
+from dfcompiler.choice import choice
 from dfcompiler.columns import Column
-from dfcompiler.listing import first_schedule, fits
+from dfcompiler.listing import first_schedule, fits, greedy
 from dfcompiler.moments import moments
 from dfcompiler.solution import Solution
 from dfcompiler.tiling import Tiling
@@ -73,3 +77,35 @@ def test_a_bound_knows_what_cannot_run_beside_each_other() -> None:
     assert proof.bound > 290
     found = Solution(best.tasks, best.cycles, proof.bound, False)
     assert wrong(mapping_of(flow, columns, found)) == []
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 3))
+@pytest.mark.parametrize("unit", [1, 123_456_789])
+def test_a_choice_runs_every_node_and_bounds_every_schedule(seed: int, unit: int) -> None:
+    flow, few = small(seed)
+    best = shortest(flow, few) * unit
+    columns = [replace(c, cycles=c.cycles * unit) for c in few]
+    found = choice(flow, columns, greedy(flow, columns).cycles, Budget.of(60))
+    assert found is not None and found.bound <= best
+    assert sorted(v for c in found.columns for v in c.nodes) == sorted(flow)
+    assert dual(flow, columns, best).bound <= found.bound + best * 1e-6 + 1
+
+
+def test_a_choice_keeps_to_its_budget() -> None:
+    flow, columns = small(0)
+    assert choice(flow, columns, greedy(flow, columns).cycles, Budget.of(0.0)) is None
+
+
+def test_parts_beside_each_other_are_scheduled_by_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two parts whose columns differ: what the relaxation chooses is best, and no search over all columns is needed."""
+    flow: nx.DiGraph[str] = nx.DiGraph([("a", "b"), ("b", "c"), ("d", "e")])
+    sizes = {"a": 40, "b": 70, "c": 30, "d": 20, "e": 30}
+    half = {"a": 1.05, "b": 1.9, "c": 1.1, "d": 2.0, "e": 2.0}
+    columns = [Column((v,), "x" if v in "abc" else "y", None, n, 16, 0, NOTHING) for v, n in sizes.items()]
+    columns += [replace(c, cycles=int(c.cycles * half[c.nodes[0]]), dram=8) for c in columns]
+    tried: list[int] = []
+    search = ilp._search
+    monkeypatch.setattr(ilp, "_search", lambda f, cs, *a: (tried.append(len(cs)), search(f, cs, *a))[1])
+    found = ilp.solve(flow, columns, greedy(flow, columns), seconds=20, seed=0)
+    assert found.optimal and found.cycles == shortest(flow, columns)
+    assert tried and len(columns) not in tried
