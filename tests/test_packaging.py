@@ -126,3 +126,30 @@ def test_a_model_of_the_user_compiles_with_all_outputs_from_the_wheel(site: Path
     assert "qwen3" in json.dumps(json.loads((elsewhere / "out/mapping.json").read_text()))
     run(site, elsewhere, str(site / "bin/dfc"), "report", "out")
     assert "Plotly" in (elsewhere / "out/report.html").read_text(encoding="utf-8")
+
+
+SPACE = """\
+space two {
+  pool chip on ador {
+    axis side = 32, 64
+    set sa.rows = side
+    set sa.cols = side
+    load prompt: "config.json" { phase = prefill, batch = 1, seq = 16 }
+  }
+  minimize ttft_s = prompt.latency_s
+  minimize area_mm2 = area_mm2
+}
+"""
+
+
+def test_a_space_is_explored_and_messages_are_explained_from_the_wheel(site: Path, elsewhere: Path) -> None:
+    """Spaces, explanations and what pages are made of are in the wheel; workers find the same content."""
+    (elsewhere / "config.json").write_text(json.dumps(MODEL))
+    (elsewhere / "two.space").write_text(SPACE, encoding="utf-8")
+    dfc = str(site / "bin/dfc")
+    assert "llmshare" in run(site, elsewhere, dfc, "list", "spaces")
+    assert "no-mapping" in run(site, elsewhere, dfc, "explain", "no-mapping")
+    found = json.loads(run(site, elsewhere, dfc, "explore", "two.space", "--workers", "2", "-o", "study", "--json"))
+    assert (found["proof"], found["evaluated"]) == ("exhaustive", 2) and found["front"]
+    run(site, elsewhere, dfc, "report", "study")
+    assert "Plotly" in (elsewhere / "study/report.html").read_text(encoding="utf-8")
