@@ -91,6 +91,7 @@ FILES = {
     "small.space": SPACE,
     "twice.space": SPACE.replace("8, 16", "8, 8"),
     "poolless.space": "space s {\n  minimize area = area_mm2\n}\n",
+    "axisless.space": SPACE.replace("    axis side = 8, 16\n    set sa.rows = side\n", ""),
     "chipless.space": SPACE.replace(' on "small.chip"', ""),
     "goalless.space": SPACE.replace("  minimize area = die_mm2\n", ""),
     "misread.space": SPACE.replace("die_mm2", "die_size"),

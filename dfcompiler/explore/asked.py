@@ -14,7 +14,7 @@ from dfcompiler.explore.designs import values_of
 from dfcompiler.explore.mapped import Mapped
 from dfcompiler.explore.plans import PIPELINE
 from dfcompiler.explore.question import Answer, Dimension, Goal, Point
-from dfcompiler.explore.references import Array, holds, value
+from dfcompiler.explore.references import Array, Known, holds, value
 from dfcompiler.explore.space import Pool, Space
 from dfcompiler.text import tree as t
 from dfcompiler.text.show_expressions import show_rel
@@ -59,9 +59,17 @@ class Asked:
 
         limits: list[tuple[t.Rel, Mapped | None]] = [(r, m) for m in pools.values() for r in m.pool.limits]
         for rel, own in (*limits, *((r, None) for r in self.space.limits)):
-            if not holds(rel, own.figure if own else known):
-                return Answer(None, f"`{show_rel(rel)}` does not hold")
+            read = own.figure if own else known
+            if not holds(rel, read):
+                return Answer(None, f"`{show_rel(rel)}` does not hold", _sides(rel, read))
         return Answer({g.name: float(value(g.expr, known)) for g in self.space.goals})
 
     def _mapped(self, pool: Pool, point: Point) -> Mapped:
         return Mapped(pool, values_of(self.space, pool, point), self.pipeline, self.process)
+
+
+def _sides(rel: t.Rel, read: Known) -> tuple[float, float] | None:
+    """Both sides of a relation, where they are numbers."""
+    a, b = value(rel.a, read), value(rel.b, read)
+    numbers = all(x.dtype.kind in "biuf" and np.isfinite(x) for x in (a, b))
+    return (float(a), float(b)) if numbers else None

@@ -125,7 +125,7 @@ def _answer(question: Question, point: Point) -> Answer | Fault:
     try:
         found = question.evaluate(point)
         if found.values is None:
-            return Answer(None, found.why)
+            return found
         values = {goal.name: float(found.values[goal.name]) for goal in question.goals}
     except Infeasible as error:
         return Answer(None, error.message)

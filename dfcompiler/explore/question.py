@@ -30,10 +30,12 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answer:
-    """Values of the goals by name, or None for a point that cannot be, and why it cannot."""
+    """Values of the goals by name, or None for a point that cannot be, and why it cannot; of a limit that it does not
+    keep both `sides`."""
 
     values: Mapping[str, float] | None
     why: str = ""
+    sides: tuple[float, float] | None = None
 
 
 class Question(Protocol):

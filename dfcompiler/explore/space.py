@@ -151,9 +151,9 @@ def load_space(name_or_path: str) -> Space:
 def resolve(decl: t.SpaceDecl, source: Source) -> Space:
     """The space that a declaration means.
 
-    Raises Diag: `bad-axis`, `cyclic-figure`, `duplicate-name`; `missing-chip`, `missing-goal`, `missing-pool`;
-    `unknown-axis`, `unknown-figure`, `unknown-option`, `unknown-prices`, `unknown-setting`; and what finding a chip
-    raises.
+    Raises Diag: `bad-axis`, `cyclic-figure`, `duplicate-name`; `missing-axis`, `missing-chip`, `missing-goal`,
+    `missing-pool`; `unknown-axis`, `unknown-figure`, `unknown-option`, `unknown-prices`, `unknown-setting`; and what
+    finding a chip raises.
     """
     shared = tuple(axis_of(s) for s in decl.body if isinstance(s, t.SAxis))
     _distinct("axis", shared)
@@ -166,11 +166,7 @@ def resolve(decl: t.SpaceDecl, source: Source) -> Space:
         pools,
         lets,
         tuple(s.rel for s in decl.body if isinstance(s, t.SLimit)),
-        tuple(
-            Goal(s.name, "min" if s.sense == "minimize" else "max", s.value)
-            for s in decl.body
-            if isinstance(s, t.SGoal)
-        ),
+        tuple(_goal(s) for s in decl.body if isinstance(s, t.SGoal)),
         source,
     )
     if not space.goals:
@@ -267,6 +263,9 @@ def _pool(name: str, decl: t.SpaceDecl, shared: Sequence[Axis]) -> Pool:
     compared = [*limits, *(r for d in drops for c in d.where for r in c)]
     read = {path[0] for e in (*written, *compared) for path, _ in paths(e)}
     axes = (*(a for a in shared if a.name in read), *own)
+    if not axes:
+        message = f"pool `{name}` has no axis: nothing of it can be chosen"
+        raise Diag("missing-axis", message, stated[0].span, hint="one value is an axis too: `axis cores = 32`")
     return Pool(name, chip, axes, sets, drops, {x.name: x for x in loads}, {x.name: x for x in lets}, limits)
 
 

@@ -90,9 +90,18 @@ def studied(space: Space, search: Search) -> Studied:
     said = [f"{len(answers):,} of {space.points:,} points were evaluated, chosen by `{name}`", *claims]
     refused = Counter(a.why for a in answers.values() if a.values is None)
     for why, count in sorted(refused.items(), key=lambda x: (-x[1], x[0]))[:REASONS]:
-        said.append(f"{count:,} of them cannot be: {why}")
+        said.append(f"{count:,} of them cannot be: {why}{_nearest(why, answers)}")
     front = standing(question.goals, list(answers.items())).points
     return Studied(answers, tuple(front), proof, screened, tuple(said))
+
+
+def _nearest(why: str, answers: Mapping[Point, Answer]) -> str:
+    """How near the limit those came that do not keep it."""
+    sides = [a.sides for a in answers.values() if a.why == why and a.sides]
+    if not sides:
+        return ""
+    a, b = min(sides, key=lambda s: abs(s[0] - s[1]))
+    return f"; the nearest has {a:.4g} against {b:.4g}"
 
 
 def _scene(question: Asked, search: Search) -> Scene:

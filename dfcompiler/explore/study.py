@@ -133,7 +133,7 @@ def read(folder: Path) -> Held:
                 raise Diag("damaged-study", f"`{folder}` lacks round {len(rounds)}: its lines are not in order")
             rounds.append(tuple(tuple(p) for p in record["points"]))
         else:
-            answers[tuple(record["point"])] = Answer(record.get("values"), record.get("why", ""))
+            answers[tuple(record["point"])] = _answer(record)
     return Held(tuple(rounds), answers, end)
 
 
@@ -175,9 +175,14 @@ def _lines_that_differ(there: str, here: str, most: int = 6) -> list[str]:
     return (gone + come)[:most]
 
 
+def _answer(record: Record) -> Answer:
+    sides = record.get("sides")
+    return Answer(record.get("values"), record.get("why", ""), (sides[0], sides[1]) if sides else None)
+
+
 def _record(point: Point, answer: Answer) -> Record:
     if answer.values is None:
-        return {"point": list(point), "why": answer.why}
+        return {"point": list(point), "why": answer.why} | ({"sides": list(answer.sides)} if answer.sides else {})
     return {"point": list(point), "values": dict(answer.values)}
 
 

@@ -22,6 +22,8 @@ from dfcompiler.explore.prices.pricing import Answer, Pricing, added
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import DESIGN, Pool
 
+PRICED = "it has `latency_s`, `tokens`, `devices`, `kv_bytes` and `free_bytes`"
+ENERGY = "`prices = mapped` has it; of a device static prices have `static_w` and `peak_w`"
 COUNTED = ("tokens", "devices", "kv_bytes")
 
 
@@ -88,7 +90,9 @@ class StaticPrices:
             found: Array = getattr(self.answer(load), figure)
             return found
         message = f"the static model has no `{figure}` of `{load}`"
-        raise Diag("no-static-price", message, self.pool.loads[load].span, hint="it has `latency_s` and `free_bytes`")
+        raise Diag(
+            "no-static-price", message, self.pool.loads[load].span, hint=ENERGY if figure == "energy_j" else PRICED
+        )
 
     def _asked(self, load: str) -> list[bytes]:
         """All that a load in all designs follows from, besides the engine."""
