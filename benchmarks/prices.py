@@ -1,10 +1,9 @@
 """Static prices of all designs at once: pairs of a design and an op per second, LLMShare's whole space, and how far the
-model is from the full compiler. `--protocol DIR` writes a table of random systems for `studies/samplers.py` instead."""
+model is from the full compiler."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import tempfile
@@ -12,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from tables import table
@@ -24,7 +22,6 @@ from dfcompiler.explore.mapped import compiled, load_at
 from dfcompiler.explore.prices.compiled import available
 from dfcompiler.explore.prices.pricing import Kind, Pricing
 from dfcompiler.explore.prices.products import Product, product_of
-from dfcompiler.explore.prices.protocol import SYSTEMS, protocol_points
 from dfcompiler.explore.prices.static import StaticPrices
 from dfcompiler.explore.prices.steps import step_work
 from dfcompiler.explore.space import Pool, load_space
@@ -206,26 +203,10 @@ def alone(pool: Pool, design: tuple[int, ...], local: int | None) -> Pool:
     return replace(pool, axes=tuple(replace(a, values=(local,)) if local and a.name == "local" else a for a in axes))
 
 
-def protocol(folder: Path, seed: int) -> None:
-    space = load_space(SPACE)
-    found = protocol_points(space, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dims.json").write_text(json.dumps([[a.name, list(a.values)] for a in space.axes]))
-    (folder / "goals.json").write_text(json.dumps([[g.name, g.sense] for g in space.goals]))
-    np.save(folder / "points.npy", found.points)
-    np.save(folder / "values.npy", found.values)
-    print(f"{SYSTEMS:,} systems of `{SPACE}`, seed {seed}: {folder}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--protocol", type=Path, help="write a table of random systems there")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", type=int, default=10, help="designs of each kind that the full compiler maps")
     args = parser.parse_args()
-    if args.protocol:
-        protocol(args.protocol, args.seed)
-        return
     rates()
     print()
     whole()

@@ -23,9 +23,10 @@ from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.places import in_turn
 from dfcompiler.explore.prices.pricing import Pricing
 from dfcompiler.explore.prices.products import product_of, structures_of
-from dfcompiler.explore.prices.protocol import protocol_points
+from dfcompiler.explore.prices.protocol import protocol_points, values_at
 from dfcompiler.explore.prices.static import StaticPrices
 from dfcompiler.explore.prices.steps import step_work
+from dfcompiler.explore.screen import Screen
 from dfcompiler.explore.space import DESIGN, Pool, load_space
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.elaboration import find_chip
@@ -385,7 +386,7 @@ def test_a_block_of_designs_and_what_is_refused(folder: Path) -> None:
     some = prices.block(at).price(("chat", "latency_s"))
     assert np.array_equal(some, whole[:1, ..., 1:])
     slow = np.isinf(np.broadcast_to(whole, pool.shape)).sum()
-    assert prices.refused("chat") == {"does-not-fit": pool.designs, "no-tiling": 0}
+    assert prices.refused("chat") == {"does-not-fit": pool.designs, "no-tiling": 0, "no-room": 0}
     assert slow == pool.designs
     larger = replace(pool, chip=find_chip(str(larger_chip(folder))))
     prices = StaticPrices(larger, compile_it=False)
@@ -393,6 +394,23 @@ def test_a_block_of_designs_and_what_is_refused(folder: Path) -> None:
     assert refused["does-not-fit"] == 0
     assert refused["no-tiling"] == np.isinf(np.broadcast_to(prices.price(("chat", "latency_s")), pool.shape)).sum() > 0
     assert prices.price(("chat", "free_bytes")).min() > 0
+
+
+def test_designs_without_room_for_a_row_have_a_price_and_are_marked(folder: Path) -> None:
+    pool = little(folder)
+    pool = replace(pool, chip=find_chip(str(larger_chip(folder))))
+    local = next(a for a in pool.axes if a.name == "local")
+    wider = replace(local, values=(16 << 10, 256 << 10))
+    pool = replace(pool, axes=tuple(wider if a is local else replace(a, values=a.values[-1:]) for a in pool.axes))
+    prices = StaticPrices(pool, compile_it=False)
+    marked = np.broadcast_to(prices.unheld("chat"), pool.shape).ravel()
+    assert marked.tolist() == [True, False]  # of 20 % of these, as the vector unit has them
+    bound = Screen(pool).price(("chat", "latency_s"))
+    assert np.isinf(np.broadcast_to(bound, pool.shape)).ravel().tolist() == marked.tolist()
+    assert np.isfinite(prices.price(("chat", "latency_s"))).all() and prices.refused("chat")["no-room"] == 1
+    values = {a.name: a.values[0] for a in pool.axes}
+    with pytest.raises(Infeasible):
+        compiled(load_at(pool.loads["chat"], values), chip_of(pool, (0,) * len(pool.axes)))
 
 
 def larger_chip(folder: Path) -> Path:
@@ -454,6 +472,11 @@ def test_random_systems_have_the_values_of_their_designs(folder: Path) -> None:
         seconds = sum(pick(prices[n].price(("chat", "latency_s")), d) for n, d in (("one", one), ("two", two)))
         assert row[0] == pytest.approx(seconds, rel=1e-12)
         assert row[1] == pytest.approx(chip_of(space.pools["one"], one).area_mm2()["total"], rel=1e-12)
+    roofs = {n: StaticPrices(p, roofs=True) for n, p in space.pools.items()}
+    below, _ = values_at(space, found.points, roofs)
+    assert (below <= found.values).all() and np.median(below[:, 0] / found.values[:, 0]) > 0.3
+    exact, bound = (np.broadcast_arrays(p["one"].price(("chat", "latency_s")), 0.0)[0] for p in (prices, roofs))
+    assert (bound <= exact).all(), "rooflines that a product beats"
 
 
 def test_systems_that_are_too_rare_are_infeasible(folder: Path) -> None:

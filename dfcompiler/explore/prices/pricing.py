@@ -22,7 +22,7 @@ from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.device import design_figure
 from dfcompiler.explore.prices.layout import Floats
 from dfcompiler.explore.prices.products import Product, product_of
-from dfcompiler.explore.prices.roofs import exchange_s, fabrics_of, roof_s
+from dfcompiler.explore.prices.roofs import exchange_s, fabrics_of, roof_s, unheld
 from dfcompiler.explore.prices.steps import StepWork, step_work
 from dfcompiler.explore.references import Array, paths
 from dfcompiler.explore.space import Pool
@@ -45,22 +45,24 @@ class Kind:
 @dataclass(frozen=True)
 class Answer:
     """A load in all designs: arrays that add up to seconds, what a device's memory must hold, caches among that, new
-    tokens and devices."""
+    tokens and devices; `unheld` is 1 where some op that is no product finds no unit whose memory has room for it."""
 
     terms: Sequence[Array]
     needed_bytes: Array
     kv_bytes: Array
     tokens: Array
     devices: Array
+    unheld: Array
 
 
 @dataclass
 class Pricing:
     """Prices of a pool. `pairs` counts prices of a product in a design, `priced` the tilings in structures that were
-    priced for them."""
+    priced for them. With `roofs` products too are rooflines, which no price is below."""
 
     pool: Pool
     compile_it: bool | None = None
+    roofs: bool = False
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     pairs: int = 0
     priced: int = 0
@@ -101,7 +103,7 @@ class Pricing:
             for at in points:
                 works[at] = self._work(load, dict(zip(axes, at, strict=True)))
                 for op in works[at].ops:
-                    if op.key in products or (x := product_of(op.problem)) is None:
+                    if self.roofs or op.key in products or (x := product_of(op.problem)) is None:
                         continue
                     products[op.key] = x
                     for i, kind in enumerate(self.kinds):
@@ -118,7 +120,8 @@ class Pricing:
             [float(getattr(w, f)) for w in works.values()] for f in ("needed_bytes", "kv_bytes", "tokens", "devices")
         )
         shape = [n if i in axes else 1 for i, n in enumerate(self.pool.shape)]
-        return Answer(terms, *(np.array(f).reshape(shape) for f in facts))
+        unheld = [self._unheld(kind, axes, works, products) for kind in self.kinds]
+        return Answer(terms, *(np.array(f).reshape(shape) for f in facts), self.chosen(unheld))
 
     def products(self, kind: Kind, products: Sequence[Product]) -> dict[object, Array]:
         """Seconds of products in the designs of a kind, on the best of the units that may run them."""
@@ -151,14 +154,31 @@ class Pricing:
         for at, work in works.items():
             here = self._index(dict(zip(axes, at, strict=True)))
             for part in self._parts(kind, work, products, taken, roofs):
-                a = np.asarray(part, dtype=np.float64)
-                a = a.reshape((1,) * (len(self.pool.axes) - a.ndim) + a.shape)
+                a = self._ranked(np.asarray(part, dtype=np.float64))
                 mine = a[tuple(h if n > 1 else slice(None) for h, n in zip(here, a.shape, strict=True))]
                 shape = tuple(
                     n if i in axes else m for i, (n, m) in enumerate(zip(self.pool.shape, a.shape, strict=True))
                 )
                 terms.setdefault(tuple(n > 1 for n in shape), np.zeros(shape))[here] += mine
         return [terms[k] for k in sorted(terms)]
+
+    def _unheld(
+        self, kind: Kind, axes: Sequence[int], works: Mapping[Point, StepWork], products: Mapping[str, Product]
+    ) -> Array:
+        """Where a design of a kind has no room for some op that is no product."""
+        ops = {op.key: op.problem for work in works.values() for op in work.ops if op.key not in products}
+        known = {key: self._ranked(unheld(p, kind.chips)) for key, p in ops.items()}
+        shape = np.broadcast_shapes(*(a.shape for a in known.values()), (1,) * len(self.pool.axes))
+        whole = np.zeros([self.pool.shape[i] if i in axes else n for i, n in enumerate(shape)])
+        for at, work in works.items():
+            here = self._index(dict(zip(axes, at, strict=True)))
+            for a in (known[op.key] for op in work.ops if op.key in known):
+                whole[here] = np.maximum(whole[here], a)
+        return whole
+
+    def _ranked(self, a: Array) -> Array:
+        a = np.asarray(a)
+        return a.reshape((1,) * (len(self.pool.axes) - a.ndim) + a.shape)
 
     def _index(self, at: Mapping[int, int]) -> tuple[slice, ...]:
         return tuple(slice(at[i], at[i] + 1) if i in at else slice(None) for i in range(len(self.pool.axes)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from dfcompiler.exchanges import links_of
 from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.floors import room_bytes, runs
 from dfcompiler.explore.prices.chipgrid import ChipGrid
 from dfcompiler.explore.prices.steps import Exchange
 from dfcompiler.explore.references import Array
@@ -43,6 +44,16 @@ def roof_s(p: Problem, chips: ChipGrid) -> Array:
         rates = (u.template.peak_ops_per_cycle(kind) * u.instances for u in chips.units.values() if u.one.does(kind))
         beside = beside + _least(count / r for r in rates)
     return np.asarray(np.maximum(time, beside / chips.clock_hz))
+
+
+def unheld(p: Problem, chips: ChipGrid) -> Array:
+    """Where no unit that runs a problem has room for any tile of it: the full compiler refuses such a design."""
+    found: Array = np.asarray(True)
+    for u in chips.units.values():
+        helper = chips.units.get(u.one.vector or "")
+        if runs(p, u.one, helper and helper.one):
+            found = found & (room_bytes(p, u.instances) > u.levels[-1].capacity_bytes)
+    return found
 
 
 def _least(each: Iterable[Array]) -> Array:

@@ -30,16 +30,18 @@ COUNTED = ("tokens", "devices", "kv_bytes")
 @dataclass
 class StaticPrices:
     """Figures of a pool over all of its designs. `compile_it` says whether numba compiles the sweep over tilings; None
-    where that depends on whether it is installed. The numbers are the same."""
+    where that depends on whether it is installed. The numbers are the same. With `roofs` no tiling is looked at: times
+    are bounds from below, by rooflines of all ops."""
 
     pool: Pool
     compile_it: bool | None = None
+    roofs: bool = False
     pricing: Pricing = field(init=False)
     _held: dict[tuple[str, ...], Array] = field(default_factory=dict)
     _answers: dict[str, Answer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.pricing = Pricing(self.pool, self.compile_it)
+        self.pricing = Pricing(self.pool, self.compile_it, self.roofs)
 
     def price(self, path: tuple[str, ...]) -> Array:
         """One of `DESIGN`, or a load and one of `latency_s`, `tokens`, `devices`, `kv_bytes`, `free_bytes`; inf is the
@@ -67,12 +69,23 @@ class StaticPrices:
 
     def refused(self, load: str) -> dict[str, int]:
         """How many designs cannot run a load: `does-not-fit` into their DRAM, and of the others `no-tiling` of a
-        product into the memories of any unit."""
+        product into the memories of any unit; and how many have a price all the same that the full compiler refuses,
+        `no-room` for other work."""
         fits = self.price((load, "free_bytes")) >= 0
         slow = np.logical_or.reduce(
             np.broadcast_arrays(*(np.isinf(a) for a in self.terms(load) if np.isinf(a).any()), ~fits)
         )
-        return {"does-not-fit": self._count(~fits), "no-tiling": self._count(slow & fits)}
+        priced = ~(slow | ~fits)
+        return {
+            "does-not-fit": self._count(~fits),
+            "no-tiling": self._count(slow & fits),
+            "no-room": self._count(self.unheld(load) & priced),
+        }
+
+    def unheld(self, load: str) -> Array:
+        """Designs that have a price although the full compiler refuses them: no unit has room in its memory for some
+        op that is no product, such as a row of a norm."""
+        return np.asarray(self.answer(load).unheld > 0)
 
     def _count(self, where: Array) -> int:
         """Designs of the pool where this holds."""
@@ -98,7 +111,7 @@ class StaticPrices:
         """All that a load in all designs follows from, besides the engine."""
         pool = self.pool
         axes = [(a.name, a.values, a.unit) for a in pool.axes]
-        asked = repr(("static", axes, pool.chip, pool.sets, pool.drops, pool.loads[load]))
+        asked = repr(("roofs" if self.roofs else "static", axes, pool.chip, pool.sets, pool.drops, pool.loads[load]))
         return [asked.encode(), *content.state()]
 
 
