@@ -78,7 +78,8 @@ def _floor(p: Problem, points: Sequence[int], unit: Unit, helper: Unit | None) -
     waits = unit.template.fill_cycles() + sum(x.latency_cycles for x in unit.levels)
     held = most(0.0, most(_computing(p, points, unit), beside, dram, *ports) + waits)
     reserved = most(0.0, dram + least(0.0, waits))  # the DRAM is a group's for as long as it lasts
-    return Floor(np.where(room_bytes(p, unit.instances) <= own, held, np.inf)[()], beside, reserved)
+    fits = room_bytes(p, unit.instances) <= own
+    return Floor(held if np.all(fits) else np.where(fits, held, np.inf)[()], beside, reserved)
 
 
 def _once(p: Problem, o: NestOperand) -> float:

@@ -68,6 +68,9 @@ class Screen:
             span = self.pool.loads[name].span
             message = f"no bound is proven of `{'.'.join(path)}`, which requests decide"
             raise Diag("no-bound", message, span, hint="goals and limits of steps have bounds")
+        if path[1] == "energy_j":
+            least = self.price((name, "devices")) * self.price(("static_w",)) * self.price((name, "latency_s"))
+            return least, np.asarray(np.inf)
         self._held |= {(name, figure): both for figure, both in self._step(self.pool.loads[name]).items()}
         return self._held[path]
 
@@ -85,10 +88,10 @@ class Screen:
         if fault and not any(cells.values()):
             raise fault
         where = [self.pool.axes.index(a) for a in axes]
-        names = ("latency_s", "energy_j", *EXACT)
+        names = ("latency_s", *EXACT)
         every = {name: [c[name] if c else None for c in cells.values()] for name in names}
         low = {name: self._put(where, cells, found) for name, found in every.items()}
-        return {name: (x, x if name in EXACT else np.full_like(x, np.inf)) for name, x in low.items()}
+        return {name: (x, x if name in EXACT else np.asarray(np.inf)) for name, x in low.items()}
 
     def _cell(self, load: t.SLoad, values: Mapping[str, Any]) -> dict[str, Array]:
         """The figures of a load whose options have values."""
@@ -98,10 +101,9 @@ class Screen:
             chip = kind.chip
             cycles = step_cycles(one.graph, chip, one.ctx.need("dtypes"))
             free = np.asarray(chip.dram_capacity_bytes - one.capacity.needed_bytes)
-            latency = np.where(free >= 0, cycles / chip.clock_hz, np.inf)
+            latency = cycles / chip.clock_hz
             known = {
-                "latency_s": latency,
-                "energy_j": one.devices * _at_rest(kind) * latency,
+                "latency_s": latency if (free >= 0).all() else np.where(free >= 0, latency, np.inf),
                 "tokens": one.tokens,
                 "devices": one.devices,
                 "kv_bytes": one.capacity.kv_bytes,
@@ -121,6 +123,8 @@ class Screen:
         shape = list(np.broadcast_shapes(*(np.shape(x) for x in found if x is not None), (1,) * len(self.pool.axes)))
         for axis in where:
             shape[axis] = len(self.pool.axes[axis].values)
+        if not where and found[0] is not None:
+            return found[0].reshape(shape)
         whole = np.full(shape, np.inf)
         for index, x in zip(cells, found, strict=True):
             if x is None:
@@ -188,7 +192,3 @@ def _numbers(chip: Chip) -> Iterator[Array]:
 
 def _codes(x: Array) -> Array:
     return np.unique(x, return_inverse=True)[1].reshape(-1)
-
-
-def _at_rest(kind: Kind) -> Array:
-    return design_figures((kind,), "static_w")

@@ -22,7 +22,7 @@ from dfcompiler.explore.floors import Floor, floor, runs
 from dfcompiler.explore.stretches import Names, Stretch, stretches
 from dfcompiler.graph import Graph, Node
 from dfcompiler.hardware.chip import Chip
-from dfcompiler.hardware.plurals import least, most
+from dfcompiler.hardware.plurals import least, most, total
 from dfcompiler.likeness import content_key
 from dfcompiler.problem import Problem, problem
 from dfcompiler.schedule import in_turn
@@ -38,7 +38,7 @@ def step_cycles(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Any:
     for node in graph.nodes.values():
         if exchanged(node):
             groups[node.name,] = {chip.links[0].name: _crossing(graph, node, chip)}
-    return sum((_segment(graph, s, groups) for s in segments(graph)), 0.0)
+    return total(_segment(graph, s, groups) for s in segments(graph))
 
 
 class _Floors:
@@ -97,11 +97,11 @@ def _segment(graph: Graph, segment: Segment, groups: Mapping[Names, Floors]) -> 
     """All layers of a segment: in turn, or where they may overlap, what all of them ask of resources."""
     flow, inside = flow_of(graph, segment), set(segment.nodes)
     mine = {g: f for g, f in groups.items() if inside.issuperset(g)}
-    once = sum((_stretch(x, mine) for x in stretches(flow, mine)), 0.0)
+    once = total(_stretch(x, mine) for x in stretches(flow, mine))
     if in_turn(graph, segment):
         return sum(segment.on.values()) * once
     alone = most(0.0, *_resources(Stretch.of(segment.nodes, mine), mine))
-    return sum(most(once, n * alone) for n in segment.on.values())
+    return total(most(once, n * alone) for n in segment.on.values())
 
 
 def _stretch(stretch: Stretch, floors: Mapping[Names, Floors]) -> Any:
@@ -109,8 +109,10 @@ def _stretch(stretch: Stretch, floors: Mapping[Names, Floors]) -> Any:
     where a node can run nowhere by itself, which mappers ask for."""
     held = {g: least(np.inf, *(f.held for f in floors[g].values())) for g in stretch.groups}
     alone = (least(*(held[g] for g in stretch.groups if v in g)) for v in stretch.nodes)
+    if len(stretch.groups) == 1:
+        return most(*alone)
     nowhere = (np.where(np.isinf(held[v,]), np.inf, 0.0)[()] for v in stretch.nodes)
-    return most(*alone, *nowhere, *(_resources(stretch, floors) if len(stretch.groups) > 1 else ()))
+    return most(*alone, *nowhere, *_resources(stretch, floors))
 
 
 def _resources(stretch: Stretch, floors: Mapping[Names, Floors]) -> Iterator[Any]:
@@ -138,6 +140,8 @@ def _use(x: Floor, runs_on: str, resource: str) -> Any:
 
 def _part(weight: Any, held: Any) -> Any:
     """So much of a time; inf of what cannot run."""
+    if np.isfinite(held).all():
+        return weight * held
     return np.where(np.isinf(held), np.inf, weight * np.where(np.isinf(held), 0.0, held))[()]
 
 

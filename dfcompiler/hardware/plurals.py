@@ -6,7 +6,9 @@ solver), those of many stay arrays.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,43 @@ def whole(x: Any) -> Any:
 
 def least(*xs: Any) -> Any:
     """The least of numbers; over designs where some are arrays."""
-    return reduce(np.minimum, xs) if any(map(np.ndim, xs)) else min(xs)
+    return reduce(_lesser, xs) if any(map(np.ndim, xs)) else min(xs)
 
 
 def most(*xs: Any) -> Any:
     """The largest of numbers; over designs where some are arrays."""
-    return reduce(np.maximum, xs) if any(map(np.ndim, xs)) else max(xs)
+    return reduce(_larger, xs) if any(map(np.ndim, xs)) else max(xs)
+
+
+def total(xs: Iterable[Any]) -> Any:
+    """The sum of numbers; over designs those that read the same axes are added first, which is less to add."""
+    by_shape: dict[tuple[int, ...], Any] = {}
+    for x in xs:
+        key = np.shape(x)
+        by_shape[key] = by_shape[key] + x if key in by_shape else x
+    return sum((by_shape[key] for key in sorted(by_shape, key=prod)), 0.0)
+
+
+def _larger(x: Any, y: Any) -> Any:
+    alike = np.shape(x) == np.shape(y)
+    if not alike and never_above(y, x):
+        return x
+    return y if not alike and never_above(x, y) else np.maximum(x, y)
+
+
+def _lesser(x: Any, y: Any) -> Any:
+    alike = np.shape(x) == np.shape(y)
+    if not alike and never_above(x, y):
+        return x
+    return y if not alike and never_above(y, x) else np.minimum(x, y)
+
+
+def never_above(x: Any, y: Any) -> bool:
+    """Whether numbers are nowhere larger than others, where both broadcast: along an axis that one of them does not
+    read only the worst of the other counts. So what decides nowhere need not be spread over the axes of both."""
+    x, y = np.asarray(x), np.asarray(y)
+    count = max(x.ndim, y.ndim)
+    shapes = [(1,) * (count - a.ndim) + a.shape for a in (x, y)]
+    alone = [tuple(i for i in range(count) if mine[i] > 1 and other[i] == 1) for mine, other in (shapes, shapes[::-1])]
+    worst = x.reshape(shapes[0]).max(alone[0], keepdims=True), y.reshape(shapes[1]).min(alone[1], keepdims=True)
+    return bool((worst[0] <= worst[1]).all())
