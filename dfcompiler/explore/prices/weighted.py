@@ -1,0 +1,70 @@
+"""Prices in which a load takes a weighted sum of steps that were priced: kinds of steps are axes of another pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dfcompiler.explore.figures import Prices
+from dfcompiler.explore.prices.pricing import added
+from dfcompiler.explore.prices.static import StaticPrices
+from dfcompiler.explore.references import Array
+from dfcompiler.explore.space import Pool
+
+
+@dataclass
+class Weighted(Prices):
+    """Prices of `pool`, whose loads have the names of those of the pool of `steps`.
+
+    `weights` are arrays over the designs of `pool`, with a dimension at the end for each axis that only the pool of
+    `steps` has, in its order; inf where a design cannot run the load.
+    """
+
+    pool: Pool
+    steps: StaticPrices
+    weights: Mapping[str, Array]
+    _held: dict[str, Array] = field(default_factory=dict)
+
+    def price(self, path: tuple[str, ...]) -> Array:
+        """A figure of the designs, or the weighted sum of the latencies of a load; inf where a step that it has cannot
+        run."""
+        if path[0] not in self.weights:
+            return self._placed(self.steps.price(path))[(..., *(0,) * len(self._kinds()))]
+        if path[0] not in self._held:
+            self._held[path[0]] = added(self.terms(path[0]))
+        return self._held[path[0]]
+
+    def terms(self, load: str) -> Sequence[Array]:
+        """Arrays that broadcast and add up to the time of a load."""
+        return [self._summed(self._placed(a), self.weights[load]) for a in self.steps.terms(load)]
+
+    def _kinds(self) -> list[int]:
+        """The axes of steps."""
+        own = [a.name for a in self.pool.axes]
+        return [i for i, a in enumerate(self.steps.pool.axes) if a.name not in own]
+
+    def _placed(self, a: Array) -> Array:
+        """A figure of steps with its dimensions in the order of the pool's, kinds of steps last."""
+        names = [x.name for x in self.steps.pool.axes]
+        a = np.asarray(a)
+        a = a.reshape((1,) * (len(names) - a.ndim) + a.shape)
+        own = [names.index(x.name) if x.name in names else None for x in self.pool.axes]
+        found = a.transpose([*(i for i in own if i is not None), *self._kinds()])
+        return np.expand_dims(found, [i for i, at in enumerate(own) if at is None])
+
+    def _summed(self, a: Array, weights: Array) -> Array:
+        count = len(self._kinds())
+        once = tuple(i - count for i in range(count) if a.shape[i - count] == 1)  # a step costs the same along these
+        few = weights.sum(axis=once, keepdims=True)
+        total: Array = np.zeros(1)
+        able: Array = np.ones(1, dtype=bool)
+        for kind in np.ndindex(*few.shape[-count:]):
+            w, part = few[(..., *kind)], a[(..., *kind)]
+            if not w.any():
+                continue
+            can = np.isfinite(part) & np.isfinite(w)
+            total = total + np.where(can, w, 0.0) * np.where(can, part, 0.0)
+            able = able & (can | (w == 0))
+        return np.where(able, total, np.inf)
