@@ -72,6 +72,7 @@ RATES = {
 }
 ALONE = 24  # designs of a pool that are simulated one by one
 WHOLE = 8  # systems that are simulated as a whole
+ROUNDING = 1e-12  # a front has the rate of one server times their number
 PARTS = (0.5, 0.8, 0.9, 1.0)  # of a system's rate
 LOAD = {"prefill": "prompt", "decode": "token"}
 
@@ -318,7 +319,7 @@ def beside_static(of: Simulated, found: Systems) -> list[str]:
         seconds, rows = of.prices[name].price((load, "latency_s")), static.pools[name].rows[static.choice[:, i]]
         servers = np.array(values(of.space.pools[name], "servers"))[rows[:, 0]]
         rates.append(servers / np.array([picked(seconds, r) for r in rows.tolist()]))
-    served = np.minimum(*rates)
+    served = np.minimum(*rates) * (1 - ROUNDING)
     cost, claimed = static.values.T
     able = served > 0
     assert covered(np.stack([cost, -served], 1)[able], found.values * [1, -1]).all(), "a system beats the front"

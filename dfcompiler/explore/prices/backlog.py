@@ -27,10 +27,9 @@ Floats = npt.NDArray[np.float64]
 SEMANTICS = "orca"
 RUNS = 64  # of the engine that are expected: it is compiled where they are worth it
 # Any steps will do where they do not change the schedule: a second for every prompt token, or for every sequence.
-PROMPTS, SEQUENCES = (
-    StepTable(*map(np.array, grids), np.array([0.0, 1.0]).reshape([len(x) for x in grids]))
-    for grids in (([0, 1], [0], [0], [0]), ([0], [0], [0, 1], [0]))
-)
+NONE, ONE, UPTO = np.array([0]), np.array([0, 1]), np.array([0.0, 1.0])
+PROMPTS = StepTable(ONE, NONE, NONE, NONE, UPTO.reshape(2, 1, 1, 1))
+SEQUENCES = StepTable(NONE, NONE, ONE, NONE, UPTO.reshape(1, 1, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ def decodes(requests: Requests, seats: int, room_tokens: int) -> Decodes | None:
     grown = steps * context + batch * steps * (steps - 1) / 2
     later = float((requests.output_tokens - 1).mean())
     return Decodes(
-        np.bincount(sequences, steps, seats + 1),
-        np.bincount(sequences, grown, seats + 1),
+        np.bincount(sequences, steps, seats + 1).astype(np.float64),
+        np.bincount(sequences, grown, seats + 1).astype(np.float64),
         float((batch * steps).sum()) / later,
     )
 
@@ -99,7 +98,7 @@ def prefill_table(seconds: Floats, tokens: Sequence[int]) -> StepTable:
     slope = (seconds[:, 0] - seconds[:, 1]) * 4 / np.array(tokens)
     both = np.stack([seconds[:, 0], seconds[:, 0] + slope * far], 1)
     values = np.concatenate([both[:1], both])[:, :, None, None]
-    return StepTable(knots, np.array([0, far]), np.array([0]), np.array([0]), values)
+    return StepTable(knots, np.array([0, far]), NONE, NONE, values)
 
 
 def decode_table(seconds: Floats, batches: Sequence[int], contexts: tuple[int, int], room_tokens: int) -> StepTable:
@@ -110,8 +109,7 @@ def decode_table(seconds: Floats, batches: Sequence[int], contexts: tuple[int, i
     far = int(max(batches)) * second
     both = np.stack([start, start + slope * far], 1)
     values = np.concatenate([np.zeros((1, 2)), both])[None, None]
-    grids = (np.array(x) for x in ([0], [0], [0, *batches], [0, far]))
-    return StepTable(*grids, values, tokens_capacity=room_tokens)
+    return StepTable(NONE, NONE, np.array([0, *batches]), np.array([0, far]), values, tokens_capacity=room_tokens)
 
 
 def _run(requests: Requests, table: StepTable, seats: int, *, series: bool = False) -> Served:

@@ -116,12 +116,13 @@ class Pricing:
                 for i, kind in enumerate(self.kinds)
             ]
         terms = each[0] if len(each) == 1 else [self.chosen([added(t) for t in each])]
-        facts = (
-            [float(getattr(w, f)) for w in works.values()] for f in ("needed_bytes", "kv_bytes", "tokens", "devices")
-        )
         shape = [n if i in axes else 1 for i, n in enumerate(self.pool.shape)]
+        needed, kept, tokens, devices = (
+            np.array([float(getattr(w, f)) for w in works.values()]).reshape(shape)
+            for f in ("needed_bytes", "kv_bytes", "tokens", "devices")
+        )
         unheld = [self._unheld(kind, axes, works, products) for kind in self.kinds]
-        return Answer(terms, *(np.array(f).reshape(shape) for f in facts), self.chosen(unheld))
+        return Answer(terms, needed, kept, tokens, devices, self.chosen(unheld))
 
     def products(self, kind: Kind, products: Sequence[Product]) -> dict[object, Array]:
         """Seconds of products in the designs of a kind, on the best of the units that may run them."""

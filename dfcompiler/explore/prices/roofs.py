@@ -51,7 +51,7 @@ def unheld(p: Problem, chips: ChipGrid) -> Array:
     found: Array = np.asarray(True)
     for u in chips.units.values():
         helper = chips.units.get(u.one.vector or "")
-        if runs(p, u.one, helper and helper.one):
+        if runs(p, u.one, helper.one if helper else None):
             found = found & (room_bytes(p, u.instances) > u.levels[-1].capacity_bytes)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Weighted(Prices):
         """A figure of the designs, or the weighted sum of the latencies of a load; inf where a step that it has cannot
         run."""
         if path[0] not in self.weights:
-            return self._placed(self.steps.price(path))[(..., *(0,) * len(self._kinds()))]
+            a = self._placed(self.steps.price(path))
+            return a.reshape(a.shape[: len(self.pool.axes)])
         if path[0] not in self._held:
             self._held[path[0]] = added(self.terms(path[0]))
         return self._held[path[0]]
@@ -61,7 +63,8 @@ class Weighted(Prices):
         total: Array = np.zeros(1)
         able: Array = np.ones(1, dtype=bool)
         for kind in np.ndindex(*few.shape[-count:]):
-            w, part = few[(..., *kind)], a[(..., *kind)]
+            at: tuple[Any, ...] = (..., *kind)
+            w, part = few[at], a[at]
             if not w.any():
                 continue
             can = np.isfinite(part) & np.isfinite(w)
