@@ -115,7 +115,7 @@ def _checked(folder: Path, what: str) -> Path:
     folder = folder.expanduser().resolve()
     wanted = ", ".join(f"`{k}/`" for k in KINDS)
     if not folder.is_dir():
-        lacks = "is no folder" if folder.exists() else "does not exist"
+        lacks = "is a file" if folder.exists() else "does not exist"
         raise Diag("no-such-plugin", f"{what} `{folder}` {lacks}", hint=f"name a folder that holds {wanted}")
     if not any((folder / kind).is_dir() for kind in KINDS):
         raise Diag("no-such-plugin", f"{what} `{folder}` holds no content", hint=f"it needs at least one of {wanted}")

@@ -191,6 +191,15 @@ def test_list_and_show_know_the_same(capsys: pytest.CaptureFixture[str]) -> None
             assert name in run(capsys, "show", name, "--kind", kind)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(("to", "code", "said"), [("> /dev/full", 2, "the answer cannot be written"), (">&-", 0, "")])
+def test_stdout_that_takes_nothing(to: str, code: int, said: str) -> None:
+    command = f"{sys.executable} -m dfcompiler list spaces {to}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code and said in done.stderr and "internal error" not in done.stderr
+    assert bool(said) == bool(done.stderr)
+
+
 def test_a_name_of_two_kinds_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     kinds = [kind for kind, known in names().items() if "ador" in known]
     assert kinds == ["chips", "spaces"]

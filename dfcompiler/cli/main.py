@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -12,6 +13,7 @@ from dfcompiler.cli.arguments import parse
 from dfcompiler.diagnostics import Diag
 
 BUG, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Diag as error:
         return _tell(_coloured(error), error.exit_code)
     except Exception as error:
-        blamed = _of_plugin(error)
+        blamed = _of_disk(error) or _of_plugin(error)
         return _tell(_coloured(blamed), blamed.exit_code) if blamed else _tell(_bug(error), BUG)
     return 0
 
@@ -74,6 +76,14 @@ def _in_colour() -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
 
 
+def _of_disk(error: Exception) -> Diag | None:
+    """The message for an answer that found no room where stdout leads."""
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    _silence(sys.stdout)
+    return Diag("bad-output", f"the answer cannot be written: {error.strerror}")
+
+
 def _of_plugin(error: Exception) -> Diag | None:
     """The message for an error that a plug-in's file caused, where the traceback is not asked for."""
     from dfcompiler import content, registry
@@ -91,7 +101,9 @@ def _bug(error: Exception) -> str:
 
 
 def _tolerate_any_encoding() -> None:
-    """A sign that the terminal's encoding lacks becomes `?` instead of an error."""
+    """A sign that the terminal's encoding lacks becomes `?` instead of an error; a closed stream takes what it gets."""
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
