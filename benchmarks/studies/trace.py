@@ -268,7 +268,7 @@ def section() -> str:
         f"{len(TOKENS)} numbers of prompt tokens, 15 batches and {len(CONTEXTS)} contexts, and linear between.",
         "",
     ]
-    with timed(lines, "steps priced, and every schedule simulated"):
+    with timed(lines, "steps priced, or read back where they were before, and every schedule simulated"):
         of = simulated(requests)
         for name, load in LOAD.items():
             of.prices[name].price((load, "latency_s"))
@@ -288,7 +288,8 @@ def section() -> str:
     lines.append(
         "Systems of the front, simulated as a whole with the arrivals of the trace, closer together or further apart: "
         "at each part of the rate that is claimed, how much of what comes is served by the time the last is done, and "
-        "the medians of the time to the first token and between tokens."
+        "the medians of the time to the first token and between tokens. Rates are those of servers that never lack "
+        "requests; this is what queues make of them."
     )
     lines.append(f"\nLargest resident set {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB.")
     return "\n".join([TITLE, "", *lines, ""])
