@@ -29,6 +29,7 @@ from dfcompiler.kernels.tables import price_table, roofline_s
 KINDS = tuple(TABLE.values())
 FAMILY = {kind: family for family, kind in TABLE.items()}
 PROBE, DRAWS = 20, 3
+STRIDE = 0.2  # of the first steps of a probe's fit, in logs of its factors: smaller ones end where it begins
 OWN = {"a100_sxm": "sm80", "h100_sxm": "sm90"}
 # Shown name of a comparison -> (chip that is tested, generation whose constants are used, generation that runs there).
 ACROSS = {
@@ -110,7 +111,8 @@ def probed(kind: str, table: Table, on: Device, kernels: Generation, seed: int) 
         us = modelled(kind, probe, on, kernels.scaled(Scale(*np.exp(x))))
         return float(np.abs(np.log(us / probe["latency_us"])).mean() + 0.01 * (x**2).sum())
 
-    x = minimize(loss, np.zeros(3), method="Nelder-Mead").x
+    first = np.vstack([np.zeros(3), STRIDE * np.eye(3)])
+    x = minimize(loss, first[0], method="Nelder-Mead", options={"initial_simplex": first}).x
     return rest, modelled(kind, rest, on, kernels.scaled(Scale(*np.exp(x))))
 
 
@@ -356,7 +358,8 @@ rows from 50 µs up; then median, 90th percentile and bias of all rows. Tables: 
 OWN_TEXT = f"""Constants: `templates/kernels/sm80.toml` and `sm90.toml`, fitted by `benchmarks/fit_kernels.py` on
 {ROWS:,} rows of each table (seed {SEED}); tested on all its other rows. The folder's rows are never fitted on."""
 ACROSS_TEXT = """No row of the tested device was used. From one generation to the other, tiles and rules of the kernels
-that run there are taken from their source, fitted constants from the other device, in proportion to the tensor core.
+that run there are taken from their source, fitted constants from the other device: of a contraction its times in
+clocks, and its steps in proportion to the tensor core.
 The L40S runs the kernels of the A100, the B200 balanced ones of the H100; both run other attention or MoE kernels."""
 PROBE_TEXT = f"""Launch, tensor and DRAM factors refitted on {PROBE} rows spread over predicted latency (mean of {DRAWS}
 draws), tested on all others. The baseline keeps its constants."""

@@ -213,7 +213,7 @@ def _grouped(p: Problem, crowd: Crowd, device: Device, kernels: Generation) -> C
     n, k = sum(_size(p, x.n) for x in p.contractions), _size(p, c.k)
     places = _size(p, c.batch) if c.batch else crowd.more[0]
     found = grouped_kernel(pairs, places, n, k, load, device, kernels.grouped, width_bytes=_bytes_per_element(p, c.b))
-    launch_s = found.launch_s + kernels.contraction.launch_us * 1e-6
+    launch_s = found.launch_s + kernels.contraction.launch_clocks / np.asarray(device.clock_hz)
     priced = Latency(found.seconds + launch_s, launch_s, found.compute_s, found.memory_s)
     return Call(object(), lambda: priced, ())  # of a kind of its own: no number tells how rows are dealt out
 

@@ -120,7 +120,7 @@ def test_one_tile_in_waves_is_list_scheduling(m: int, n: int) -> None:
     device, kernels = on("a100_sxm")
     device = dataclasses.replace(device, dram_bytes_per_s=1e30)
     only = dataclasses.replace(
-        kernels.contraction, tiles=((128.0, 128.0),), splits=(1.0,), throttle=0.0, vector_us=0.0, launch_us=0.0,
+        kernels.contraction, tiles=((128.0, 128.0),), splits=(1.0,), throttle=0.0, vector_clocks=0.0, launch_clocks=0.0,
         fragment_elements=0.0, step_clocks=0.0, l2_efficiency=1e9, dram_latency_us=0.0,
     )  # fmt: skip
     k = 512

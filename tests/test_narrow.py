@@ -35,7 +35,7 @@ def on(chip: str, bits: int = 16) -> tuple[Any, Any]:
 def only(**changes: Any) -> tuple[Any, ContractionKernels]:
     """A contraction of which nothing is left but its steps and epilogues."""
     device, kernels = on("h100_sxm", 8)
-    plain = {"throttle": 0.0, "launch_us": 0.0, "fragment_elements": 0.0, "step_clocks": 0.0, "l2_efficiency": 1e9,
+    plain = {"throttle": 0.0, "launch_clocks": 0.0, "fragment_elements": 0.0, "step_clocks": 0.0, "l2_efficiency": 1e9,
              "dram_latency_us": 0.0, "granule_k": 64.0, "epilogue_clocks": 3.0}  # fmt: skip
     return device, dataclasses.replace(kernels.narrow, **(plain | changes))
 

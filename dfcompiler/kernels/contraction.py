@@ -36,7 +36,7 @@ class ContractionKernels:
     splits: tuple[float, ...]  # of k; 0: stream-K, the steps of all tiles in equal parts to the SMs
     least_k: float  # elements of k that a split keeps
     granule_k: float  # to which k is padded
-    launch_us: float
+    launch_clocks: float  # from an empty chip to one that computes, and back
     tensor_efficiency: float  # of the peak at the data sheet's clock; above 1 where a chip runs faster than that
     fragment_elements: float  # a tile of so many elements keeps the tensor cores busy half of the time
     l2_efficiency: float  # of the port between L2 and one SM
@@ -44,9 +44,9 @@ class ContractionKernels:
     epilogue_clocks: float  # per 32 elements of the tile
     dram_efficiency: float
     dram_latency_us: float
-    l2_latency_us: float
+    l2_latency_clocks: float
     l2_part: float  # of the L2 that a working set may fill
-    split_us: float  # the second kernel that adds up a split
+    split_clocks: float  # the second kernel that adds up a split
     split_traffic: float  # part of its partial sums that goes through DRAM
     tile_bias: float  # exponent by which small tiles look worse to the library's rule than they are
     split_bias: float  # the same for splits
@@ -54,7 +54,7 @@ class ContractionKernels:
     throttle: float  # slow-down of long work at full power
     throttle_from: float  # part of the peak from which power limits the clock
     throttle_us: float  # time that the limit takes to bite
-    vector_us: float  # latency of the matrix-vector kernel; 0: the generation has none
+    vector_clocks: float  # latency of the matrix-vector kernel; 0: the generation has none
     vector_columns: float  # columns at which it reaches half of its speed
 
     def __post_init__(self) -> None:
@@ -103,16 +103,17 @@ def _block(
     slow = np.clip((busy - g.throttle_from) / (1 - g.throttle_from), 0, 1) * both / (both + g.throttle_us * MICRO)
     both = both * (1 + g.throttle * slow)
     partial_s = g.split_traffic * 8 * s * b * m * n / np.asarray(device.dram_bytes_per_s)
-    time = g.launch_us * MICRO + both + (s > 1) * (g.split_us * MICRO + partial_s)
+    launch_s = g.launch_clocks / np.asarray(device.clock_hz)
+    time = launch_s + both + (s > 1) * (g.split_clocks / np.asarray(device.clock_hz) + partial_s)
     seems = time * (REGISTERS / (tm * tn)) ** g.tile_bias * s**g.split_bias
     seems = np.where(((s > 1) & (k < g.least_k * s)) | ~_ruled(g, m), np.inf, seems)
     weight = np.exp(-g.choice * np.log(seems / seems.min(0)))
     weight /= weight.sum(0)
     seconds = (weight * time).sum(0)
     alone = (weight * compute_s).sum(0), (weight * memory_s).sum(0)
-    if g.vector_us:
+    if g.vector_clocks:
         seconds = np.where(m * b == 1, _vector_s(n, k, device, g, widths), seconds)
-    return seconds, np.full_like(seconds, g.launch_us * MICRO), *alone
+    return seconds, launch_s + np.zeros_like(seconds), *alone
 
 
 def _candidates(g: ContractionKernels) -> list[Floats]:
@@ -165,12 +166,13 @@ def _memory_s(
     peak = g.dram_efficiency * np.asarray(d.dram_bytes_per_s)
     rate = peak / np.sqrt(1 + (peak * g.dram_latency_us * MICRO / flight) ** 2)
     near = (a + w + c) - far
-    return np.asarray(far / rate + near / np.minimum(d.l2_bytes_per_s / 2, flight / (g.l2_latency_us * MICRO)))
+    return np.asarray(far / rate + near / np.minimum(d.l2_bytes_per_s / 2, flight * d.clock_hz / g.l2_latency_clocks))
 
 
 def _vector_s(n: Floats, k: Floats, d: Device, g: ContractionKernels, widths: tuple[float, float, float]) -> Floats:
     """A matrix-vector product, which has no tiles: warps walk along rows, so few columns leave SMs idle."""
     stream_s = n * k * widths[1] / (g.dram_efficiency * np.asarray(d.dram_bytes_per_s))
-    start_s = g.vector_us * MICRO
+    start_s = g.vector_clocks / np.asarray(d.clock_hz)
     spread = 1 + np.sqrt(g.vector_columns / n)
-    return np.asarray(g.launch_us * MICRO + stream_s * spread + start_s * stream_s / (stream_s + start_s))
+    launch_s = g.launch_clocks / np.asarray(d.clock_hz)
+    return np.asarray(launch_s + stream_s * spread + start_s * stream_s / (stream_s + start_s))

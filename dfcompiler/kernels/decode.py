@@ -29,15 +29,19 @@ class DecodeKernels:
     single_us: float  # less launch where no query heads share a KV head
     dram_efficiency: float
     tensor_efficiency: float
+    resident: float  # CTAs that an SM runs at a time
     cta_us: float  # prologue and epilogue of a CTA
     row_us: float  # more of them per query head of the CTA
     overlap: float  # part of the shorter of memory and CTA overheads that many waves do not hide
+    exposed: float  # part of the shorter of memory and arithmetic that a wave does not hide
     fill_us: float  # start of a full first wave
     tail_rate: float  # bandwidth of one CTA, over its share in a full wave
     l2_part: float
     l2_efficiency: float
     combine_us: float
-    split_us: float  # more of it per part
+    combine_launch_us: float  # of the kernel that combines, as far as it does not start before the first one ends
+    combine_stages: float  # loads of parts that it has in flight
+    split_us: float  # more of it per part that is loaded alone
     fill_factor: float  # SMs count so many times in the rule that splits
     splits_single: float  # 1: splits also where no query heads share a KV head
     copy_us: float  # copies of queries and results into the packed order, 0: none are made
@@ -65,26 +69,28 @@ def decode(
     hit = held(cache, c.l2_part * np.asarray(d.l2_bytes), 8) if warm else 0.0
     rate = 1 / (hit / (c.l2_efficiency * d.l2_bytes_per_s) + (1 - hit) / peak)
     block_s = 2 * ROWS * COLUMNS * e / (np.asarray(d.macs) * d.clock_hz * c.tensor_efficiency)
-    whole = np.floor(count / d.sms)
-    rest = count - whole * d.sms
+    slots = np.asarray(d.sms) * c.resident
+    whole = np.floor(count / slots)
+    rest = count - whole * slots
     work_s = ceil_div(blocks, parts) * block_s
 
     def wave_s(ctas: Floats | float) -> Floats:
-        stream_s = ctas * cache / count / (rate * np.minimum(1, c.tail_rate * ctas / d.sms))
-        return np.maximum(stream_s, work_s)
+        stream_s = ctas * cache / count / (rate * np.minimum(1, c.tail_rate * ctas / slots))
+        math_s = work_s * ceil_div(ctas, np.asarray(d.sms))
+        return np.maximum(stream_s, math_s) + c.exposed * np.minimum(stream_s, math_s)
 
-    waves = ceil_div(count, np.asarray(d.sms))
-    memory_s = whole * wave_s(np.asarray(d.sms, dtype=np.float64)) + np.where(rest > 0, wave_s(np.maximum(rest, 1)), 0)
+    waves = ceil_div(count, slots)
+    memory_s = whole * wave_s(slots) + np.where(rest > 0, wave_s(np.maximum(rest, 1)), 0)
     ctas_s = waves * (c.cta_us + c.row_us * group) * MICRO
     hidden = c.overlap + (1 - c.overlap) / waves
     ends_s = 2 * b * h * e * element_bytes / peak
-    launch = c.launch_us - c.single_us * (group == 1) + c.fill_us * np.minimum(count / d.sms, 1)
+    launch = c.launch_us - c.single_us * (group == 1) + c.fill_us * np.minimum(count / slots, 1)
     launch = launch + c.sequence_us * b * (b <= c.scheduled)
-    launch = launch + (parts > 1) * (c.combine_us + c.split_us * parts)
+    launch = launch + (parts > 1) * (c.combine_us + c.combine_launch_us + c.split_us * parts / c.combine_stages)
     copied = (group > 1) & (b > 1) & (g > 1) & (c.copy_us > 0)
     body = np.maximum(memory_s, ctas_s) + hidden * np.minimum(memory_s, ctas_s)
     seconds = launch * MICRO + body + ends_s + copied * (c.copy_us * MICRO + 2 * ends_s)
-    return Latency(seconds, launch * MICRO, ctas_s + waves * work_s, memory_s + ends_s)
+    return Latency(seconds, launch * MICRO, ctas_s + ceil_div(count, np.asarray(d.sms)) * work_s, memory_s + ends_s)
 
 
 def splits(count: Floats, blocks: Floats, sms: Floats) -> Floats:

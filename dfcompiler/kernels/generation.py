@@ -22,7 +22,7 @@ from dfcompiler.kernels.elementwise import ElementwiseKernels
 from dfcompiler.kernels.grouped import GroupedKernels
 from dfcompiler.kernels.prefill import PrefillKernels
 
-BALANCED = ("step_clocks", "epilogue_clocks")  # shrink as the tensor core grows
+BALANCED = ("step_clocks", "epilogue_clocks")  # of a contraction: shrink as the tensor core grows
 DELIVERED = ("l2_efficiency",)  # of a contraction: grows with it
 
 
@@ -50,28 +50,28 @@ class Generation:
     elementwise: ElementwiseKernels
 
     def balanced(self, name: str, macs_per_clock: float) -> Generation:
-        """These kernels on another tensor core: a step and an epilogue keep their proportion to it."""
+        """These kernels on another tensor core: a step and an epilogue of the vendor's contractions keep their
+        proportion to it. Experts have no such library: Triton's pipeline is of as many stages on any chip, and the
+        latency of a step stays what it is in clocks."""
         by = self.macs_per_clock / macs_per_clock
 
         def products(kernels: ContractionKernels) -> ContractionKernels:
             shrunk = {f: getattr(kernels, f) * by for f in BALANCED}
             return dataclasses.replace(kernels, **shrunk, **{f: getattr(kernels, f) / by for f in DELIVERED})
 
-        grouped = {f: getattr(self.grouped, f) * by for f in BALANCED}
         return dataclasses.replace(
             self,
             name=name,
             macs_per_clock=macs_per_clock,
             contraction=products(self.contraction),
             narrow=products(self.narrow),
-            grouped=dataclasses.replace(self.grouped, **grouped),
         )
 
     def scaled(self, scale: Scale) -> Generation:
         """These kernels with launches, tensor cores and DRAM as a calibration found them."""
         if scale == Scale():
             return self
-        by = {"launch_us": scale.launch, "dram_efficiency": scale.dram}
+        by = {"launch_us": scale.launch, "launch_clocks": scale.launch, "dram_efficiency": scale.dram}
         by |= dict.fromkeys((*DELIVERED, "tensor_efficiency"), scale.tensor)
         by |= dict.fromkeys((*BALANCED, "cta_us"), 1 / scale.tensor)
         kinds = {}

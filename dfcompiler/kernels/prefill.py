@@ -25,6 +25,7 @@ class PrefillKernels:
     rows: float  # of a CTA's tile of queries
     columns: float  # of its blocks of keys
     packs: float  # 1: query heads that share a KV head lie in one tile
+    resident: float  # CTAs that an SM runs at a time
     launch_us: float
     tensor_efficiency: float
     dram_efficiency: float
@@ -35,24 +36,24 @@ class PrefillKernels:
     l2_efficiency: float
     split_us: float  # combining parts where a small grid is split along keys; 0: it is not
     write_traffic: float  # of the cache write, in passes over the new keys and values
-    write_us: float  # per token of one narrow head
+    write_clocks: float  # of an SM per token of one narrow head
     write_exponent: float  # growth of that with the width of a token's keys
     throttle: float
     throttle_us: float
     sequence_us: float
     scheduled: float
-    single_us: float  # per wave of CTAs where there is one token; 0: no path of its own
-    single_copy_us: float
+    single_decodes: float  # 1: one token per sequence runs the kernel of decoding
 
 
 def prefill(
     batch: object, queries: object, past: object, heads: object, kv_heads: object, width: object, device: Device,
     kernels: PrefillKernels, *, causal: bool = True, element_bytes: float = 2.0, warm: bool = False,
-    writes: bool = False,
+    writes: bool = False, alone: Latency | None = None,
 ) -> Latency:  # fmt: skip
     """Price `queries` new tokens per sequence after `past` cached ones; sizes broadcast over rows.
 
-    `writes` adds the kernel that writes new keys and values; `warm` lets operands that fit be found in L2.
+    `writes` adds the kernel that writes new keys and values; `warm` lets operands that fit be found in L2. `alone` is
+    what rows of one token take without a past where the kernel of decoding runs them.
     """
     b, s, past_, h, g, e = rows(batch, queries, past, heads, kv_heads, width)
     c, d = kernels, device
@@ -61,11 +62,13 @@ def prefill(
     tiles, total, longest = key_blocks(s, past_, packed, c.rows, c.columns, causal)
     count = b * h / packed * tiles
     block_s = 2 * c.rows * c.columns * e / (np.asarray(d.macs) * d.clock_hz * c.tensor_efficiency)
-    cta_s = c.cta_us * MICRO
-    longest_s = longest * block_s + cta_s
-    mean_s = (b * h / packed * total * block_s + count * cta_s) / d.sms
-    listed_s = np.maximum(longest_s, mean_s + c.tail * longest_s * (count > d.sms))
-    compute_s = np.where(tiles == 1, ceil_div(count, np.asarray(d.sms)) * longest_s, listed_s)
+    cta_s, slots = c.cta_us * MICRO, np.asarray(d.sms) * c.resident
+    beside = np.clip(ceil_div(count, np.asarray(d.sms)), 1, c.resident)  # CTAs that share an SM's tensor cores
+    longest_s = longest * block_s * beside + cta_s
+    mean_s = (b * h / packed * total * block_s + count * cta_s / c.resident) / d.sms
+    listed_s = np.maximum(longest_s, mean_s + c.tail * longest_s * (count > slots))
+    waves_s = ceil_div(count, slots) * cta_s + ceil_div(count, np.asarray(d.sms)) * longest * block_s
+    compute_s = np.where(tiles == 1, waves_s, listed_s)
     parts = np.clip(np.floor(d.sms / count), 1, longest)
     split_s = np.maximum(longest_s / parts, mean_s) + c.split_us * MICRO
     compute_s = np.where((c.split_us > 0) & (parts > 1), np.minimum(compute_s, split_s), compute_s)
@@ -80,16 +83,15 @@ def prefill(
     write_s = np.zeros_like(b)
     if writes:
         narrow = np.minimum(g * e / WRITE_WIDTH, 4)
-        write_s = c.write_traffic * fresh / rate + c.write_us * MICRO * b * s * narrow**c.write_exponent
+        clocks = c.write_clocks * b * s * narrow**c.write_exponent
+        write_s = c.write_traffic * fresh / rate + clocks / (d.sms * d.clock_hz)
     launch_s = (c.launch_us + c.sequence_us * b * (b <= c.scheduled)) * MICRO + np.zeros_like(b)
     body = np.maximum(compute_s, memory_s) + c.overlap * np.minimum(compute_s, memory_s)
-    seconds = launch_s + body + write_s
-    if c.single_us:
-        waves = ceil_div(b * g, np.asarray(d.sms))
-        copies = c.single_copy_us * ((b > 1) & (g > 1) & (group > 1))
-        alone = launch_s + (waves * c.single_us + copies) * MICRO + memory_s + write_s
-        seconds = np.where((s == 1) & (past_ == 0), alone, seconds)
-    return Latency(seconds, launch_s, compute_s, memory_s + write_s)
+    found = Latency(launch_s + body, launch_s, compute_s, memory_s)
+    if alone is not None:
+        single = (s == 1) & (past_ == 0)
+        found = Latency(*(np.where(single, getattr(alone, f), getattr(found, f)) for f in Latency.__annotations__))
+    return Latency(found.seconds + write_s, found.launch_s, found.compute_s, found.memory_s + write_s)
 
 
 def key_blocks(

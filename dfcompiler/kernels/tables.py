@@ -46,8 +46,11 @@ def _gemm(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Lat
 
 
 def _prefill(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
-    size = (c["batch_size"], c["seq_len"], 0, c["num_heads"], c["num_kv_heads"], c["head_dim"])
-    return prefill(*size, d, g.prefill, element_bytes=width, warm=warm, writes=True)
+    batch, heads = c["batch_size"], (c["num_heads"], c["num_kv_heads"], c["head_dim"])
+    single = g.prefill.single_decodes and np.any(np.asarray(c["seq_len"]) == 1)
+    alone = decode(batch, 1, *heads, d, g.decode, element_bytes=width, warm=warm) if single else None
+    size = batch, c["seq_len"], 0, *heads
+    return prefill(*size, d, g.prefill, element_bytes=width, warm=warm, writes=True, alone=alone)
 
 
 def _decode(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
