@@ -232,8 +232,8 @@ def test_tools_take_the_package_of_a_chip(chip: str, mapped: bool, tmp_path: Pat
 
 def lint_with_verilator(files: dict[str, str], name: str, folder: Path) -> None:
     if shutil.which("verilator") is None:
-        if os.environ.get("DFC_REQUIRE_VERILATOR") == "1":
-            pytest.fail("verilator is required (DFC_REQUIRE_VERILATOR=1) and not installed")
+        if os.environ.get("DFC_REQUIRE_RTL") == "1":
+            pytest.fail("verilator is required (DFC_REQUIRE_RTL=1) and not installed")
         return
     for file, text in files.items():
         (folder / file).write_text(text)

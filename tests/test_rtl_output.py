@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -13,13 +14,26 @@ from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.rtl import OpRow, Package, PartSpec, package, render, to_json, write
 
+# A mapping with all its tables, from the text of a graph to the files.
 SCRIPT = """
 import hashlib
-from dfcompiler.rtl import Axis, OpRow, PartSpec, package, render
-axes = (("rows", 64, "PE", "µ"), ("share", 0.5, "", "s"), Axis("mode", "b", "", "", ()), Axis("kind", "x", "", "", ()))
-ops = [OpRow("a", "mm", "sa", 1, 0, 9, {"n": 1, "m": 2, "k": 3}, ("m", "k"))]
-made = package("ador", [PartSpec("sa", "array", 2, axes)], ops, 10**9)
-files = render(made)
+from dfcompiler.api import compile_graph
+from dfcompiler.diagnostics import Source
+from dfcompiler.graphtext import parse_graph
+from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.models import library
+from dfcompiler.outputs import rtl_package
+from dfcompiler.rtl import render
+text = '''graph "g" {
+  input x: bf16 [1, 40, 1, 1, 64]
+  state k: bf16 [1, 40, 1, 64]
+  y: bf16 [1, 40, 1, 1, 64] = attention_full(x, k, k)
+  z: bf16 [1, 40, 1, 1, 64] = add(x, y)
+  output z
+}
+'''
+done = compile_graph(parse_graph(Source("g", text), library()), load_chip("edge", {}, []), pipeline="list")
+files = render(rtl_package(done.chip, done.report, "ador", done.graph))
 print({n: hashlib.sha256(t.encode()).hexdigest() for n, t in files.items()})
 """
 
@@ -41,8 +55,8 @@ def test_the_same_package_gives_the_same_bytes_everywhere(tmp_path: Path) -> Non
                               text=True).stdout  # fmt: skip
 
     first = rendered("0", "C", tmp_path)
-    assert first.count("ador_") == 5
-    assert {rendered("1", "C.UTF-8", Path("/")), rendered("777", "tr_TR.UTF-8", tmp_path)} == {first}
+    assert {"ador_pkg.sv", "ador_ops.memh", "ador_buffers.memh", "ador_desc.memh"} <= {*ast.literal_eval(first)}
+    assert rendered("777", "tr_TR.UTF-8", Path("/")) == first
 
 
 def test_the_generated_text_is_tidy() -> None:

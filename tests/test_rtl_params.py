@@ -237,7 +237,7 @@ def test_codes_of_a_named_axis_follow_the_legal_names() -> None:
 
 def test_parts_that_differ_in_case_collide() -> None:
     parts = [PartSpec(n, "t", 1, ()) for n in ("SA", "sa")]
-    with pytest.raises(Diag) as caught:
+    with pytest.raises(Diag, match="the parts `SA` and `sa`") as caught:
         package("chip", parts, [], 1)
     assert caught.value.code == "rtl-collision"
 

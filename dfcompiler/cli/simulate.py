@@ -15,7 +15,7 @@ from dfcompiler.pricing import map_op
 from dfcompiler.public.given import checked_seed
 from dfcompiler.rtl import loops
 from dfcompiler.rtl.benches import bench
-from dfcompiler.rtl.cores import product_core_of
+from dfcompiler.rtl.cores import core_of, product_core_of
 from dfcompiler.rtl.products import product_of
 
 
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> None:
     chip = chip_of(args)
     mapped = map_op(op, dims_of(dims), chip, dtype=args.dtype, unit=args.unit)
     p, unit, tiling = mapped.problem, mapped.unit, mapped.tiling
+    core_of(unit.template)
     product = product_of(p, tiling.tile, tiling.ways, tiling.order)
     product_core_of(unit.template)
     made = bench(rtl_package(chip, None, args.name or package_name(chip.name)), unit.name, unit.template)

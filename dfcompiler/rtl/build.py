@@ -74,6 +74,7 @@ def package(
     clock = Parameter("clock_hz", clock_hz, "Hz", "clock of all compute units", "axis", 64)
     draft = _Draft([clock])
     specs = [PartSpec(p.name, p.template, operator.index(p.instances), tuple(Axis(*a) for a in p.axes)) for p in parts]
+    _check_parts(specs)
     draft.enums += _axis_enums(specs)
     for spec in specs:
         _add_part(draft, spec)
@@ -85,7 +86,7 @@ def package(
         parameters=tuple(sorted(draft.parameters, key=lambda p: draft.order(p.group))),
         enums=(*draft.enums, *enums),
         tables=(*tables, *more),
-        source_hash=_hash(name, specs, ops, clock_hz, more),
+        source_hash=_hash(snake(name), specs, ops, clock_hz, more),
         groups=tuple(draft.groups),
         relations=tuple(draft.relations),
         omitted=tuple(draft.omitted),
@@ -111,6 +112,15 @@ class _Draft:
             return
         self.parameters.append(made)
         self.relations += relations
+
+
+def _check_parts(specs: Sequence[PartSpec]) -> None:
+    owners: dict[str, str] = {}
+    for spec in specs:
+        other = owners.setdefault(snake(spec.name), spec.name)
+        if other != spec.name:
+            said = f"the parts `{other}` and `{spec.name}` would both be emitted as `{snake(spec.name)}`"
+            raise Diag("rtl-collision", said, hint="rename one")
 
 
 def _axis_enums(specs: Sequence[PartSpec]) -> list[Enum]:
