@@ -10,7 +10,7 @@ import pytest
 
 from dfcompiler import registry
 from dfcompiler.hardware.axes import Names
-from dfcompiler.hardware.template import Compute
+from dfcompiler.hardware.template import Compute, Ports
 from dfcompiler.rtl import Axis, Package, PartSpec, package
 from dfcompiler.rtl.benches import Bench, bench
 from dfcompiler.rtl.simulators import available
@@ -31,8 +31,8 @@ def alone(made: Compute) -> Package:
 
 
 @functools.cache
-def rig(made: Compute) -> Bench:
-    return bench(alone(made), "u", made, depth=1 << 12)
+def rig(made: Compute, ports: Ports = Ports()) -> Bench:
+    return bench(alone(made), "u", made, depth=1 << 12, ports=ports)
 
 
 def needs(tool: str) -> None:

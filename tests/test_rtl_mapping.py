@@ -19,6 +19,7 @@ from dfcompiler.cli.main import main
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.hardware.settings import overrides
+from dfcompiler.hardware.template import Ports
 from dfcompiler.models import load_model
 from dfcompiler.outputs import descriptors, rtl_package
 from dfcompiler.outputs.descriptors import END, OUTSIDE, placed
@@ -101,7 +102,12 @@ def test_pointers_lead_through_the_rows_of_an_op(mapped: Compiled) -> None:
 
 OPS = {
     "a linear on an array": ("linear", "t=2,9 k=50 n=37", "sa", ()),
-    "without buffers for weights": ("matmul", "m=31 k=23 n=41", "sa", ("sa.reload=exposed",)),
+    "without buffers for weights, behind a narrow port": (
+        "matmul",
+        "m=31 k=23 n=41",
+        "sa",
+        ("sa.reload=exposed", "local.input=2 B/cycle"),
+    ),
     "sums that stay": ("matmul", "m=31 k=53 n=41", "sa", ("sa.dataflow=output-stationary",)),
     "products of a batch": ("bmm", "z=5 m=17 k=19 n=13", "sa", ("sa.reload=serial",)),
     "a vector times a matrix": ("gemm", "m=1 k=200 n=61", "mt", ()),
@@ -116,9 +122,12 @@ def test_what_the_compiler_chose_runs_as_it_says(name: str) -> None:
     chip = load_chip("ador", overrides([*SMALL, *changes]), [])
     found = map_op(op, dims_of(dims.split()), chip, unit=unit)
     product = product_of(found.problem, found.tiling.tile, found.tiling.ways, found.tiling.order)
-    made = bench(rtl_package(chip, None, "npu"), unit, found.unit.template, depth=1 << 12)
+    made = bench(rtl_package(chip, None, "npu"), unit, found.unit.template, 1 << 12, found.unit.ports)
+    loops.check(found.unit.template, made, product, 16)
     outcome = loops.simulate(made, found.unit.template, product)
     assert (outcome.wrong, outcome.cycles) == (0, outcome.model_cycles)
+    free = loops.model_cycles(found.unit.template, product, replace(made, ports=Ports()))
+    assert (outcome.cycles > free) == ("narrow" in name)
     priced = found.tiling.compute_cycles + float(found.unit.template.fill_cycles())
     assert outcome.cycles <= priced  # which charges ragged tiles as whole ones
 
@@ -167,7 +176,15 @@ def test_a_descriptor_of_the_package_is_what_the_core_runs() -> None:
     [
         (["rmsnorm", "t=1,5", "d=70"], "one contraction"),
         (["matmul", "m=9", "k=9", "n=9", "--set", "sa.operand_bits=8", "--unit", "sa"], "several passes"),
-        (["matmul", "m=900", "k=90", "n=90", "--set", "local.input=8 B/cycle", "--unit", "sa"], "waits for a port"),
+        (["matmul", "m=9", "k=90", "n=90", "--set", "local.weight=2 B/cycle", "--unit", "sa"], "waits for the port"),
+        (
+            ["matmul", "m=1", "k=90", "n=90", "--set", "local.psum_write=8 B/cycle", "--unit", "mt"],
+            "waits for the port",
+        ),
+        (
+            "matmul m=1 k=64 n=9 --set local.input=96B/cycle --set sa.reload=exposed --unit sa".split(),
+            "takes 65.3333 cycles",
+        ),
         (["matmul", "m=9", "k=9", "n=9", "--set", "sa.sparsity=two-of-four", "--unit", "sa"], "no reference core"),
         (["matmul", "m=9", "k=9", "n=9", "--unit", "vu"], "does not multiply matrices"),
         (["matmul", "m=9", "k=9", "n=9", "--on", "h100_sxm"], "no reference core builds this `gpu-sm`"),
@@ -213,6 +230,12 @@ def test_lines_of_a_nest_are_visited_in_their_places() -> None:
             "y = { dims = [], line = {}, bits = 8 }\n",
             "gone.sv",
         ),
+        (
+            '[[core]]\nmodule = "m"\nsources = []\nparameters = {}\nfolds = {}\npaced.X = { port = "side" }\n'
+            "x = { dims = [], line = {}, bits = 8 }\nw = { dims = [], line = {}, bits = 8 }\n"
+            "y = { dims = [], line = {}, bits = 8 }\n",
+            "waits for",
+        ),
     ],
 )
 def test_a_core_that_is_wrongly_declared(text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +255,7 @@ def test_a_plugins_core_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = (
         (ours / "mac_tree.toml").read_text().replace('"dfc_mac_tree"', '"mine"').replace("dfc_mac_tree.sv", "mine.sv")
     )
-    (folder / "mac_tree.toml").write_text(text.replace('"dfc_skew.sv", ', ""))
+    (folder / "mac_tree.toml").write_text(text.replace('"dfc_skew.sv", "dfc_pace.sv", ', ""))
     (folder / "mine.sv").write_text("module mine; endmodule\n")
     monkeypatch.setenv(content.VARIABLE, str(tmp_path / "plug"))
     assert core_of(load_chip("ador", {}, []).units["mt"].template).module == "mine"

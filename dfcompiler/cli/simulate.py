@@ -28,8 +28,10 @@ def run(args: argparse.Namespace) -> None:
     core_of(unit.template)
     product = product_of(p, tiling.tile, tiling.ways, tiling.order)
     product_core_of(unit.template)
-    made = bench(rtl_package(chip, None, args.name or package_name(chip.name)), unit.name, unit.template)
-    loops.check(unit.template, unit.ports, product, made.core, max(p.a_bits, p.b_bits))
+    made = bench(
+        rtl_package(chip, None, args.name or package_name(chip.name)), unit.name, unit.template, ports=unit.ports
+    )
+    loops.check(unit.template, made, product, max(p.a_bits, p.b_bits))
     with Progress([(f"{made.core.module} in a simulator", None)]):
         found = loops.simulate(made, unit.template, product, seed=checked_seed(args.seed))
     whole = tiling.compute_cycles + float(unit.template.fill_cycles())

@@ -44,7 +44,7 @@ def rtl(
     files = render(package, style)
     if not cores:
         return files
-    units = {unit.name: unit.template for unit in chip.units.values()}
+    units = {unit.name: (unit.template, unit.ports) for unit in chip.units.values()}
     return files | cores_of(package, units, lambda said: on_note(Note(said)) if on_note else None)
 
 

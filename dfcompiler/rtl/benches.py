@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.hardware.axes import Template
+from dfcompiler.hardware.template import Ports
 from dfcompiler.rtl.cores import Core, Port, core_of, sources
 from dfcompiler.rtl.descriptors import columns
 from dfcompiler.rtl.names import snake, symbol
@@ -22,21 +23,23 @@ SEQUENCER, SCRATCHPAD = "dfc_sequencer.sv", "dfc_scratchpad.sv"
 
 @dataclass(frozen=True)
 class Bench:
-    """`files` (name -> text) of which `top` is the module to run; `core` is what they build."""
+    """`files` (name -> text) of which `top` is the module to run; `core` is what they build, behind `ports`."""
 
     top: str
     core: Core
     files: Mapping[str, str]
     depth: int
+    ports: Ports = Ports()
 
 
-def bench(package: Package, part: str, template: Template, depth: int = DEPTH) -> Bench:
-    """The bench of the part `part` of a package, whose design is `template`; memories have `depth` lines.
+def bench(package: Package, part: str, template: Template, depth: int = DEPTH, ports: Ports = Ports()) -> Bench:
+    """The bench of the part `part` of a package, whose design is `template`; memories have `depth` lines, behind
+    these ports.
 
     Raises as `cores.core_of` does.
     """
     core = core_of(template)
-    shown = _core(package, part, core)
+    shown = _core(package, part, core, ports)
     more = {"levels": LEVELS, "row_bits": sum(c.bits for c in columns()), "depth": depth}
     variables = view(package) | more | {"core": shown}
     made = {
@@ -49,7 +52,7 @@ def bench(package: Package, part: str, template: Template, depth: int = DEPTH) -
         | shared()
         | {name: filled(template, variables | {"file": name}) for name, template in made.items()}
     )
-    return Bench(f"{shown['name']}_bench", core, files, depth)
+    return Bench(f"{shown['name']}_bench", core, files, depth, ports)
 
 
 def tile(package: Package, parts: Mapping[str, Template], depth: int = DEPTH) -> Bench:
@@ -87,20 +90,22 @@ def _extended(own: int, bits: int) -> View:
     return {"y_top": own - 1, "y_word": more if bits > own else "word"}
 
 
-def wrapper(package: Package, part: str, template: Template) -> dict[str, str]:
-    """The core of a part with the package's parameters, and its sources: what a design instantiates."""
+def wrapper(package: Package, part: str, template: Template, ports: Ports = Ports()) -> dict[str, str]:
+    """The core of a part with the package's parameters and such ports, and its sources: what a design instantiates."""
     core = core_of(template)
-    shown = _core(package, part, core)
+    shown = _core(package, part, core, ports)
     name = f"{shown['name']}.sv"
     return _copies(core.sources) | {name: filled("core.sv.j2", view(package) | {"core": shown, "file": name})}
 
 
-def cores(package: Package, units: Mapping[str, Template], without: Callable[[str], None]) -> dict[str, str]:
+def cores(
+    package: Package, units: Mapping[str, tuple[Template, Ports]], without: Callable[[str], None]
+) -> dict[str, str]:
     """The cores of the units that have one, and what they share; `without` is told why a unit has none."""
     found: dict[str, str] = {}
-    for part, template in units.items():
+    for part, (template, ports) in units.items():
         try:
-            found |= wrapper(package, part, template)
+            found |= wrapper(package, part, template, ports)
         except Infeasible as why:
             without(why.message)
     found |= shared()
@@ -120,9 +125,10 @@ def _copies(paths: Iterable[Path]) -> dict[str, str]:
     }
 
 
-def _core(package: Package, part: str, core: Core) -> View:
+def _core(package: Package, part: str, core: Core, wide: Ports = Ports()) -> View:
     name = snake(part)
     parameters = [{"name": p, "value": _value(package, f"{name}_{snake(axis)}")} for p, axis in core.parameters.items()]
+    parameters += [{"name": p, "value": f"32'd{bits}"} for p, bits in core.paces(wide).items()]
     ports = {o: _port(p) for o, p in core.ports.items()}
     return {
         "name": f"{package.name}_{name}",

@@ -17,10 +17,12 @@ from typing import Any
 from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Infeasible
 from dfcompiler.hardware.axes import Template
+from dfcompiler.hardware.template import Ports
 
 FOLDER = "rtl/cores"
-KEYS = frozenset("module sources when parameters least multiple folds x w y opcodes".split())
+KEYS = frozenset("module sources when parameters least multiple folds x w y opcodes paced".split())
 PRODUCT = {"x": "mk", "w": "kn", "y": "mn"}  # the dimensions of operands of a product
+LINES = {"input": "x", "weight": "w", "psum_read": "y", "psum_write": "y"}  # which lines pass a port
 NEEDED = ("module", "sources", "parameters", "folds", "x", "w", "y")
 
 
@@ -41,7 +43,8 @@ class Port:
 @dataclass(frozen=True)
 class Core:
     """A core that builds a unit. `parameters` names the axis of each parameter of `module`; operands are `x`, the
-    streamed one, `w`, the stationary one, and `y`, the result."""
+    streamed one, `w`, the stationary one, and `y`, the result. `paced` are the parameters that say how many bits a
+    cycle a port has, with the port, for those that this design can wait for."""
 
     module: str
     sources: tuple[Path, ...]
@@ -49,6 +52,13 @@ class Core:
     folds: Mapping[str, int]
     ports: Mapping[str, Port]
     opcodes: Mapping[str, int]
+    paced: Mapping[str, str]
+
+    def paces(self, ports: Ports) -> dict[str, int]:
+        """The parameters of ports that are narrower than a line."""
+        found = {parameter: float(getattr(ports, port)) * 8 for parameter, port in self.paced.items()}
+        lines = {parameter: self.ports[LINES[port]] for parameter, port in self.paced.items()}
+        return {p: int(bits) for p, bits in found.items() if bits < lines[p].words * lines[p].bits}
 
 
 def product_core_of(template: Template) -> Core:
@@ -115,6 +125,9 @@ def _core(path: Path, data: Mapping[str, Any], template: Template) -> Core:
         raise Diag("bad-core", f"`{content.title(path)}` names `{missing[0]}`, which is not beside it")
     for axis in data["parameters"].values():
         _value(template, axis)
+    if strange := [p for p in data.get("paced", {}).values() if not isinstance(p, dict) or p.get("port") not in LINES]:
+        said = f"a core in `{content.title(path)}` waits for `{strange[0]}`"
+        raise Diag("bad-core", said, hint=f"`port` is one of {', '.join(LINES)}")
     return Core(
         data["module"],
         tuple(found),
@@ -122,7 +135,12 @@ def _core(path: Path, data: Mapping[str, Any], template: Template) -> Core:
         {dim: _value(template, step) for dim, step in data["folds"].items()},
         {name: _port(data[name], template) for name in ("x", "w", "y")},
         data.get("opcodes", {}),
+        {name: p["port"] for name, p in data.get("paced", {}).items() if _holds(p.get("when", {}), template)},
     )
+
+
+def _holds(when: Mapping[str, Any], template: Template) -> bool:
+    return all(_value(template, axis) in values for axis, values in when.items())
 
 
 def _port(data: Mapping[str, Any], template: Template) -> Port:

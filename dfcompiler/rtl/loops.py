@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from dfcompiler.diagnostics import Infeasible
 from dfcompiler.hardware.template import Compute, Contraction, Ports, Tile
 from dfcompiler.rtl import lines, simulators
 from dfcompiler.rtl.benches import Bench
-from dfcompiler.rtl.cores import Core
+from dfcompiler.rtl.cores import LINES, Core
 from dfcompiler.rtl.descriptors import Descriptor, image, table
 from dfcompiler.rtl.nests import DIMS, Blocks, nest, tiles
 from dfcompiler.rtl.params import Table
@@ -41,29 +41,44 @@ class Outcome:
     results: int
 
 
-def model_cycles(unit: Compute, product: Product, core: Core) -> float:
+def model_cycles(unit: Compute, product: Product, made: Bench) -> float:
     """The unit's own formula over the tiles as they are, ragged ones as such, with what is paid once."""
-    bits, acc = core.ports["x"].bits, core.ports["y"].bits
-    total = 0.0
-    for count, size in tiles(product.extents, {**product.tile, "b": 1}):
-        one = Contraction(*(size[d] for d in ("b", "m", "n", "k")))
-        total += count * float(unit.cycles(Tile((one,), {}, bits, bits, acc), Ports()))
+    total = sum(n * float(unit.cycles(_work(made.core, size), made.ports)) for n, size in _tiles(product))
     return total + float(unit.fill_cycles())
 
 
-def check(unit: Compute, ports: Ports, product: Product, core: Core, operand_bits: int) -> None:
+def check(unit: Compute, made: Bench, product: Product, operand_bits: int) -> None:
     """Raises Infeasible `not-simulated` where the unit's formula counts what the core does not do: passes for operands
-    wider than its multipliers, and cycles in which its array waits for a port of the memory beside it."""
-    bits, acc = core.ports["x"].bits, core.ports["y"].bits
+    wider than its multipliers, cycles in which it waits for a port that the core does not wait for, and parts of a
+    cycle."""
+    core, bits = made.core, made.core.ports["x"].bits
     if operand_bits > bits:
         said = f"operands of {operand_bits} bits take several passes of multipliers of {bits}, which no core does"
         raise Infeasible("not-simulated", said, hint="narrower types by --dtype, or wider multipliers by --set")
-    for _, size in tiles(product.extents, {**product.tile, "b": 1}):
-        work = Tile((Contraction(*(size[d] for d in ("b", "m", "n", "k"))),), {}, operand_bits, operand_bits, acc)
-        waits, free = float(unit.cycles(work, ports)), float(unit.cycles(work, Ports()))
-        if waits > free:
-            said = f"a tile of {size} waits for a port: {waits:g} cycles, {free:g} without; the cores have wide ports"
-            raise Infeasible("not-simulated", said, hint="widen the ports of the memory by --set")
+    alone = {port: Ports(**{port: getattr(made.ports, port)}) for port in LINES}
+    # Sums of a fold are read as they are written, where k takes several of them.
+    paced = [alone[p] for p in core.paced.values()] + [Ports(psum_write=made.ports.psum_read)]
+    for _, size in _tiles(product):
+        free = float(unit.cycles(_work(core, size), Ports()))
+        for port in [p for p in LINES if p not in core.paced.values()]:
+            waits = float(unit.cycles(_work(core, size), alone[port]))
+            if waits > free:
+                said = f"a tile of {size} waits for the port `{port}`: {waits:g} cycles, {free:g} without; "
+                raise Infeasible("not-simulated", f"{said}{core.module} does not", hint="widen the port by --set")
+        for _, fold in tiles(size, core.folds):
+            times = [float(unit.cycles(_work(core, fold), one)) for one in paced]
+            if parts := [x for x in times if not x.is_integer()]:
+                said = f"a fold of {fold} takes {parts[0]:g} cycles behind its ports, and a core takes whole ones"
+                raise Infeasible("not-simulated", said, hint="a port by --set that takes whole cycles per line")
+
+
+def _tiles(product: Product) -> Iterator[tuple[int, dict[str, int]]]:
+    return tiles(product.extents, {**product.tile, "b": 1})
+
+
+def _work(core: Core, size: Mapping[str, int]) -> Tile:
+    bits, acc = core.ports["x"].bits, core.ports["y"].bits
+    return Tile((Contraction(*(size[d] for d in ("b", "m", "n", "k"))),), {}, bits, bits, acc)
 
 
 def simulate(
@@ -91,7 +106,7 @@ def simulate(
     found, text = execute(made, texts, blocks["y"].lines, tool)
     got = lines.read(text, blocks["y"], BATCHED["y"])
     wrong = int(np.count_nonzero(got != wanted))
-    return Outcome(found["cycles"], model_cycles(unit, product, core), found["last_write"], wrong, wanted.size)
+    return Outcome(found["cycles"], model_cycles(unit, product, made), found["last_write"], wrong, wanted.size)
 
 
 def execute(made: Bench, texts: Mapping[str, str], count: int, tool: str) -> tuple[dict[str, int], str]:

@@ -1,7 +1,9 @@
-// Writes column j of a line j cycles after column 0; unless they begin there, sums are added to what is there.
+// Writes column j of a line j cycles after column 0; unless they begin there, sums are added to what is there. A line
+// is read in the cycle before it is written: with FORWARD it may be the one that is written in that cycle.
 module dfc_accumulate #(
     parameter integer COLS = 4,
     parameter integer ACC_BITS = 32,
+    parameter integer FORWARD = 0,
     parameter integer AW = 24,
     parameter integer SW = 20
 ) (
@@ -37,13 +39,32 @@ module dfc_accumulate #(
     n_held <= n_at[COLS*SW-1:0];
     addr_held <= addr_at[COLS*AW-1:0];
   end
+  wire [COLS*ACC_BITS-1:0] before_it;
+  generate
+    if (FORWARD == 0) begin : from_memory
+      assign before_it = y_rdata;
+    end else begin : forwarded
+      reg [COLS*ACC_BITS-1:0] written;
+      reg [COLS-1:0] same;
+      integer i;
+      always @(posedge clk) begin
+        written <= y_wdata;
+        for (i = 0; i < COLS; i = i + 1) same[i] <= valid_held[i] && addr_at[i*AW +: AW] == addr_held[i*AW +: AW];
+      end
+      genvar g;
+      for (g = 0; g < COLS; g = g + 1) begin : column
+        assign before_it[g*ACC_BITS +: ACC_BITS] =
+            same[g] ? written[g*ACC_BITS +: ACC_BITS] : y_rdata[g*ACC_BITS +: ACC_BITS];
+      end
+    end
+  endgenerate
   integer j;
   always @* begin
     for (j = 0; j < COLS; j = j + 1) begin
       y_read[j] = valid_at[j] && !begins_at[j] && n_at[j*SW +: SW] > j[SW-1:0];
       y_write[j] = valid_held[j] && n_held[j*SW +: SW] > j[SW-1:0];
       y_wdata[j*ACC_BITS +: ACC_BITS] = sum[j*ACC_BITS +: ACC_BITS]
-          + (begins_held[j] ? {ACC_BITS{1'b0}} : y_rdata[j*ACC_BITS +: ACC_BITS]);
+          + (begins_held[j] ? {ACC_BITS{1'b0}} : before_it[j*ACC_BITS +: ACC_BITS]);
     end
   end
 endmodule

@@ -4,6 +4,9 @@
 // weights come in one line with the first row and are held for the others. Sums stay in HOLD accumulators per tree over
 // the chunks of k, and leave with the last one; a k in several tiles is added to what is in memory.
 //
+// A row goes when it has passed a port of X_BITS per cycle, and the first of a chunk when its weights have passed one of
+// W_BITS, which is for a HOLD of 1; 0 is as wide as a line.
+//
 // Registers from the ports to the sum in memory: operands, products, a level of the tree each, and the sum; STAGES
 // above 2 come after the tree. `active` is high from the first operand on a port to the last sum in memory.
 module dfc_mac_tree #(
@@ -11,6 +14,8 @@ module dfc_mac_tree #(
     parameter integer TREES = 4,
     parameter integer HOLD = 1,
     parameter integer STAGES = 2,
+    parameter integer X_BITS = 0,
+    parameter integer W_BITS = 0,
     parameter integer OPERAND_BITS = 8,
     parameter integer ACC_BITS = 32,
     parameter integer AW = 24,
@@ -58,17 +63,25 @@ module dfc_mac_tree #(
   reg running;                          // the last row has not been read yet
   reg [SW-1:0] tail;                    // cycles until the last sum is in memory
   reg carried;                          // an earlier tile of k left sums in memory
-  wire row_ends = row == fold_m - 1'b1;
+  wire x_ready, w_ready;
+  wire goes = running && x_ready && w_ready;
+  wire row_ends = goes && row == fold_m - 1'b1;
   wire ends = tail == {{(SW-1){1'b0}}, 1'b1};
-  assign fold_take = running && row_ends;
-  assign x_read = running;
+  assign fold_take = row_ends;
+  assign x_read = goes;
   assign x_addr = fold_x + {{(AW-SW){1'b0}}, row};
-  assign w_read = running && row == {SW{1'b0}};
+  assign w_read = goes && row == {SW{1'b0}};
   assign w_addr = fold_w;
+  wire [31:0] x_need = {{(32-SW){1'b0}}, fold_k} * B[31:0];
+  wire [31:0] w_need = row == {SW{1'b0}} ? x_need * {{(32-SW){1'b0}}, fold_n} : 32'd0;
+  dfc_pace #(.BITS(X_BITS)) x_pace (
+      .clk(clk), .restart(!running || fold_take), .need(x_need), .take(goes), .ready(x_ready));
+  dfc_pace #(.BITS(W_BITS)) w_pace (
+      .clk(clk), .restart(!running || fold_take), .need(w_need), .take(goes), .ready(w_ready));
   always @(posedge clk) begin
     if (!running && tail == {SW{1'b0}} && fold_valid) running <= 1'b1;
     if (tail != {SW{1'b0}}) tail <= tail - 1'b1;
-    row <= !running || row_ends ? {SW{1'b0}} : row + 1'b1;
+    row <= !running || row_ends ? {SW{1'b0}} : goes ? row + 1'b1 : row;
     if (fold_take && fold_last) begin
       running <= 1'b0;
       tail <= TAIL[SW-1:0];
@@ -88,7 +101,7 @@ module dfc_mac_tree #(
   // ---- operands, products, sums
   reg first_q, held_q;
   reg [SW-1:0] k_q;
-  always @(posedge clk) {held_q, first_q, k_q} <= {running, w_read, fold_k};
+  always @(posedge clk) {held_q, first_q, k_q} <= {goes, w_read, fold_k};
   reg [WIDTH*B-1:0] x;
   reg [TREES*WIDTH*B-1:0] w;
   reg [TREES*LEAVES*A-1:0] product;
@@ -156,7 +169,7 @@ module dfc_mac_tree #(
   // Sums of the row read now reach the accumulators TAIL + 1 cycles from now.
   dfc_delay #(.CYCLES(TAIL), .WIDTH(AW + 2*SW + 4)) with_sums (
       .clk(clk), .out(known),
-      .in({fold_y, row, fold_n, fold_open, fold_close, fold_open ? !fold_begin : carried, running && !rst}));
+      .in({fold_y, row, fold_n, fold_open, fold_close, fold_open ? !fold_begin : carried, goes && !rst}));
   always @(posedge clk) known_q <= known;
   assign {at_y, at_row, at_n, at_open, at_close, at_carried, at_valid} = known_q;
   localparam integer HW = HOLD > 1 ? $clog2(HOLD) : 1;

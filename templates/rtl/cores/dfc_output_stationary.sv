@@ -10,6 +10,7 @@
 //         1  exposed           the next stream follows the shift
 //         2  double buffered   the shift runs under the next stream; elements have two sums. Every fold takes
 //                              max(k, ROWS) cycles.
+// A pair goes when its operands have passed ports of X_BITS and W_BITS per cycle; 0 is as wide as a line.
 // `active` is high from the first operand on a port to the last sum in memory. SCALE-Sim gives the number of the last
 // cycle, counted from 0: in `serial` `active` falls one cycle early.
 module dfc_output_stationary #(
@@ -18,6 +19,8 @@ module dfc_output_stationary #(
     parameter integer OPERAND_BITS = 8,
     parameter integer ACC_BITS = 32,
     parameter integer RELOAD = 2,
+    parameter integer X_BITS = 0,
+    parameter integer W_BITS = 0,
     parameter integer AW = 24,
     parameter integer SW = 20
 ) (
@@ -62,23 +65,32 @@ module dfc_output_stationary #(
 
   // ---- what happens in a cycle; addresses go out, and operands are there in the next one
   reg [1:0] state;
-  reg [SW-1:0] t;
+  reg [SW-1:0] t, pair, after;          // cycle of the state; pair of the stream; cycles since its last one
   reg [AW-1:0] x_base, w_base, y_base;
   reg [SW-1:0] m, n, k;
   reg begins, last, phase;              // phase: which of two sums the stream builds
-  wire [SW-1:0] slot = RELOAD == EXPOSED ? k + LAST_ROW : RELOAD == DOUBLE && k <= LAST_ROW ? LAST_ROW : k - 1'b1;
-  wire streaming = state == STREAM && t < k;
-  wire slot_ends = state == STREAM && t == slot;
+  wire x_ready, w_ready;
+  wire streaming = state == STREAM && pair < k && x_ready && w_ready;
+  wire last_pair = streaming && pair == k - 1'b1;
+  wire slot_ends = state == STREAM && (RELOAD == EXPOSED ? pair == k && after == LAST_ROW
+                                       : (pair == k || last_pair) && (RELOAD != DOUBLE || t >= LAST_ROW));
   wire over = (slot_ends && LEAVE_CYCLES == 0 && (last || RELOAD == SERIAL)) || (state == LEAVE && t == LAST_OUT);
   wire ends = over && last;
   assign fold_take = fold_valid && (state == IDLE || (slot_ends && RELOAD != SERIAL && !last) || (over && !last));
   assign x_read = streaming;
-  assign x_addr = x_base + {{(AW-SW){1'b0}}, t};
+  assign x_addr = x_base + {{(AW-SW){1'b0}}, pair};
   assign w_read = streaming;
-  assign w_addr = w_base + {{(AW-SW){1'b0}}, t};
+  assign w_addr = w_base + {{(AW-SW){1'b0}}, pair};
+  localparam [31:0] B = OPERAND_BITS;
+  dfc_pace #(.BITS(X_BITS)) x_pace (
+      .clk(clk), .restart(fold_take), .need({{(32-SW){1'b0}}, m} * B), .take(streaming), .ready(x_ready));
+  dfc_pace #(.BITS(W_BITS)) w_pace (
+      .clk(clk), .restart(fold_take), .need({{(32-SW){1'b0}}, n} * B), .take(streaming), .ready(w_ready));
 
   always @(posedge clk) begin
-    t <= t + 1'b1;
+    t <= &t ? t : t + 1'b1;
+    after <= last_pair ? {SW{1'b0}} : after + 1'b1;
+    pair <= fold_take ? {SW{1'b0}} : streaming ? pair + 1'b1 : pair;
     if (slot_ends && (last || RELOAD == SERIAL)) begin
       state <= LEAVE;
       t <= {SW{1'b0}};
@@ -113,7 +125,7 @@ module dfc_output_stationary #(
 
   // ---- which row's sums leave: some cycles after the stream's last, what was known of the fold then
   localparam integer IW = AW + 2 * SW + 3;
-  wire stream_ends = state == STREAM && t == (RELOAD == EXPOSED ? k - 1'b1 : slot);
+  wire stream_ends = RELOAD == DOUBLE ? slot_ends : last_pair;
   wire drain_starts, drain_starts_begins, drain_starts_phase;
   wire [AW-1:0] drain_starts_y;
   wire [SW-1:0] drain_starts_m, drain_starts_n;
@@ -146,7 +158,7 @@ module dfc_output_stationary #(
   integer r;
   always @(posedge clk) begin
     x_valid <= streaming;
-    x_first <= t == {SW{1'b0}};
+    x_first <= pair == {SW{1'b0}};
     x_phase <= phase;
     drain_phase_q <= phase_now;
     for (r = 0; r < ROWS; r = r + 1) begin

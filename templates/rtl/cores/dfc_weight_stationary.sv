@@ -9,6 +9,8 @@
 //         1  exposed           the next load follows the stream
 //         2  double buffered   the next load runs under the stream; elements have two weights. Every fold takes
 //                              max(ROWS, m) cycles, the last one as well, though nothing is loaded under it.
+// A line of a port of X_BITS, W_BITS, R_BITS (sums read) or Y_BITS (written) per cycle goes when it has passed; 0 is as
+// wide as a line. Weights wait while they load alone, so not in double buffered.
 // `active` is high from the first operand on a port to the last sum in memory. SCALE-Sim, whose cycles are those of
 // `serial`, gives the number of the last cycle, counted from 0: there `active` falls one cycle early.
 module dfc_weight_stationary #(
@@ -17,6 +19,10 @@ module dfc_weight_stationary #(
     parameter integer OPERAND_BITS = 8,
     parameter integer ACC_BITS = 32,
     parameter integer RELOAD = 2,
+    parameter integer X_BITS = 0,
+    parameter integer W_BITS = 0,
+    parameter integer R_BITS = 0,
+    parameter integer Y_BITS = 0,
     parameter integer AW = 24,
     parameter integer SW = 20
 ) (
@@ -59,32 +65,37 @@ module dfc_weight_stationary #(
 
   // ---- what happens in a cycle; addresses go out, and operands are there in the next one
   reg [1:0] state;
-  reg [SW-1:0] t;                      // cycle of the state
+  reg [SW-1:0] t, fed;                 // cycle of the state, line of a load; line of the stream
   reg [AW-1:0] x_base, y_base;         // of the fold that streams
-  reg [SW-1:0] m, n;
-  reg begins, last, phase;             // phase: which of two weights the stream uses
-  wire loading = state == LOAD || (state == STREAM && RELOAD == DOUBLE && fold_valid && !last && t <= LAST_ROW);
-  wire streaming = state == STREAM && t < m;
-  wire [SW-1:0] slot = RELOAD == DOUBLE && m <= LAST_ROW ? LAST_ROW : m - 1'b1;
-  wire slot_ends = state == STREAM && t == slot;
+  reg [SW-1:0] m, n, k;
+  reg begins, last, phase, again;      // phase: which of two weights the stream uses; again: k takes several folds
+  wire w_ready, x_ready, y_ready, again_ready;
+  wire load_step = state == LOAD && w_ready;
+  wire loading = load_step || (state == STREAM && RELOAD == DOUBLE && fold_valid && !last && t <= LAST_ROW);
+  wire streaming = state == STREAM && fed < m && x_ready && y_ready && again_ready;
+  wire rows_over = fed == m || (streaming && fed == m - 1'b1);
+  wire slot_ends = state == STREAM && rows_over && (RELOAD != DOUBLE || t >= LAST_ROW);
   wire leaves = state == LEAVE && t == LAST_OUT;
   wire next_too = state == STREAM && slot_ends && RELOAD == DOUBLE && !last;
   wire [SW-1:0] line = LAST_ROW - t;   // of the weights
-  assign fold_take = (state == LOAD && t == LAST_ROW) || next_too;
+  assign fold_take = (load_step && t == LAST_ROW) || next_too;
   assign x_read = streaming;
-  assign x_addr = x_base + {{(AW-SW){1'b0}}, t};
+  assign x_addr = x_base + {{(AW-SW){1'b0}}, fed};
   assign w_read = loading && line < fold_k;
   assign w_addr = fold_w + {{(AW-SW){1'b0}}, line};
   wire over = (slot_ends && (SKEW == 0) && (last || RELOAD == SERIAL)) || leaves;  // the last sum is written
   wire ends = over && last;
 
   always @(posedge clk) begin
-    t <= t + 1'b1;
+    t <= (state == LOAD && !w_ready) || &t ? t : t + 1'b1;
+    fed <= fold_take ? {SW{1'b0}} : streaming ? fed + 1'b1 : fed;
     if (fold_take) begin
       x_base <= fold_x;
       y_base <= fold_y;
       m <= fold_m;
       n <= fold_n;
+      k <= fold_k;
+      again <= !(fold_open && fold_close);
       begins <= fold_begin;
       last <= fold_last;
       phase <= RELOAD == DOUBLE && !phase;
@@ -93,7 +104,7 @@ module dfc_weight_stationary #(
       state <= LOAD;
       t <= {SW{1'b0}};
     end
-    if (state == LOAD && t == LAST_ROW) begin
+    if (load_step && t == LAST_ROW) begin
       state <= STREAM;
       t <= {SW{1'b0}};
     end
@@ -112,11 +123,24 @@ module dfc_weight_stationary #(
     end
   end
 
+  // ---- what narrow ports allow
+  localparam [31:0] B = OPERAND_BITS, A = ACC_BITS;
+  wire [31:0] w_need = line < fold_k ? {{(32-SW){1'b0}}, fold_n} * B : 32'd0;
+  wire [31:0] y_need = {{(32-SW){1'b0}}, n} * A;
+  dfc_pace #(.BITS(W_BITS)) w_pace (
+      .clk(clk), .restart(state != LOAD), .need(w_need), .take(load_step), .ready(w_ready));
+  dfc_pace #(.BITS(X_BITS)) x_pace (
+      .clk(clk), .restart(fold_take), .need({{(32-SW){1'b0}}, k} * B), .take(streaming), .ready(x_ready));
+  dfc_pace #(.BITS(Y_BITS)) y_pace (
+      .clk(clk), .restart(fold_take), .need(y_need), .take(streaming), .ready(y_ready));
+  dfc_pace #(.BITS(R_BITS)) again_pace (
+      .clk(clk), .restart(fold_take), .need(again ? y_need : 32'd0), .take(streaming), .ready(again_ready));
+
   wire counted = state != IDLE && !(RELOAD == SERIAL && ends);
   reg counted_q, ends_q;
   always @(posedge clk) {counted_q, ends_q} <= {counted && !rst, ends && !rst};
   assign active = counted_q;
-  wire unused = &{1'b0, fold_open, fold_close, opcode, amount};
+  wire unused = &{1'b0, opcode, amount};
   assign done = ends_q;
 
   // ---- the array, one cycle after the addresses
@@ -159,8 +183,10 @@ module dfc_weight_stationary #(
   // ---- sums below the last row: column j reads in the cycle before it writes, j cycles after column 0
   wire [AW+SW+1:0] below;
   dfc_delay #(.CYCLES(ROWS - 1), .WIDTH(AW + SW + 2)) to_below (
-      .clk(clk), .in({y_base + {{(AW-SW){1'b0}}, t}, n, begins, streaming && !rst}), .out(below));
-  dfc_accumulate #(.COLS(COLS), .ACC_BITS(ACC_BITS), .AW(AW), .SW(SW)) columns (
+      .clk(clk), .in({y_base + {{(AW-SW){1'b0}}, fed}, n, begins, streaming && !rst}), .out(below));
+  // A line that waits may go in its fold's last cycle, and the next fold's in the first one.
+  localparam integer FORWARD = RELOAD == DOUBLE && (X_BITS != 0 || R_BITS != 0 || Y_BITS != 0) ? 1 : 0;
+  dfc_accumulate #(.COLS(COLS), .ACC_BITS(ACC_BITS), .FORWARD(FORWARD), .AW(AW), .SW(SW)) columns (
       .clk(clk), .rst(rst), .valid(below[0]), .begins(below[1]), .n(below[2 +: SW]), .addr(below[SW+2 +: AW]),
       .sum(sum_down[ROWS*COLS*ACC_BITS +: COLS*ACC_BITS]),
       .y_read(y_read), .y_raddr(y_raddr), .y_rdata(y_rdata), .y_write(y_write), .y_waddr(y_waddr), .y_wdata(y_wdata));
