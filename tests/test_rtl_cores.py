@@ -91,7 +91,7 @@ PORTS = {
     "weights": Ports(weight=1),
     "sums": Ports(psum_write=4),
     "sums that are read": Ports(psum_read=2),
-    "all": Ports(input=2, weight=1, psum_read=2, psum_write=4),
+    "all": Ports(input=1, weight=1, psum_read=2, psum_write=4),
 }
 
 

@@ -6,7 +6,6 @@
 //
 // A row goes when it has passed a port of X_BITS per cycle, and the first of a chunk when its weights have passed one of
 // W_BITS, which is for a HOLD of 1; 0 is as wide as a line.
-//
 // Registers from the ports to the sum in memory: operands, products, a level of the tree each, and the sum; STAGES
 // above 2 come after the tree. `active` is high from the first operand on a port to the last sum in memory.
 module dfc_mac_tree #(
@@ -14,8 +13,7 @@ module dfc_mac_tree #(
     parameter integer TREES = 4,
     parameter integer HOLD = 1,
     parameter integer STAGES = 2,
-    parameter integer X_BITS = 0,
-    parameter integer W_BITS = 0,
+    parameter integer X_BITS = 0, W_BITS = 0,
     parameter integer OPERAND_BITS = 8,
     parameter integer ACC_BITS = 32,
     parameter integer AW = 24,
@@ -52,22 +50,19 @@ module dfc_mac_tree #(
     output wire [TREES*AW-1:0]                 y_waddr,
     output wire [TREES*ACC_BITS-1:0]           y_wdata
 );
-  localparam integer B = OPERAND_BITS;
-  localparam integer A = ACC_BITS;
+  localparam integer B = OPERAND_BITS, A = ACC_BITS;
   localparam integer LEVELS = WIDTH > 1 ? $clog2(WIDTH) : 0;
   localparam integer LEAVES = 1 << LEVELS;
   localparam integer TAIL = LEVELS + STAGES;
 
   // ---- what happens in a cycle; addresses go out, and operands are there in the next one
-  reg [SW-1:0] row;                     // of the fold
+  reg [SW-1:0] row, tail;               // of the fold; cycles until the last sum is in memory
   reg running;                          // the last row has not been read yet
-  reg [SW-1:0] tail;                    // cycles until the last sum is in memory
   reg carried;                          // an earlier tile of k left sums in memory
   wire x_ready, w_ready;
   wire goes = running && x_ready && w_ready;
-  wire row_ends = goes && row == fold_m - 1'b1;
   wire ends = tail == {{(SW-1){1'b0}}, 1'b1};
-  assign fold_take = row_ends;
+  assign fold_take = goes && row == fold_m - 1'b1;
   assign x_read = goes;
   assign x_addr = fold_x + {{(AW-SW){1'b0}}, row};
   assign w_read = goes && row == {SW{1'b0}};
@@ -81,7 +76,7 @@ module dfc_mac_tree #(
   always @(posedge clk) begin
     if (!running && tail == {SW{1'b0}} && fold_valid) running <= 1'b1;
     if (tail != {SW{1'b0}}) tail <= tail - 1'b1;
-    row <= !running || row_ends ? {SW{1'b0}} : goes ? row + 1'b1 : row;
+    row <= !running || fold_take ? {SW{1'b0}} : goes ? row + 1'b1 : row;
     if (fold_take && fold_last) begin
       running <= 1'b0;
       tail <= TAIL[SW-1:0];
@@ -178,8 +173,7 @@ module dfc_mac_tree #(
   reg [TREES*A-1:0] written;            // what the last cycle wrote: a read of the same line came too early to see it
   reg same;
   reg [TREES-1:0] read, write;
-  integer slot;                         // of the row
-  integer a;
+  integer a, slot;                      // slot: of the row
   always @* begin
     slot = $signed({{(32-HW){1'b0}}, at_row[HW-1:0]});
     now = acc[slot*TREES*A +: TREES*A];

@@ -19,8 +19,7 @@ module dfc_output_stationary #(
     parameter integer OPERAND_BITS = 8,
     parameter integer ACC_BITS = 32,
     parameter integer RELOAD = 2,
-    parameter integer X_BITS = 0,
-    parameter integer W_BITS = 0,
+    parameter integer X_BITS = 0, W_BITS = 0,
     parameter integer AW = 24,
     parameter integer SW = 20
 ) (
@@ -77,15 +76,12 @@ module dfc_output_stationary #(
   wire over = (slot_ends && LEAVE_CYCLES == 0 && (last || RELOAD == SERIAL)) || (state == LEAVE && t == LAST_OUT);
   wire ends = over && last;
   assign fold_take = fold_valid && (state == IDLE || (slot_ends && RELOAD != SERIAL && !last) || (over && !last));
-  assign x_read = streaming;
   assign x_addr = x_base + {{(AW-SW){1'b0}}, pair};
-  assign w_read = streaming;
+  assign {x_read, w_read} = {2{streaming}};
   assign w_addr = w_base + {{(AW-SW){1'b0}}, pair};
-  localparam [31:0] B = OPERAND_BITS;
-  dfc_pace #(.BITS(X_BITS)) x_pace (
-      .clk(clk), .restart(fold_take), .need({{(32-SW){1'b0}}, m} * B), .take(streaming), .ready(x_ready));
-  dfc_pace #(.BITS(W_BITS)) w_pace (
-      .clk(clk), .restart(fold_take), .need({{(32-SW){1'b0}}, n} * B), .take(streaming), .ready(w_ready));
+  wire [31:0] xs = {{(32-SW){1'b0}}, m} * OPERAND_BITS[31:0], ws = {{(32-SW){1'b0}}, n} * OPERAND_BITS[31:0];
+  dfc_pace #(.BITS(X_BITS)) x_pace (.clk(clk), .restart(fold_take), .need(xs), .take(streaming), .ready(x_ready));
+  dfc_pace #(.BITS(W_BITS)) w_pace (.clk(clk), .restart(fold_take), .need(ws), .take(streaming), .ready(w_ready));
 
   always @(posedge clk) begin
     t <= &t ? t : t + 1'b1;
