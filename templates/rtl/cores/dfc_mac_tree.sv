@@ -4,7 +4,7 @@
 // weights come in one line with the first row and are held for the others. Sums stay in HOLD accumulators per tree over
 // the chunks of k, and leave with the last one; a k in several tiles is added to what is in memory.
 //
-// A row goes when it has passed a port of X_BITS per cycle, and the first of a chunk when its weights have passed one of
+// A row goes when it has passed a port of X_BITS per cycle, the first of a chunk when its weights have passed one of
 // W_BITS, which is for a HOLD of 1; 0 is as wide as a line.
 // Registers from the ports to the sum in memory: operands, products, a level of the tree each, and the sum; STAGES
 // above 2 come after the tree. `active` is high from the first operand on a port to the last sum in memory.
