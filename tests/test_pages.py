@@ -267,6 +267,7 @@ def test_a_run_keeps_every_rate_that_was_tried(tmp_path: Path) -> None:
     assert max(rates) >= 1.25 * told["max_rate_req_s"] * (1 - 1e-9)
     said = page(results(tmp_path / "served"))
     assert "Over the rate" in said and "keep the objective for 99.0 %" in said
+    assert ("<b>any</b>" in said) == (told["max_rate"]["too_high_per_s"] is None)
 
 
 def test_tables_are_read_alike_from_both_kinds_of_files(tmp_path: Path) -> None:
