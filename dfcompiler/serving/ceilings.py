@@ -55,8 +55,8 @@ def _line(rows: Rows, stages: int, host_s: float, longest: float, middle: float)
     knots, values = rows.knots[none:].astype(np.float64), rows.values[none:]
     # a round has up to `stages` times as many, and takes so many times as long; the host is in it once
     each = (values + host_s / stages) / number
-    if math.isinf(middle):
-        return [(float(each.min()), 0.0)]
+    if math.isinf(middle):  # a step of any number of prompts, which the rows do not reach
+        return [(0.0, 0.0)]
     firsts, lasts = rows.starts[1:-1] - none, rows.starts[2:] - 1 - none
     n = np.arange(1.0, len(rows.starts) - 1)
     ends = [_reach(each, knots, firsts, np.minimum(firsts + 1, lasts), -middle * n)]

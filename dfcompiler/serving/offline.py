@@ -2,7 +2,8 @@
 
 The hybrid schedule of arXiv 2502.15763 packs requests onto seats offline, which is bin packing for the shortest
 longest bin, and compares with its bound. Here the packing bounds the number of steps, and a plane below the table of
-step latencies turns steps and tokens, whose sums no schedule can lower, into seconds.
+step latencies turns steps and tokens, whose sums no schedule can lower, into seconds. A table that tells steps of one
+part by rows is asked for the least that each request takes, as `ceilings` are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
 from dfcompiler.diagnostics import Diag
+from dfcompiler.serving.ceilings import work
 from dfcompiler.serving.cluster import Pool
 from dfcompiler.serving.requests import Floats, Ints, Requests
 from dfcompiler.serving.table import StepTable
@@ -54,7 +56,7 @@ def lower_bound(requests: Requests, pool: Pool, *, time_limit_s: float = 5.0) ->
     steps = packing_bound(lengths, pool.settings.max_sequences, packed, time_limit_s)
     tokens = int(requests.prompt_tokens.sum() + (requests.output_tokens - 1).sum())
     steps = max(steps, -(-tokens // pool.budget))
-    return Bound(steps, max(packed, steps), plane_s(pool.table, steps, requests))
+    return Bound(steps, max(packed, steps), least_s(pool, steps, requests))
 
 
 def longest_first(lengths: Sequence[int], seats: int) -> int:
@@ -89,6 +91,17 @@ def packing_bound(lengths: Ints, seats: int, packed: int, time_limit_s: float) -
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return least
     return max(least, int(np.ceil(solver.best_objective_bound - 1e-6)))
+
+
+def least_s(pool: Pool, steps: int, requests: Requests) -> float:
+    """Seconds of so many steps and all their tokens, at the least."""
+    if pool.table.chunks is None:
+        return plane_s(pool.table, steps, requests)
+    each = work(pool, requests)
+    blocks = -(-(requests.prompt_tokens + requests.output_tokens) // pool.settings.block_tokens)
+    kept = pool.settings.rules.reserve == "all" or int(blocks.sum()) + pool.watermark <= pool.blocks
+    # who is preempted computes anew, and has its next token from that step: only prompts are sure to be computed
+    return max(float(each.prefill_s.sum()), float(each.decode_s.sum()) if kept else 0.0, steps * pool.table.host_s)
 
 
 def plane_s(table: StepTable, steps: int, requests: Requests) -> float:
