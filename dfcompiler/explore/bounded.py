@@ -70,7 +70,8 @@ def proof_of(sampler: Screened, space: Space) -> tuple[Proof, int, list[str]]:
     count = space.points if pool is None else len(pool)
     left = len(sampler.open()[0])
     screened = space.points - len(sampler.told) - left
-    claims = [f"{space.points - count:,} points are the same chips under the same loads as others"] * (pool is not None)
+    alike = space.points - count
+    claims = [f"{alike:,} points are the same chips under the same loads as others"] * bool(alike)
     claims.append(f"{count - len(sampler.told) - left:,} cannot be on the front by proven bounds or limits")
     if not left:
         return "exhaustive", screened, claims
