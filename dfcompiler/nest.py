@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -294,7 +294,7 @@ class Nest:
         compute, counts = self.tiles.compute, self.counts
         one = slowest(self.ports, traffic.terms)
         kinds, found = self.tiles.partly or ((None, compute),), []
-        late, every = (reduce(np.add, x) for x in (traffic.terms.late, traffic.terms.late_all))
+        late, every = (x.sum(0) for x in (traffic.terms.late, traffic.terms.late_all))
         for share in shares:
             move, steps = one / share, compute + self.waits
             for often, tile in kinds:

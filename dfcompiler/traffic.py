@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from math import inf
 
 import numpy as np
@@ -83,7 +83,7 @@ def slowest(ports: Sequence[Port], terms: Terms) -> Floats:
     found = []
     for port in ports:
         bits, elements = terms.at(port.level)
-        found.append(reduce(np.add, port.weigh(bits) * elements[:, None]))
+        found.append((port.weigh(bits) * elements[:, None]).sum(0))
     return np.asarray(np.maximum.reduce(found))
 
 

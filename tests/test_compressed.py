@@ -130,3 +130,17 @@ def priced(fresh: int) -> dict[str, dict[str, tuple[float, ...]]]:
 def test_every_op_is_tiled_and_priced(name: str, fresh: int) -> None:
     found = price_op(name, priced(fresh)[name], load_chip("ador"))
     assert found.candidates > 0 and 0 <= found.compute_s <= found.latency_s and found.latency_s > 0
+
+
+@pytest.mark.parametrize(
+    ("s", "t", "ratio", "past"), [(1, 1, 4, 0), (2, 2, 8, 5), (3, 4, 4, 0), (3, 4, 2, 0), (5, 3, 3, 2)]
+)
+def test_rows_are_picked_of_what_is_there(s: int, t: int, ratio: int, past: int) -> None:
+    """Where a mask leaves no rows nothing moves; else each element that some point touches moves once."""
+    h, e, top, width = 2, 4, 2, 2
+    seen = {(x, y) for x in range(s) for y in range(t) if (y + 1) * ratio <= x + past + 1}
+    picked = {(x, y) for x in range(s) for y in range(min(top, t)) if (y + 1) * ratio <= x + past + 1}
+    rows, columns = ({x[k] for x in seen} for k in (0, 1))
+    expected = width * (len(rows) * h * (e + 1) + len(columns) * e) + 4 * len(picked)
+    sizes = {"b": (1,), "s": (s,), "h": (h,), "e": (e,), "t": (t,), "past": (past,), "ratio": (ratio,), "top": (top,)}
+    assert price_op("row_indexer", sizes, load_chip("ador")).bytes["hbm"] == expected
