@@ -18,6 +18,7 @@ from dfcompiler.columns import Column
 from dfcompiler.relaxation import Relaxation, attempted
 
 CASE_S = 1e-5  # seconds for a case, per column and set of columns: measured 0.6e-5 to 1.3e-5
+MOST = 600  # columns: beyond, the first case alone takes seconds, measured for 976
 FIRST = 10  # cases that the first one counts for
 EXACT = 1e-9  # what the solver's numbers are asked to be right to
 SURE = 10 * EXACT  # targets, and half a cycle at least, that its bound is taken to be off by
@@ -32,10 +33,12 @@ class Choice:
 
 
 def choice(flow: nx.DiGraph[str], columns: Sequence[Column], target: int, left: Budget) -> Choice | None:
-    """The columns with the least relaxation, where a schedule of `target` cycles is known; None where the budget,
-    counted by cases, allows no case, or the solver finds no columns."""
+    """The columns with the least relaxation, where a schedule of `target` cycles is known; None where there are
+    too many columns, the budget, counted by cases, allows no case, or the solver finds none."""
     from ortools.math_opt.python import mathopt
 
+    if len(columns) > MOST:
+        return None
     relaxation = Relaxation(flow, columns, target)
     each_s = CASE_S * (len(columns) + relaxation.moments)
     cases = int(left.seconds / each_s) - FIRST
