@@ -17,7 +17,7 @@ def samples(chip: Chip, reach: Reach) -> dict[str, list[Sizes]]:
     """The steps that are mapped in full, by make. On one kind of unit one amid of what is asked for will do. Of several
     kinds, where a chunk is done beside what decodes depends on which of the two takes longer: a chunk of many tokens is
     on units of its own, few tokens are done together with what decodes, and between lies what only attention does
-    apart."""
+    apart; with many sequences beside it that begins earlier."""
     chunk = max(1, min(FIRST, reach.prefill) // 4)
     batch, context = max(1, reach.batch // 16), max(1, min(FIRST, reach.context) // 2)
     amid = Sizes(chunk, min(chunk, reach.context), batch, context)
@@ -28,7 +28,8 @@ def samples(chip: Chip, reach: Reach) -> dict[str, list[Sizes]]:
     long = Sizes(chunk, 0, max(1, reach.batch // 4), max(1, reach.context // 2))
     some = Sizes(max(1, chunk // 8), amid.past, max(1, reach.batch // 8), max(1, reach.context // 4))
     few = amid._replace(prefill=max(1, chunk // 64), batch=max(1, batch // 2))
-    return made | {"mixed": [large, long, some, few]}
+    many = amid._replace(prefill=max(1, chunk // 4), batch=max(1, reach.batch * 7 // 8))
+    return made | {"mixed": [large, long, some, few, many]}
 
 
 def random_sizes(reach: Reach, tokens: int, count: int, seed: int) -> list[Sizes]:
