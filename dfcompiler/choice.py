@@ -6,8 +6,10 @@ A solver of mixed integer programs bounds it from below, and its choice is what 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -57,7 +59,8 @@ def choice(flow: nx.DiGraph[str], columns: Sequence[Column], target: int, left: 
     asked.gscip.bool_params["misc/catchctrlc"] = False
     asked.gscip.real_params["numerics/feastol"] = EXACT
     asked.gscip.real_params["numerics/dualfeastol"] = EXACT
-    found = attempted(lambda: mathopt.solve(relaxation.model, mathopt.SolverType.GSCIP, params=asked))
+    with _unheard():
+        found = attempted(lambda: mathopt.solve(relaxation.model, mathopt.SolverType.GSCIP, params=asked))
     left.spend(each_s * (FIRST + (found.solve_stats.node_count if found else 0)))
     if not found or not found.has_primal_feasible_solution():
         return None
@@ -65,3 +68,15 @@ def choice(flow: nx.DiGraph[str], columns: Sequence[Column], target: int, left: 
     chosen = tuple(c for c, x in zip(columns, relaxation.chosen, strict=True) if values[x] > 0.5)
     bound = found.termination.objective_bounds.dual_bound * target - max(0.5, SURE * target)
     return Choice(chosen, max(0, ceil(bound))) if sum(len(c.nodes) for c in chosen) == len(flow) else None
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Nothing reaches the process's stderr: SoPlex, inside SCIP, remarks there on tolerances that it tightens."""
+    with contextlib.ExitStack() as after, open(os.devnull, "wb") as nothing:
+        with contextlib.suppress(OSError):  # there may be no stderr
+            heard = os.dup(2)
+            after.callback(os.close, heard)
+            after.callback(os.dup2, heard, 2)
+            os.dup2(nothing.fileno(), 2)
+        yield

@@ -88,7 +88,9 @@ def _by_choice(
     another, parts having no dependence between them, shorter ones first: they fit in more ways beside longer ones. It
     is no worse than the hint, and has what is proven of all columns."""
     usable = within(flow, columns, hint.cycles)
-    chosen = choice(flow, usable, hint.cycles, left.part(left.seconds * PART_TO_CHOOSE))
+    choosing = left.part(left.seconds * PART_TO_CHOOSE)
+    able = _affords(choosing, ROWS_S, flow, usable)
+    chosen = choice(flow, usable, hint.cycles, choosing) if able else None
     least = min(hint.cycles, max(least, chosen.bound if chosen else 0))
     best = hint
     parts = sorted(nx.weakly_connected_components(flow), key=lambda p: _lasting(hint, p)) if chosen else []
