@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 KINDS = ("ir", "templates", "passes", "policies", "explanations")
 ENTRY_POINTS = "dfcompiler.plugins"
 VARIABLE = "DFCOMPILER_PLUGINS"
+JUST_NOW_NS = 100_000_000  # more than any file system's clock takes for a tick
+
+_known: dict[tuple[Path, str], tuple[int, tuple[Path, ...]]] = {}  # folder and suffix: when it changed, its files
 
 
 @functools.cache
@@ -59,7 +63,20 @@ def folders(kind: str, sub: str = "") -> list[Path]:
 
 def files(kind: str, suffix: str, sub: str = "") -> list[Path]:
     """Every file of `folders(kind, sub)` whose name ends in `suffix`, sorted within each folder."""
-    return [path for d in folders(kind, sub) for path in sorted(d.glob(f"*{suffix}")) if path.is_file()]
+    return [path for d in folders(kind, sub) for path in _listed(d, suffix)]
+
+
+def _listed(folder: Path, suffix: str) -> tuple[Path, ...]:
+    """Files of a folder; it is read again only after a change. One that changed just now is not remembered: its time
+    may not tell the next change."""
+    changed_ns = folder.stat().st_mtime_ns
+    known_ns, known = _known.get((folder, suffix), (-1, ()))
+    if known_ns == changed_ns:
+        return known
+    found = tuple(path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file())
+    if time.time_ns() - changed_ns > JUST_NOW_NS:
+        _known[folder, suffix] = changed_ns, found
+    return found
 
 
 def find(where: str, name: str) -> Path | None:

@@ -16,7 +16,7 @@ from dfcompiler.diagnostics import Diag, Note, Source, Span, unknown
 KINDS = {"template": "templates", "pass": "passes", "policy": "policies", "router": "policies"}
 
 _classes: dict[tuple[str, str], type] = {}
-_imported: set[tuple[tuple[Path, int], ...]] = set()  # folders as they were when all their files were imported
+_imported: set[tuple[Path, ...]] = set()  # the files of a kind, when all of them had been imported
 
 
 def register(kind: str, name: str, cls: type) -> None:
@@ -63,11 +63,11 @@ def load(*kinds: str) -> None:
     ours is a bug and is raised as it is.
     """
     for folder in dict.fromkeys(KINDS[kind] for kind in kinds or KINDS):
-        state = tuple((d, d.stat().st_mtime_ns) for d in content.folders(folder))
-        if state not in _imported:
-            for path in content.files(folder, ".py"):
+        paths = tuple(content.files(folder, ".py"))
+        if paths not in _imported:
+            for path in paths:
                 _import(path)
-            _imported.add(state)
+            _imported.add(paths)
 
 
 def started() -> bool:
