@@ -208,7 +208,7 @@ class Mask:
         if known is None:
             return self._total(wanted, 1)
         rest = tuple(i for i in wanted if i not in known.names)
-        return self._total(rest, known.touched([i for i in known.names if i in wanted]))
+        return self._total(rest, known.touched(tuple(i for i in known.names if i in wanted)))
 
     def _total(self, names: Iterable[str], inside: Ints | int) -> int:
         total = np.asarray(inside)
@@ -222,16 +222,24 @@ class _Clauses:
 
     def __init__(self, mask: Mask, clauses: Sequence[Sequence[t.Rel]]) -> None:
         self.mask, self.clauses = mask, clauses
+        self._counted: dict[tuple[str, ...], Ints] = {}
         shape = mask.shape
         self.names = sorted(set().union(*(clause_indices(shape, c) for c in clauses)))
-        votes = {n: sum(n in _value_indices(shape, r) for c in clauses for r in c) for n in self.names}
+        used = [_value_indices(shape, r) for c in clauses for r in c]
+        votes = {n: sum(n in some for some in used) for n in self.names}
         size = {n: int(np.max(mask.sizes[n])) for n in self.names}  # one value alone moves nothing: it is a row at best
         best = sorted(self.names, key=lambda n: (votes[n] > 0 and size[n] > 1, votes[n], size[n]), reverse=True)
         self.col, *others = best
         self.slide = next((n for n in others if votes[n]), None)
 
-    def touched(self, wanted: Sequence[str]) -> Ints:
-        """Distinct values of some of the indices over all points that exist, summed; an array over designs."""
+    def touched(self, wanted: tuple[str, ...]) -> Ints:
+        """Distinct values of some of the indices, in the order of `names`, over all points that exist, summed; an array
+        over designs."""
+        if wanted not in self._counted:
+            self._counted[wanted] = self._touched(wanted)
+        return self._counted[wanted]
+
+    def _touched(self, wanted: tuple[str, ...]) -> Ints:
         moving = {self.col, self.slide} & set(wanted)
         further = [r for r in self.names if r not in (self.col, self.slide)]
         if self.strips is None or (len(moving) == 2 and not set(further) <= set(wanted)):
