@@ -7,7 +7,7 @@ FUZZ_SECONDS = 600
 FUZZ_SEED = $(shell date +%s)
 export PYTHON
 
-.PHONY: help ready demo test lint unit format fuzz cluster bench baseline validate docs site newcomer clean
+.PHONY: help ready demo test lint unit format fuzz cluster bench baseline validate docs pages site newcomer clean
 
 help:
 	@echo 'make demo       compile llama3-8b on the chip ador three times: prefill, decode, both at once; a report of the last'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench      measure, and compare with the baseline; make baseline: keep what was measured as the next one'
 	@echo 'make validate   compare with measurements of others'
 	@echo 'make docs       run the commands of README.md again, draw its picture, count the models of docs/models.md'
+	@echo 'make pages      run the commands of the pages that take minutes'
 	@echo 'make site       the pages of docs/ and pages of reference as a site in out/site'
 	@echo 'make newcomer   from a clean clone, with the checkout and with the wheel, on every Python that is here'
 	@echo 'make format     let ruff lay out the code'
@@ -90,6 +91,9 @@ docs: ready
 	$(PY) docs/refresh.py
 	$(PY) docs/models.py
 	$(PY) docs/peers.py
+
+pages: ready
+	DFC_PAGES=1 $(PY) -m pytest -q tests/test_mentioned.py -k minutes
 
 site: ready
 	$(PY) -m mkdocs -q build --strict

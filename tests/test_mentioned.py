@@ -1,12 +1,14 @@
 """Every `dfc` command that a page mentions is one: its options are those of the command, and its names are known.
 
 Blocks marked `sh`, `console` and `pycon` are run (tests/test_readme.py, tests/test_docs.py). These are the others:
-blocks of commands that take minutes, and commands in running text, of which some stand for many (`dfc compile MODEL`).
+blocks of commands that take minutes, which `make pages` runs, and commands in running text, of which some stand for
+many (`dfc compile MODEL`).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from dfcompiler import names
+from dfcompiler.cli import main
 from dfcompiler.cli.arguments import COMMANDS, parse, parser_of
 from dfcompiler.diagnostics import Diag
 
@@ -27,12 +30,17 @@ ENDINGS = (".json", ".dfm", ".dfir", ".chip", ".space", ".csv", ".yaml", ".onnx"
 OPEN = re.compile(r"\b[A-Z]{2,}\b|\.\.\.|\bN\b")
 
 
-def mentioned(page: Path) -> Iterator[str]:
-    text = page.read_text(encoding="utf-8")
-    for kind, body in FENCE.findall(text):
-        if not kind:
-            yield from (line for line in body.splitlines() if line.startswith("dfc "))
-    yield from CODE.findall(FENCE.sub("", text))
+TRACE = Path(os.environ.get("DFC_DATA", ROOT.parent / "shared" / "data"), "azure", "AzureLLMInferenceTrace_conv.csv")
+MEASURED = "kernels.md"  # its commands read what a GPU was measured to take
+
+
+def in_blocks(page: Path) -> list[str]:
+    blocks = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [line for kind, body in blocks if not kind for line in body.splitlines() if line.startswith("dfc ")]
+
+
+def mentioned(page: Path) -> list[str]:
+    return in_blocks(page) + CODE.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
 
 
 CASES = [(page, command) for page in PAGES for command in dict.fromkeys(mentioned(page))]
@@ -57,6 +65,20 @@ def test_a_mentioned_command_can_be_typed(page: Path, command: str) -> None:
     assert args is not None
     for name, of in wanted(args):
         assert name in names(of) or name.endswith(ENDINGS) or "/" in name, command
+
+
+@pytest.mark.skipif("DFC_PAGES" not in os.environ, reason="these commands take minutes: `make pages`")
+@pytest.mark.parametrize("page", [p for p in PAGES if in_blocks(p) and p.name != MEASURED], ids=lambda p: p.name)
+def test_commands_that_take_minutes(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if TRACE.name in page.read_text(encoding="utf-8"):
+        if not TRACE.is_file():
+            pytest.skip(f"there is no {TRACE.name} in DFC_DATA")
+        (tmp_path / TRACE.name).symlink_to(TRACE)
+    for command in in_blocks(page):
+        assert main(shlex.split(command, comments=True)[1:]) == 0, f"{command}\n{capsys.readouterr().err}"
 
 
 def wanted(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
