@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -119,9 +120,12 @@ def report(args: argparse.Namespace) -> Iterator[str]:
     """The lines of the page."""
     table = Table(load_space("llmshare"), args.subset)
     yield "# Samplers by LLMShare's protocol\n"
+    left_out = ", ".join(f"`{name}`" for name in ORDER if name not in args.samplers.split(","))
+    without = f" (without {left_out})" if left_out else ""
     yield (
-        f"Written by `python benchmarks/studies/samplers.py`: {len(table.values):,} random systems of `llmshare` under "
-        f"static prices, {len(table.front)} of them on the front; {args.initial} + {args.iterations} points, "
+        f"Written by `{shlex.join(['python', 'benchmarks/studies/samplers.py', *sys.argv[1:]])}`{without}: "
+        f"{len(table.values):,} random systems of `llmshare` under static prices, {len(table.front)} of them on the "
+        f"front; {args.initial} + {args.iterations} points, "
         f"{args.seeds} seeds, the systems drawn with seed {args.subset}. In the middle a system serves "
         f"{np.median(table.costs[:, 1] / table.below[:, 1]):.2f} of the rate that it is bounded by.\n"
     )
