@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llmcompass import MOST, even_rows, on_host
 from scipy.optimize import least_squares
-from silicon import Table, folder, read_csv, split, take
+from silicon import Table, device, split, take
 
-from dfcompiler.hardware.elaboration import load_chip
-from dfcompiler.hardware.template import KernelCompute
-from dfcompiler.kernels import Device, device_of
+from dfcompiler.kernels import Device
 from dfcompiler.kernels.generation import FAMILIES, load_generation
 from dfcompiler.kernels.tables import price_table
 
@@ -182,12 +181,11 @@ START: dict[str, dict[str, float]] = {
         "around_traffic": 1.2,
         "unaligned": 2,
     },
-    "elementwise": {"dram_efficiency": 0.8, "again": 1.5, "quantise_us": 0.007},
+    "elementwise": {"dram_efficiency": 0.8, "again": 1.5, "special_lanes": 8, "barrier_us": 1, "quantise_us": 0.007},
 }
 # Two thread blocks of a cluster load once for both; a chip runs at 1.98 GHz, and the sheet's peak is at 1.83.
 CLUSTER = {"l2_efficiency": 2, "tensor_efficiency": 1.08}
-# The most that a constant may be, of all families and of one in a generation.
-MOST = {"dram_efficiency": 0.95, "l2_part": 1, "l2_efficiency": 1, "tensor_efficiency": 1}
+# The most that a constant may be of one family in a generation, where it is not MOST.
 MOST_OF: dict[tuple[str, str], dict[str, float]] = {
     ("contraction", "sm90"): CLUSTER,
     ("narrow", "sm90"): CLUSTER,
@@ -197,13 +195,6 @@ MOST_OF: dict[tuple[str, str], dict[str, float]] = {
 TABLE = {"contraction": "gemm", "prefill": "prefill", "decode": "decode", "grouped": "moe"}
 
 Priced = Callable[[Any], Any]
-
-
-def device(chip: str, bits: int = 16) -> Device:
-    """A chip that has SMs, as the kernels see it."""
-    unit = next(u for u in load_chip(chip).units.values() if isinstance(u.template, KernelCompute))
-    assert isinstance(unit.template, KernelCompute)
-    return device_of(unit, unit.template, bits)
 
 
 class Only:
@@ -267,27 +258,16 @@ def fitted(
     return of(x)
 
 
-def launches(name: str) -> float:
-    """Host time of a launch in LLMCompass's tables: the shortest of a table's fitted rows, in µs."""
-    table = read_csv(folder() / "llmcompass_a100" / f"{name}_a100.csv")
-    if table is None:
-        raise SystemExit("LLMCompass's tables are needed: set DFC_DATA")
-    return float(take(table, slice(None, None, 2))["latency_us"].min())
-
-
 def elementwise_kernels(fixed: Mapping[str, Any]) -> Any:
-    """Constants without contractions: even rows of LLMCompass's softmax, layernorm and gelu, all of one device."""
-    on, parts = device("a100_sxm"), []
-    for kind in ("softmax", "layernorm", "gelu"):
-        table = read_csv(folder() / "llmcompass_a100" / f"{kind}_a100.csv")
-        if table is None:
-            raise SystemExit("LLMCompass's tables are needed: set DFC_DATA")
-        parts.append((kind, take(table, slice(None, None, 2)), launches(kind)))
+    """Constants without contractions: even rows of LLMCompass's softmax, layernorm and gelu, all of one device, as its
+    host timed them."""
+    on, parts = device("a100_sxm"), {kind: even_rows(kind) for kind in ("softmax", "layernorm", "gelu")}
 
     def seconds(kernels: Any) -> Any:
-        return np.concatenate([host(price("elementwise", kernels, k, t, on), us) for k, t, us in parts])
+        alone = {kind: price("elementwise", kernels, kind, table, on) for kind, table in parts.items()}
+        return np.concatenate([on_host(kind, us, us) for kind, us in alone.items()])
 
-    return fitted("elementwise", fixed, seconds, np.concatenate([t["latency_us"] for _, t, _ in parts]))
+    return fitted("elementwise", fixed, seconds, np.concatenate([t["latency_us"] for t in parts.values()]))
 
 
 class Both:
@@ -318,12 +298,6 @@ def told(what: str, us: Any, test: Table) -> None:
     error = np.abs(us / test["latency_us"] - 1)
     large = test["latency_us"] >= 50
     print(f"{what}: {100 * error.mean():.2f} % of {len(error)} rows, {100 * error[large].mean():.2f} % from 50 us")
-
-
-def host(us: Any, launch_us: float, part: float = 0.75) -> Any:
-    """What a host's clock reads: its launch at least, and a part of it before work that is longer (three quarters: our
-    estimate, which the start of gelu's ramp shows)."""
-    return np.maximum(launch_us, part * launch_us + us)
 
 
 def main(wanted: list[str], only: str | None) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from dfcompiler.hardware.elaboration import load_chip
+from dfcompiler.hardware.template import KernelCompute
+from dfcompiler.kernels import Device, device_of
 from dfcompiler.kernels.tables import KINDS
 
 Table = dict[str, Any]
@@ -34,6 +37,13 @@ FILES = {
     "moe": ("moe", "moe_perf", "moe_bf16", {}, {"moe_dtype": "bfloat16"}),
 }
 OURS = {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16", "window_size": 0}
+
+
+def device(chip: str, bits: int = 16) -> Device:
+    """A chip that has SMs, as the kernels see it."""
+    unit = next(u for u in load_chip(chip).units.values() if isinstance(u.template, KernelCompute))
+    assert isinstance(unit.template, KernelCompute)
+    return device_of(unit, unit.template, bits)
 
 
 def columns_of(kind: str) -> tuple[str, ...]:

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import validate_area
 import validate_collectives
-from fit_kernels import ROWS, SEED, STRUCTURE, TABLE, device, host, launches
+import validate_llmcompass
+from fit_kernels import ROWS, SEED, STRUCTURE, TABLE
 from scipy.optimize import minimize
-from silicon import Table, folder, full, read_csv, sample, split, take
+from silicon import Table, device, full, sample, split, take
 from tables import markdown
 
-from dfcompiler.kernels import Device, Generation, Scale, contraction, load_generation
+from dfcompiler.kernels import Device, Generation, Scale, load_generation
 from dfcompiler.kernels.generation import FAMILIES
 from dfcompiler.kernels.tables import price_table, roofline_s
 
@@ -45,13 +46,6 @@ BARS = {  # mean error in %, all rows and rows from 50 us up: on the device, sam
     "decode": ((6.5, 7.5), (7.5, 7.5), (16, 15), (13, 12)),
     "moe": ((18, 18), (18, 18), (28, 26), None),
 }
-PUBLISHED = {
-    "gemm": (4, 6.5),
-    "softmax": (6, 9.2),
-    "layernorm": (6, 9.1),
-    "gelu": (4, 5.5),
-}  # bar, LLMCompass's own error, in %
-
 HEAD = ["operator", "test", "rows", "model", "bar", "median", "p90", "bias", "3 constants", "gain", "roofline"]
 
 
@@ -203,75 +197,6 @@ def narrow() -> Iterator[list[str]]:
             yield line("gemm", name, table, us(table, on), simple("gemm", table, on, x, 1.0), None, on, 1.0)
 
 
-HOSTED = {"softmax": "softmax", "layernorm": "layernorm", "gelu": "gelu", "gemm": "matmul"}  # kind -> table
-
-
-def on_host(kind: str, us: Any) -> Any:
-    """Modelled µs as LLMCompass's host timed them: the part of a launch that stays visible is what fits even rows."""
-    on, name = device("a100_sxm"), HOSTED[kind]
-    table = read_csv(folder() / "llmcompass_a100" / f"{name}_a100.csv")
-    assert table is not None
-    even, launch = take(table, slice(None, None, 2)), launches(name)
-    alone = modelled(kind, even, on, load_generation("sm80"))
-    parts = [(np.abs(host(alone, launch, p) / even["latency_us"] - 1).mean(), p) for p in (0, 0.25, 0.5, 0.75, 1)]
-    return host(us, launch, min(parts)[1])
-
-
-def llmcompass() -> Iterator[list[str]]:
-    """LLMCompass's own measurements of an A100, odd rows; a host's launch is the shortest of the even ones."""
-    on, kernels = device("a100_sxm"), load_generation("sm80")
-    for kind, (bar, theirs) in PUBLISHED.items():
-        table = read_csv(folder() / "llmcompass_a100" / f"{HOSTED[kind]}_a100.csv")
-        if table is None:
-            continue
-        rest = take(table, slice(1, None, 2))
-        e = errors(on_host(kind, modelled(kind, rest, on, kernels)), rest["latency_us"])
-        shown = f"{bar} " + ("met" if e[0] <= bar else "MISSED")
-        yield [
-            kind,
-            f"{len(rest['latency_us'])}",
-            f"{e[0]:.1f}",
-            shown,
-            f"{theirs}",
-            f"{launches(HOSTED[kind]):.0f} µs",
-        ]
-
-
-def gpt3() -> Iterator[list[str]]:
-    """One layer of GPT-3 on 4 x A100, batch 8, as LLMCompass timed its operators one by one; without all-reduce."""
-    for phase, tokens, queries, keys in (("prefill", 8 * 2048, 2048, 2048), ("decode", 8, 1, 3073)):
-        table = read_csv(folder() / "llmcompass_a100" / f"gpt3_layer_{phase}_4xa100.csv")
-        if table is None:
-            continue
-        measured = dict(zip(table["op"].tolist(), table["latency_us"].tolist(), strict=True))
-        us = {op: _gpt3_us(op, tokens, queries, keys) for op in measured if not op.startswith("allreduce")}
-        off = {op: 100 * (us[op] / measured[op] - 1) for op in us}
-        total = 100 * (sum(us.values()) / sum(measured[op] for op in us) - 1)
-        mean = float(np.mean(np.abs(list(off.values()))))
-        sum_bar = "2 " + ("met" if abs(total) <= 2 else "MISSED")
-        mean_bar = "8 " + ("met" if mean <= 8 else "MISSED")
-        each = ", ".join(f"{op} {x:+.0f}" for op, x in off.items())
-        yield [phase, f"{total:+.1f}", sum_bar, f"{mean:.1f}", mean_bar, each]
-
-
-def _gpt3_us(op: str, tokens: int, queries: int, keys: int) -> float:
-    """96 heads of 128 over 4 devices: 24 each, 8 sequences; a projection is 12,288 x 3,072 on each, a matrix of the
-    feed-forward 12,288 x 12,288."""
-    on, kernels, heads = device("a100_sxm"), load_generation("sm80"), 8 * 24
-    products = {
-        "qkv": (1, tokens, 3072, 12288), "q_mul_k": (heads, queries, keys, 128), "a_mul_v": (heads, queries, 128, keys),
-        "h_matmul0": (1, tokens, 12288, 3072), "h1_matmul1": (1, tokens, 12288, 12288),
-        "h2_matmul2": (1, tokens, 12288, 12288),
-    }  # fmt: skip
-    if op in products:
-        alone = 1e6 * contraction(*products[op], on, kernels.contraction).seconds
-        return float(on_host("gemm", alone)[0]) * (3 if op == "qkv" else 1)
-    kind = op.rstrip("01")
-    sizes = {"softmax": (heads * queries, keys), "layernorm": (tokens, 12288), "gelu": (tokens * 12288, 1)}[kind]
-    table = {"m": np.array(sizes[:1]), "n": np.array(sizes[1:])}
-    return float(on_host(kind, modelled(kind, table, on, kernels))[0])
-
-
 def speed() -> Iterator[list[str]]:
     """Rows per CPU second in one call (the folder's H100 rows, 50 times), and one row alone."""
     on, kernels = device("h100_sxm"), load_generation("sm90")
@@ -330,11 +255,8 @@ def report() -> str:
     parts += ["### Fitted and tested on one device", OWN_TEXT, markdown(HEAD, list(own()))]
     parts += ["### From the data sheet alone", ACROSS_TEXT, markdown(HEAD, list(across(False)))]
     parts += [f"### With {PROBE} measured rows", PROBE_TEXT, markdown(HEAD, list(across(True)))]
-    head = ["operator", "rows", "mean error %", "bar", "LLMCompass's own", "host's launch"]
     parts += ["### Eight bits", narrow.__doc__ or "", markdown(HEAD, list(narrow()))]
-    parts += ["### LLMCompass's A100", llmcompass.__doc__ or "", markdown(head, list(llmcompass()))]
-    layer = ["phase", "sum %", "bar", "operators' mean %", "bar", "each"]
-    parts += ["#### A layer of GPT-3", gpt3.__doc__ or "", markdown(layer, list(gpt3()))]
+    parts.append(validate_llmcompass.report().rstrip())
     rates = markdown(["operator", "rows per second", "one row, ms"], list(speed()))
     parts += ["### Speed", speed.__doc__ or "", rates]
     ways = markdown(["`dfc price`", "first of a process", "another size", "bar"], list(whole_way()))

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.diagnostics import Diag
-from dfcompiler.kernels.device import L2_PORT_BYTES, Device
+from dfcompiler.kernels.device import L2_PORT_BYTES, THREADS, Device
 from dfcompiler.kernels.latency import Floats, Latency, ceil_div, held, rows
 
 BLOCK = 256  # rows priced at a time: their candidates stay in a core's cache
 STAGES, STEP_BYTES = 3, 128  # tiles of operands in flight and their depth along k: CUTLASS defaults
 REGISTERS = 32768  # accumulators of an SM that leave room for fragments: half of its 65,536 32-bit registers
 MOST_CTAS = 4  # resident per SM by registers and shared memory of the tiles below
+VECTOR_THREADS, VECTOR_COLUMNS, VECTOR_BYTES = 128, 128, 16  # of a thread block that makes columns of one row of many
+# products, and of a load of a thread, of which it has two in flight: our estimate
 ALL_ROWS = 1e30  # as the last of a rule's tiles takes them
 MICRO = 1e-6
 
@@ -111,8 +113,9 @@ def _block(
     weight /= weight.sum(0)
     seconds = (weight * time).sum(0)
     alone = (weight * compute_s).sum(0), (weight * memory_s).sum(0)
-    if g.vector_clocks:
-        seconds = np.where(m * b == 1, _vector_s(n, k, device, g, widths), seconds)
+    if g.vector_clocks and (m == 1).any():
+        one, many = _vector_s(n, k, device, g, widths), _vectors_s(b, n, k, device, g, widths)
+        seconds = np.where(m > 1, seconds, np.where(b > 1, many, one))
     return seconds, launch_s + np.zeros_like(seconds), *alone
 
 
@@ -176,3 +179,18 @@ def _vector_s(n: Floats, k: Floats, d: Device, g: ContractionKernels, widths: tu
     spread = 1 + np.sqrt(g.vector_columns / n)
     launch_s = g.launch_clocks / np.asarray(d.clock_hz)
     return np.asarray(launch_s + stream_s * spread + start_s * stream_s / (stream_s + start_s))
+
+
+def _vectors_s(
+    b: Floats, n: Floats, k: Floats, d: Device, g: ContractionKernels, widths: tuple[float, float, float]
+) -> Floats:
+    """Many matrix-vector products: thread blocks of some columns each walk down k, with so few bytes in flight that
+    there must be many of them to fill the way to DRAM."""
+    count = b * ceil_div(n, VECTOR_COLUMNS)
+    most = np.asarray(d.sms) * (THREADS // VECTOR_THREADS)
+    peak = g.dram_efficiency * np.asarray(d.dram_bytes_per_s)
+    flight = np.minimum(count, most) * VECTOR_THREADS * 2 * VECTOR_BYTES
+    rate = peak / np.sqrt(1 + (peak * g.dram_latency_us * MICRO / flight) ** 2)
+    stream_s = b * (n * k * widths[1] + k * widths[0] + n * widths[2]) / rate
+    starts_s = ceil_div(count, most) * g.vector_clocks / np.asarray(d.clock_hz)
+    return np.asarray(g.launch_clocks / np.asarray(d.clock_hz) + np.sqrt(np.sqrt(stream_s**4 + starts_s**4)))

@@ -14,7 +14,7 @@ import numpy as np
 from dfcompiler.kernels.contraction import contraction
 from dfcompiler.kernels.decode import decode
 from dfcompiler.kernels.device import Device
-from dfcompiler.kernels.elementwise import elementwise, quantise
+from dfcompiler.kernels.elementwise import WARP_BYTES, elementwise, quantise
 from dfcompiler.kernels.generation import Generation
 from dfcompiler.kernels.grouped import fused_experts
 from dfcompiler.kernels.latency import Floats, Latency
@@ -23,6 +23,7 @@ from dfcompiler.kernels.prefill import prefill
 
 Columns: TypeAlias = Mapping[str, Any]
 COPIES = 6.0  # of the weights, in turn: how the GEMM tables were measured
+VECTOR_BYTES, BLOCK_THREADS = 16, 1024  # of a load, and most of a thread block: PyTorch's blockwise softmax
 RANKS_BUSIEST = "vllm_fused_moe"  # tables of this kernel load the measured rank with the most popular experts
 UNGATED = {(2688, 1856), (2048, 5120)}  # hidden and inner sizes of Nemotron 3, whose experts square a relu
 
@@ -67,7 +68,10 @@ def _moe(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Late
 
 
 def _softmax(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
-    return _rows(c, d, g, width, plain=4, special=3, passes=3, threads=1024)  # exp twice, and a division
+    """Exponentials and a division; a row that does not stay in registers is exponentiated for its sum, and again."""
+    row = np.asarray(c["n"], dtype=np.float64) * width
+    threads = np.clip(row / VECTOR_BYTES, 1, BLOCK_THREADS)
+    return _rows(c, d, g, width, plain=4, special=np.where(row > WARP_BYTES, 3, 2), passes=3, threads=threads)
 
 
 def _layernorm(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Latency:
@@ -79,16 +83,8 @@ def _gelu(c: Columns, d: Device, g: Generation, width: float, warm: bool) -> Lat
 
 
 def _rows(
-    c: Columns,
-    d: Device,
-    g: Generation,
-    width: float,
-    *,
-    plain: float,
-    special: float,
-    passes: float,
-    threads: float,
-) -> Latency:
+    c: Columns, d: Device, g: Generation, width: float, *, plain: float, special: Any, passes: float, threads: Any
+) -> Latency:  # fmt: skip
     m, n = np.asarray(c["m"], dtype=np.float64), np.asarray(c["n"], dtype=np.float64)
     moved = m * n * width
     work = plain * m * n, special * m * n
