@@ -37,7 +37,7 @@ SLICE = 6  # of so many groups of columns numpy sweeps one
 def products(pool: Pool, load: str, at: dict[str, int], kind: Kind) -> list[Product]:
     """The distinct products of a step."""
     values = {a.name: at.get(a.name, a.values[0]) for a in pool.axes}
-    work = step_work(load_at(pool.loads[load], values), kind.chips.one)
+    work = step_work(load_at(pool.loads[load], values), kind.one)
     found = (x for op in work.ops if (x := product_of(op.problem)))
     return list({x.key: x for x in found}.values())
 

@@ -115,7 +115,7 @@ def cycles(pool: Pool, p: Problem, *, compiled: bool) -> np.ndarray:
     prices = Pricing(pool, compiled, workers=1)
     (kind,), x = prices.kinds, product_of(p)
     assert x is not None
-    return np.asarray(prices.products(kind, [x])[x.key] * kind.chips.clock_hz)
+    return np.asarray(prices.products(kind, [x])[x.key] * kind.chip.clock_hz)
 
 
 def alone(pool: Pool, design: tuple[int, ...]) -> Pool:
@@ -335,7 +335,7 @@ def test_designs_without_a_unit_are_priced_without_it() -> None:
         ),
     )
     prices = StaticPrices(pool, compile_it=False)
-    assert [len(k.chips.units) for k in prices.pricing.kinds] == [3, 2]
+    assert [len(k.chip.units) for k in prices.pricing.kinds] == [3, 2]
     axis, found = names.index("trees"), prices.price(("chat", "latency_s"))
     for i in range(pool.shape[axis]):
         design = tuple(i if j == axis else 0 for j in range(len(names)))
@@ -370,12 +370,12 @@ def test_scales_of_groups_count_as_their_mean(folder: Path) -> None:
     said = pool.loads["chat"]
     said = replace(said, options=(*said.options, t.Opt("dtype", t.Text("w=int4-g128,a=bf16,kv=bf16"))))
     load = load_at(said, {a.name: a.values[0] for a in pool.axes})
-    work, unit = step_work(load, kind.chips.one), kind.chips.one.units["sa"]
+    work, unit = step_work(load, kind.one), kind.one.units["sa"]
     scaled = [op for op in work.ops if (x := product_of(op.problem)) and (x.operands.base < 1).any()]
     assert scaled
     for one in scaled[:1]:
         found = cycles(pool, one.problem, compiled=False).item()
-        result = search(one.problem, unit, kind.chips.one.units["vu"], (1.0,))
+        result = search(one.problem, unit, kind.one.units["vu"], (1.0,))
         assert 0.4 * result.tilings[0].cycles < found <= result.tilings[0].cycles * (1 + 1e-12)
 
 

@@ -85,6 +85,19 @@ def test_names_counts_clocks_and_shares_are_axes_too() -> None:
         np.testing.assert_allclose(np.broadcast_to(found, len(rows)), one_by_one(pool, rows, figure), rtol=1e-12)
 
 
+def test_designs_of_several_nodes_are_of_several_kinds() -> None:
+    text = NAMED.replace("set clock = clock", "axis n = 5, 7\n    set node = n\n    set clock = clock")
+    pool = space_of(text).pools["chip"]
+    rows = random_rows(pool, 60, seed=7)
+    fleet = kinds(pool, block(pool, rows))
+    assert {(k.chip.node_nm, k.without) for k in fleet} == {
+        (n, w) for n in (5, 7) for w in (frozenset(), frozenset({"mt"}))
+    }
+    for figure in DESIGN:
+        found = design_figures(fleet, figure)
+        np.testing.assert_allclose(np.broadcast_to(found, len(rows)), one_by_one(pool, rows, figure), rtol=1e-12)
+
+
 def test_a_grid_is_small_along_axes_that_a_figure_does_not_read() -> None:
     pool = load_space("llmshare").pools["decode"]
     fleet = kinds(pool, grid(pool))

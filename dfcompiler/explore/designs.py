@@ -52,18 +52,24 @@ def dropped(pool: Pool, known: Known) -> dict[str, Array]:
     return found
 
 
-def chip_at(pool: Pool, values: Mapping[str, Value | Array], without: Collection[str] | None = None) -> Chip:
+def chip_at(
+    pool: Pool,
+    values: Mapping[str, Value | Array],
+    without: Collection[str] | None = None,
+    alike: Mapping[str, Value] | None = None,
+) -> Chip:
     """The chip of a design, or of many whose axes have arrays of values that broadcast.
 
-    What is left out is what the design drops, or for many, of which all drop the same, `without`. Raises Diag with a
-    place in the space for settings that no chip of this kind can have.
+    What is left out is what the design drops, or for many, of which all drop the same, `without`; `alike` are settings
+    that have one value in all of these. Raises Diag with a place in the space for settings that no chip of this kind
+    can have.
     """
     known = known_of(values)
     units = {a.name: a.unit for a in pool.axes}
     settings: dict[str, t.CSetting] = {}
     decl = pool.chip
     for s in pool.sets:
-        wanted = _number(value(s.value, known))
+        wanted = (alike or {}).get(s.path, _number(value(s.value, known)))
         if any(g.name == s.path for g in decl.groups):
             decl = replace(decl, groups=tuple(_counted(g, s, wanted) for g in decl.groups))
             continue

@@ -42,7 +42,8 @@ def stated(path: Path | None = None) -> tuple[Constant, ...]:
         text = where.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Diag("bad-perturbation", f"`{where}` cannot be read: {error}", hint=_example()) from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Diag("bad-perturbation", f"`{where}` cannot be read: {why}", hint=_example()) from None
     return tuple(_constant(name, entry, Source(str(where), text)) for name, entry in tables.items())
 
 

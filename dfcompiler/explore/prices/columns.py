@@ -15,12 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.explore.prices.chipgrid import LevelGrid, UnitGrid
 from dfcompiler.explore.prices.compiled import Lower
 from dfcompiler.explore.prices.layout import ROUNDED, Floats, Machine
 from dfcompiler.explore.prices.products import Product, structures_of
 from dfcompiler.explore.prices.tilings import table_of, tilings_of
-from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.chip import Level, Unit
 from dfcompiler.hardware.template import Ports
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -54,18 +53,18 @@ class Columns:
     `chip` and `dram` are cycles per byte as `Machine` has them.
     """
 
-    def __init__(self, unit: UnitGrid, helper: UnitGrid | None, axes: int) -> None:
+    def __init__(self, unit: Unit, helper: Unit | None, axes: int) -> None:
         self.unit, self.helper, self.axes = unit, helper, axes
         own, top = unit.levels[-1], unit.levels[1]
         none = [np.zeros(1)] * 4
         between = _between(own, unit.levels[-2]) if len(unit.levels) > 2 else none
-        self.chip = [_per_byte(own.fill), _per_byte(own.drain), *between]
+        self.chip = [_per_byte(own.fill_bytes_per_cycle), _per_byte(own.drain_bytes_per_cycle), *between]
         self.dram = _between(top, unit.levels[0])
-        filled = (_per_byte(r * top.instances) for r in (top.fill, top.drain))
+        filled = (_per_byte(r * top.instances) for r in (top.fill_bytes_per_cycle, top.drain_bytes_per_cycle))
         self.dram[:2] = [np.maximum(a, b) for a, b in zip(self.dram, filled, strict=False)]
-        self.near_bytes = own.capacity_bytes
-        self.above_bytes = unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else np.array([np.inf])
-        self.latency = sum((x.latency_cycles for x in unit.levels), start=np.zeros(1))
+        self.near_bytes = np.asarray(own.capacity_bytes)
+        self.above_bytes = np.asarray(unit.levels[-2].capacity_bytes if len(unit.levels) > 2 else np.inf)
+        self.latency = np.asarray(sum(x.latency_cycles for x in unit.levels))
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +117,7 @@ class Columns:
         waits = float(unit.template.fill_cycles()) + _at(self.latency, where)
         return Column(where, int(_at(self.unit.instances, where)), machine, (near_at, above_at, dram_at), waits)
 
-    def _full(self, arrays: Sequence[Array]) -> tuple[int, ...]:
+    def _full(self, arrays: Sequence[Any]) -> tuple[int, ...]:
         found = np.broadcast_shapes(*(np.shape(a) for a in arrays))
         return (1,) * (self.axes - len(found)) + found
 
@@ -134,38 +133,39 @@ def _indices(extents: Sequence[int]) -> Iterator[Where]:
     yield from every(*(range(n) if n > 1 else (slice(None),) for n in extents))
 
 
-def _between(below: LevelGrid, above: LevelGrid) -> list[Array]:
+def _between(below: Level, above: Level) -> list[Array]:
     """Cycles per byte out of and into the upper memory: each direction by itself, and one after the other."""
-    none, rates = np.zeros(1), [_per_byte(below.source), _per_byte(below.sink)]
-    return [none, none, *rates] if above.one.half_duplex else [*rates, none, none]
+    none, rates = np.zeros(1), [_per_byte(below.source_bytes_per_cycle), _per_byte(below.sink_bytes_per_cycle)]
+    return [none, none, *rates] if above.half_duplex else [*rates, none, none]
 
 
-def _per_byte(bytes_per_cycle: Array) -> Array:
+def _per_byte(bytes_per_cycle: Any) -> Array:
     return np.asarray(np.where(np.isinf(bytes_per_cycle), 0.0, 1 / np.asarray(bytes_per_cycle, dtype=np.float64)))
 
 
-def _ports(unit: UnitGrid) -> tuple[Any, ...]:
+def _ports(unit: Unit) -> tuple[Any, ...]:
     return unit.ports.input, unit.ports.weight, unit.ports.psum_read, unit.ports.psum_write
 
 
-def _numbers(unit: UnitGrid) -> list[Array]:
+def _numbers(unit: Unit) -> list[Array]:
     return [np.asarray(a) for a in (*unit.template.settings().values(), *_ports(unit))]
 
 
-def _slice(a: Array, where: Where) -> Array:
+def _slice(a: Any, where: Where) -> Array:
     """What an array has in the designs of a column."""
     a = np.asarray(a)
     a = a.reshape((1,) * (len(where) - a.ndim) + a.shape)
-    return a[tuple(w if isinstance(w, slice) or n > 1 else 0 for w, n in zip(where, a.shape, strict=True))]
+    found: Array = a[tuple(w if isinstance(w, slice) or n > 1 else 0 for w, n in zip(where, a.shape, strict=True))]
+    return found
 
 
-def _at(a: Array, where: Where) -> float:
+def _at(a: Any, where: Where) -> float:
     """The one value that an array has there."""
     return float(_slice(a, where).item())
 
 
-def _unit(unit: UnitGrid, where: Where) -> Unit:
+def _unit(unit: Unit, where: Where) -> Unit:
     """The unit in the designs of a column; what its levels hold and pass is not read from it."""
     settings = {n: _slice(v, where).item() for n, v in unit.template.settings().items() if np.ndim(v)}
     ports = Ports(*(_at(np.asarray(a), where) for a in _ports(unit)))
-    return replace(unit.one, template=unit.template.with_axes(settings), ports=ports)
+    return replace(unit, template=unit.template.with_axes(settings), ports=ports)

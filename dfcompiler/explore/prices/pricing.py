@@ -13,19 +13,19 @@ from typing import TypeAlias
 import numpy as np
 
 from dfcompiler.diagnostics import Diag
-from dfcompiler.explore.designs import dropped, known_of
+from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.figures import grid
+from dfcompiler.explore.fleet import Kind, kinds, picked
 from dfcompiler.explore.loads import load_at
-from dfcompiler.explore.prices.chipgrid import ChipGrid, UnitGrid, chip_grid
 from dfcompiler.explore.prices.columns import Columns, Group
 from dfcompiler.explore.prices.compiled import available, lower
-from dfcompiler.explore.prices.device import design_figure
 from dfcompiler.explore.prices.layout import Floats
 from dfcompiler.explore.prices.products import Product, product_of
 from dfcompiler.explore.prices.roofs import exchange_s, fabrics_of, roof_s, unheld
 from dfcompiler.explore.prices.steps import StepWork, step_work
 from dfcompiler.explore.references import Array, paths
 from dfcompiler.explore.space import Pool
+from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.tiling import unable
 
@@ -34,12 +34,11 @@ Swept: TypeAlias = list[tuple[Columns, Group, Future[tuple[list[Floats], int]]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
-    """Designs that have the same units: where they are, one of them, and all of them as arrays."""
+class Sampled(Kind):
+    """Designs that have the same units, and one of them."""
 
-    here: Array
     design: Point
-    chips: ChipGrid
+    one: Chip
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,14 @@ class Pricing:
     _machines: dict[object, Columns] = field(default_factory=dict)
 
     @cached_property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[Sampled, ...]:
         """The designs by the units that they leave out."""
-        absent = dropped(self.pool, known_of(grid(self.pool)))
-        shape = np.broadcast_shapes((1,) * len(self.pool.axes), *(a.shape for a in absent.values()))
         found = []
-        for states in every(*((False, True) for _ in absent)):
-            same = [np.broadcast_to(a == s, shape) for a, s in zip(absent.values(), states, strict=True)]
-            here = np.logical_and.reduce([np.ones(shape, dtype=bool), *same])
-            if here.any():
-                design = tuple(int(i) for i in np.argwhere(here)[0])
-                found.append(Kind(here, design, chip_grid(self.pool, design)))
+        for kind in kinds(self.pool, grid(self.pool)):
+            design = tuple(int(i) for i in np.argwhere(self._ranked(kind.where))[0])
+            values = {a.name: a.values[i] for a, i in zip(self.pool.axes, design, strict=True)}
+            found.append(Sampled(kind.where, kind.chip, kind.without, design, chip_at(self.pool, values)))
         return tuple(found)
-
-    def chosen(self, each: Sequence[Array]) -> Array:
-        """What the designs of every kind have of their own."""
-        found = each[0]
-        for kind, more in zip(self.kinds[1:], each[1:], strict=True):
-            found = np.where(kind.here, more, found)
-        return np.asarray(found)
 
     def answer(self, load: str) -> Answer:
         """A load in all designs; inf is the time of a design that cannot run it.
@@ -115,16 +103,16 @@ class Pricing:
                 )
                 for i, kind in enumerate(self.kinds)
             ]
-        terms = each[0] if len(each) == 1 else [self.chosen([added(t) for t in each])]
+        terms = each[0] if len(each) == 1 else [picked(self.kinds, [added(t) for t in each])]
         shape = [n if i in axes else 1 for i, n in enumerate(self.pool.shape)]
         needed, kept, tokens, devices = (
             np.array([float(getattr(w, f)) for w in works.values()]).reshape(shape)
             for f in ("needed_bytes", "kv_bytes", "tokens", "devices")
         )
         unheld = [self._unheld(kind, axes, works, products) for kind in self.kinds]
-        return Answer(terms, needed, kept, tokens, devices, self.chosen(unheld))
+        return Answer(terms, needed, kept, tokens, devices, picked(self.kinds, unheld))
 
-    def products(self, kind: Kind, products: Sequence[Product]) -> dict[object, Array]:
+    def products(self, kind: Sampled, products: Sequence[Product]) -> dict[object, Array]:
         """Seconds of products in the designs of a kind, on the best of the units that may run them."""
         with ThreadPoolExecutor(self.workers if self._compiled else 1) as threads:
             swept = [(x.key, self._sweep(x, kind, threads)) for x in products]
@@ -139,11 +127,11 @@ class Pricing:
 
     def _work(self, load: str, at: Mapping[int, int]) -> StepWork:
         values = {a.name: a.values[at.get(i, 0)] for i, a in enumerate(self.pool.axes)}
-        return step_work(load_at(self.pool.loads[load], values), self.kinds[0].chips.one)
+        return step_work(load_at(self.pool.loads[load], values), self.kinds[0].one)
 
     def _terms(
         self,
-        kind: Kind,
+        kind: Sampled,
         axes: Sequence[int],
         works: Mapping[Point, StepWork],
         products: Mapping[str, Product],
@@ -164,11 +152,11 @@ class Pricing:
         return [terms[k] for k in sorted(terms)]
 
     def _unheld(
-        self, kind: Kind, axes: Sequence[int], works: Mapping[Point, StepWork], products: Mapping[str, Product]
+        self, kind: Sampled, axes: Sequence[int], works: Mapping[Point, StepWork], products: Mapping[str, Product]
     ) -> Array:
         """Where a design of a kind has no room for some op that is no product."""
         ops = {op.key: op.problem for work in works.values() for op in work.ops if op.key not in products}
-        known = {key: self._ranked(unheld(p, kind.chips)) for key, p in ops.items()}
+        known = {key: self._ranked(unheld(p, kind.chip)) for key, p in ops.items()}
         shape = np.broadcast_shapes(*(a.shape for a in known.values()), (1,) * len(self.pool.axes))
         whole = np.zeros([self.pool.shape[i] if i in axes else n for i, n in enumerate(shape)])
         for at, work in works.items():
@@ -186,32 +174,32 @@ class Pricing:
 
     def _parts(
         self,
-        kind: Kind,
+        kind: Sampled,
         work: StepWork,
         products: Mapping[str, Product],
         taken: Mapping[object, Array],
         roofs: dict[str, Array],
     ) -> Iterator[Array]:
         """Seconds of a step's work; inf where it does not fit."""
-        yield np.where(design_figure(kind.chips, "dram_bytes") >= work.needed_bytes, 0.0, np.inf)
+        yield np.where(kind.chip.dram_capacity_bytes >= work.needed_bytes, 0.0, np.inf)
         for op in work.ops:
             if op.key in products:
                 yield op.times * taken[products[op.key].key]
                 continue
             if op.key not in roofs:
-                roofs[op.key] = roof_s(op.problem, kind.chips)
+                roofs[op.key] = roof_s(op.problem, kind.chip)
             yield op.times * roofs[op.key]
         if work.exchanges:
             fabrics = self._fabrics(kind)
-            yield from (e.times * exchange_s(e, fabrics, kind.chips) for e in work.exchanges)
+            yield from (e.times * exchange_s(e, fabrics, kind.chip) for e in work.exchanges)
 
-    def _fabrics(self, kind: Kind) -> Array:
+    def _fabrics(self, kind: Sampled) -> Array:
         if kind not in self._links:
-            self._links[kind] = fabrics_of(self.pool, kind.chips, kind.design)
+            self._links[kind] = fabrics_of(self.pool, kind.chip, kind.design)
         return self._links[kind]
 
     @cached_property
-    def _links(self) -> dict[Kind, Array]:
+    def _links(self) -> dict[Sampled, Array]:
         return {}
 
     # ---- products
@@ -220,12 +208,12 @@ class Pricing:
     def _compiled(self) -> bool:
         return available() if self.compile_it is None else self.compile_it
 
-    def _sweep(self, x: Product, kind: Kind, threads: ThreadPoolExecutor) -> Swept:
+    def _sweep(self, x: Product, kind: Sampled, threads: ThreadPoolExecutor) -> Swept:
         """Begin the sweeps of a product in the designs of a kind."""
         sweep = lower(self._compiled)
         return [(c, g, threads.submit(c.cycles, x, g, sweep)) for c in self.columns(x, kind) for g in c.groups]
 
-    def _gathered(self, swept: Swept, kind: Kind) -> Array:
+    def _gathered(self, swept: Swept, kind: Sampled) -> Array:
         """Seconds on the best unit, when the sweeps are done."""
         cycles = {columns: np.empty(columns.shape) for columns, _, _ in swept}
         for columns, group, done in swept:
@@ -236,37 +224,37 @@ class Pricing:
         self.pairs += sum(a.size for a in cycles.values())
         best: Array = np.asarray(np.inf)
         for a in cycles.values():
-            best = np.minimum(best, a / kind.chips.clock_hz)
+            best = np.minimum(best, a / kind.chip.clock_hz)
         return np.asarray(best)
 
-    def columns(self, x: Product, kind: Kind) -> list[Columns]:
+    def columns(self, x: Product, kind: Sampled) -> list[Columns]:
         """The units that may run a product."""
         found = []
-        for unit in _units(x, kind.chips):
-            helper = _helper(x, unit, kind.chips)
-            key = kind, unit.one.name, helper and helper.one.name
+        for unit in _units(x, kind):
+            helper = _helper(x, unit, kind.chip)
+            key = kind, unit.name, helper and helper.name
             if key not in self._machines:
                 self._machines[key] = Columns(unit, helper, len(self.pool.axes))
             found.append(self._machines[key])
         return found
 
 
-def _units(x: Product, chips: ChipGrid) -> list[UnitGrid]:
+def _units(x: Product, kind: Sampled) -> list[Unit]:
     """Units that may run a product: those that only multiply, where there are some that can."""
     able = []
-    for u in chips.units.values():
+    for u in kind.one.units.values():
         if isinstance(u.template, KernelCompute):
-            message = f"`{chips.one.name}` runs whole kernels, for which the static model has no tilings"
-            raise Diag("no-static-price", message, chips.one.span, hint="compile the designs in full")
-        if not unable(x.problem, u.one, chips.one.units.get(u.one.vector or "")):
-            able.append(u)
-    return [u for u in able if not u.one.does("mac")] or able
+            message = f"`{kind.one.name}` runs whole kernels, for which the static model has no tilings"
+            raise Diag("no-static-price", message, kind.one.span, hint="compile the designs in full")
+        if not unable(x.problem, u, kind.one.units.get(u.vector or "")):
+            able.append(kind.chip.units[u.name])
+    return [u for u in able if not u.does("mac")] or able
 
 
-def _helper(x: Product, unit: UnitGrid, chips: ChipGrid) -> UnitGrid | None:
+def _helper(x: Product, unit: Unit, chips: Chip) -> Unit | None:
     """The vector unit beside, where a product needs it."""
-    beside = any(not unit.one.does(kind) for kind in x.problem.vector)
-    return chips.units[unit.one.vector] if beside and unit.one.vector else None
+    beside = any(not unit.does(kind) for kind in x.problem.vector)
+    return chips.units[unit.vector] if beside and unit.vector else None
 
 
 def added(terms: Sequence[Array]) -> Array:

@@ -10,24 +10,24 @@ import numpy as np
 from dfcompiler.exchanges import links_of
 from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.floors import room_bytes, runs
-from dfcompiler.explore.prices.chipgrid import ChipGrid
 from dfcompiler.explore.prices.steps import Exchange
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import Pool
 from dfcompiler.fabrics import Fabric, exchange_time
+from dfcompiler.hardware.chip import Chip
 from dfcompiler.problem import Problem
 
 
-def moving_s(chips: ChipGrid, read: float, written: float) -> Array:
+def moving_s(chips: Chip, read: float, written: float) -> Array:
     """Seconds of bytes out of and into the DRAM over the designs, on the way of the units that it is fastest for."""
     found: Array = np.asarray(np.inf)
     for unit in chips.units.values():
-        out, into = read / unit.levels[1].source, written / unit.levels[1].sink
-        found = np.minimum(found, out + into if unit.levels[0].one.half_duplex else np.maximum(out, into))
+        out, into = read / unit.levels[1].source_bytes_per_cycle, written / unit.levels[1].sink_bytes_per_cycle
+        found = np.minimum(found, out + into if unit.levels[0].half_duplex else np.maximum(out, into))
     return np.asarray(found / chips.clock_hz)
 
 
-def roof_s(p: Problem, chips: ChipGrid) -> Array:
+def roof_s(p: Problem, chips: Chip) -> Array:
     """Seconds below which no unit runs a problem: multiply-accumulates on those that do most of them, all other work
     on units that do it, kinds in turn, and compulsory bytes; inf where no unit can."""
     read, written = (sum(o.total_bytes for o in p.operands if o.kind == kind) for kind in ("read", "write"))
@@ -41,29 +41,29 @@ def roof_s(p: Problem, chips: ChipGrid) -> Array:
         time = np.maximum(time, _least(each) / chips.clock_hz)
     beside: Array = np.asarray(0.0)
     for kind, count in p.vector.items():
-        rates = (u.template.peak_ops_per_cycle(kind) * u.instances for u in chips.units.values() if u.one.does(kind))
+        rates = (u.template.peak_ops_per_cycle(kind) * u.instances for u in chips.units.values() if u.does(kind))
         beside = beside + _least(count / r for r in rates)
     return np.asarray(np.maximum(time, beside / chips.clock_hz))
 
 
-def unheld(p: Problem, chips: ChipGrid) -> Array:
+def unheld(p: Problem, chips: Chip) -> Array:
     """Where no unit that runs a problem has room for any tile of it: the full compiler refuses such a design."""
     found: Array = np.asarray(True)
     for u in chips.units.values():
-        helper = chips.units.get(u.one.vector or "")
-        if runs(p, u.one, helper.one if helper else None):
+        helper = chips.units.get(u.vector or "")
+        if runs(p, u, helper):
             found = found & (room_bytes(p, u.instances) > u.levels[-1].capacity_bytes)
     return found
 
 
-def _least(each: Iterable[Array]) -> Array:
+def _least(each: Iterable[Array | float]) -> Array:
     found: Array = np.asarray(np.inf)
     for a in each:
         found = np.minimum(found, a)
     return found
 
 
-def exchange_s(e: Exchange, fabrics: Array, chips: ChipGrid) -> Array:
+def exchange_s(e: Exchange, fabrics: Array, chips: Chip) -> Array:
     """Seconds of an exchange: its algorithms on the links, or its operands and results at the DRAM if that is more."""
     linked = np.array([_linked_s(e, f) for f in fabrics.ravel()]).reshape(fabrics.shape)
     return np.asarray(np.maximum(linked, moving_s(chips, e.read_bytes, e.written_bytes)))
@@ -73,12 +73,12 @@ def _linked_s(e: Exchange, fabric: Fabric) -> float:
     return sum((exchange_time(d.pattern, e.devices, d.bytes, fabric)[0] for d in e.demands), start=0.0)
 
 
-def fabrics_of(pool: Pool, chips: ChipGrid, design: tuple[int, ...]) -> Array:
+def fabrics_of(pool: Pool, chips: Chip, design: tuple[int, ...]) -> Array:
     """The links of the designs as `Fabric`s, an array of objects; the axes that no link reads are as in `design`.
 
     Raises Diag `no-link`, `unlike-links`.
     """
-    arrays = [np.asarray(v) for part in chips.one.links for v in chips.templates[part.name].settings().values()]
+    arrays = [np.asarray(v) for part in chips.links for v in part.template.settings().values()]
     shape = np.broadcast_shapes(*(a.shape for a in (*arrays, np.asarray(chips.clock_hz))))
     shape = (1,) * (len(pool.axes) - len(shape)) + shape
     found = np.empty(shape, dtype=object)

@@ -17,7 +17,7 @@ import numpy as np
 from dfcompiler import content
 from dfcompiler.cache import kept
 from dfcompiler.diagnostics import Diag
-from dfcompiler.explore.prices.device import design_figure
+from dfcompiler.explore.fleet import design_figures
 from dfcompiler.explore.prices.pricing import Answer, Pricing, added
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import DESIGN, Pool
@@ -93,7 +93,7 @@ class StaticPrices:
 
     def _figure(self, path: tuple[str, ...]) -> Array:
         if path[0] in DESIGN:
-            return self.pricing.chosen([design_figure(k.chips, path[0]) for k in self.pricing.kinds])
+            return design_figures(self.pricing.kinds, path[0])
         load, figure = path
         if figure == "latency_s":
             return added(self.terms(load))
