@@ -18,6 +18,7 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.economics import price
 from dfcompiler.explore.exploration import Exploration
 from dfcompiler.explore.mapped import Mapped
+from dfcompiler.explore.perturbation import Shift
 from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.robustness import ERROR
 from dfcompiler.explore.space import Space, load_space
@@ -44,7 +45,24 @@ SPACE = """space tiny {
   minimize usd = usd
 }
 """
-Values = dict[tuple[int, int], tuple[float, float]]
+PAIR = """space pair {
+  axis memory = 1 GB, 3 GB
+  pool many, one on "FOLDER/small.chip" {
+    set hbm.capacity = memory
+    set hbm.bandwidth = 1 * memory
+    load prompt: "FOLDER/config.json" { phase = decode, batch = 8, context = 16 }
+  }
+  pool many { axis servers = 1, 2 }
+  pool one {
+    axis side = 8, 16
+    set sa.rows = side
+    set sa.cols = side
+  }
+  maximize tok_s = minimum(many.servers / many.prompt.latency_s, one.prompt.tokens / (4 * one.prompt.latency_s))
+  minimize usd = many.servers * many.usd + one.usd
+}
+"""
+Values = dict[tuple[int, ...], tuple[float, float]]
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +138,27 @@ def all_values(folder: Path, changed: Mapping[str, float], seconds: dict[Any, fl
     return found
 
 
-def best_of(values: Values) -> list[tuple[int, int]]:
+def best_of(values: Values) -> list[tuple[int, ...]]:
     def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
         return a[0] <= b[0] and a[1] <= b[1] and a != b
 
     return [d for d, v in values.items() if not any(beats(w, v) for w in values.values())]
+
+
+def check_shift(one: Shift, old: set[tuple[int, ...]], truth: Values) -> None:
+    """What a change does to the front `old`, by loops over all designs and what they are under it."""
+    new = best_of(truth)
+    able = [d for d in old if d in truth]
+    regrets = [
+        min((truth[d][1] / truth[level][1] - 1 for d in able if truth[d][0] <= truth[level][0]), default=math.inf)
+        for level in new
+    ]
+    met = [x for x in regrets if x < math.inf]
+    assert one.unmet == len(regrets) - len(met)
+    assert one.jaccard == pytest.approx(len(old & set(new)) / len(old | set(new)))
+    if met:
+        assert one.worst == pytest.approx(max(met), abs=1e-9) and one.mean == pytest.approx(np.mean(met), abs=1e-9)
+        assert one.p95 == pytest.approx(np.quantile(met, 0.95), abs=1e-9)
 
 
 def check(found: Exploration, folder: Path, how: Any, designs: Any) -> None:
@@ -134,19 +168,7 @@ def check(found: Exploration, folder: Path, how: Any, designs: Any) -> None:
     old = {(m.axes["side"], int(m.axes["memory"] / 1e9)) for m in found.front}  # type: ignore[operator]
     assert old == set(best_of(all_values(folder, {}, seconds, how, designs))) and 1 < len(old) <= len(designs)
     for one in (*told.alone, *told.together):
-        truth = all_values(folder, one.changed, seconds, how, designs)
-        new = best_of(truth)
-        able = [d for d in old if d in truth]
-        regrets = [
-            min((truth[d][1] / truth[level][1] - 1 for d in able if truth[d][0] <= truth[level][0]), default=math.inf)
-            for level in new
-        ]
-        met = [x for x in regrets if x < math.inf]
-        assert one.unmet == len(regrets) - len(met)
-        assert one.jaccard == pytest.approx(len(old & set(new)) / len(old | set(new)))
-        if met:
-            assert one.worst == pytest.approx(max(met), abs=1e-9) and one.mean == pytest.approx(np.mean(met), abs=1e-9)
-            assert one.p95 == pytest.approx(np.quantile(met, 0.95), abs=1e-9)
+        check_shift(one, old, all_values(folder, one.changed, seconds, how, designs))
     nominal = all_values(folder, {}, seconds, how, designs)
     low, high = ({d: [x - s * ERROR * abs(x) for x in v] for d, v in nominal.items()} for s in (1, -1))
     near = [d for d in nominal if not any(all(a <= b for a, b in zip(w, low[d], strict=True)) for w in high.values())]
@@ -171,6 +193,36 @@ def test_shifts_of_a_study_are_those_of_designs_one_by_one(folder: Path) -> None
     found = dfc.explore(folder / "mapped.space", perturb=True, workers=1)
     assert found.proof == "exhaustive"
     check(found, folder, mapped_s, list(product([8], MEMORIES)))
+
+
+def test_shifts_of_systems_are_those_of_systems_one_by_one(folder: Path) -> None:
+    path = folder / "pair.space"
+    path.write_text(PAIR.replace("FOLDER", str(folder)))
+    found = dfc.explore(path, perturb=True, workers=1)
+    seconds: dict[Any, float] = {}
+
+    def values(changed: Mapping[str, float]) -> Values:
+        """Both goals of all systems, less being better: `(memory, servers, side)`."""
+        made: Values = {}
+        efficiency = changed.get("dram.efficiency", 1.0)
+        for memory, servers, side in product((1, 3), (1, 2), (8, 16)):
+            keys = [(8, memory, efficiency), (side, memory, efficiency)]
+            for key in keys:
+                seconds[key] = seconds.get(key) or mapped_s(folder, *key)
+            usd = [price(under(chip_of(folder, *key), changed)).usd for key in keys]
+            rate = min(servers / seconds[keys[0]], 8 / (4 * seconds[keys[1]]))
+            made[memory, servers, side] = -rate, servers * usd[0] + usd[1]
+        return made
+
+    names = ("memory", "many.servers", "one.side")
+    old = {tuple(int(m.axes[n]) // (10**9 if n == "memory" else 1) for n in names) for m in found.front}
+    assert found.proof == "exhaustive" and old == set(best_of(values({}))) and len(old) > 1
+    told = found.robustness
+    assert told is not None and told.along == "usd" and {c.name for c in told.constants} == {c.name for c in stated()}
+    for one in (*told.alone, *told.together):
+        check_shift(one, old, values(one.changed))
+    assert any(s.jaccard < 1 or s.worst > 0 for s in (*told.alone, *told.together)), "some change does something"
+    assert {pool: every for pool, (_, every) in told.band.items()} == {"many": 2, "one": 4}
 
 
 def test_the_answer_is_the_same_for_a_seed_and_says_its_sources(folder: Path, static: Exploration) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dfcompiler.diagnostics import Diag
-from dfcompiler.explore.combined import combined_front
+from dfcompiler.explore.combined import Combination, combined_front
 from dfcompiler.explore.declared import explore_prices, members
 from dfcompiler.explore.designs import values_at
 from dfcompiler.explore.exploration import Exploration, Member, exploration
@@ -17,6 +17,7 @@ from dfcompiler.explore.figures import Prices
 from dfcompiler.explore.perturbation import band
 from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.question import costs
+from dfcompiler.explore.recombined import Recombined
 from dfcompiler.explore.repriced import Again, Exact, points_of, pool_bands
 from dfcompiler.explore.robustness import ERROR, Robustness, robustness
 from dfcompiler.explore.space import Space
@@ -41,9 +42,6 @@ def explore(space: Space, search: Search = Search()) -> Exploration:
         raise Diag("bad-option", "--check is for static prices", hint=hint)
     if len(space.pools) == 1 or search.sampler:
         return _one(space, search)
-    if search.perturb is not None:
-        hint = "with --prices static, or as one study with --sampler"
-        raise Diag("bad-option", "--perturb is for one study: here every pool has its own", hint=hint)
     return _systems(space, search)
 
 
@@ -80,18 +78,35 @@ def _exact(space: Space, prices: Mapping[str, Prices], found: Exploration, searc
     return robustness(space.goals, kept, truth, constants, within, seed=search.seed, at_ends=at_ends)
 
 
-def _again(space: Space, found: Studied, search: Search) -> Robustness:
-    """What stands of the front of a study, as far as its designs go: of those that may be on the front as many as the
-    budget allows are mapped again."""
-    constants = search.perturb or ()
+def _near(space: Space, found: Studied, search: Search) -> tuple[Again, tuple[int, int]]:
+    """A study under other constants, as far as its designs go: of those that may be on the front as many as the budget
+    allows are mapped again. And how many these are, of how many."""
     good = [p for p, a in found.answers.items() if a.values is not None]
     within = band(costs(space.goals, [found.answers[p].values or {} for p in good]), ERROR)
     near = list(dict.fromkeys([*found.front, *(good[i] for i in within)]))[: max(len(found.front), search.budget)]
     truth = Again(space, found.answers, near, lambda there, points: evaluated(there, points, search))
+    return truth, (len(within), len(good))
+
+
+def _again(space: Space, found: Studied, search: Search) -> Robustness:
+    """What stands of the front of a study."""
+    constants, (truth, counted) = search.perturb or (), _near(space, found, search)
     at_ends = of_parts(space, [c.name for c in constants])
-    counted = {" and ".join(space.pools): (len(within), len(good))}
-    kept = np.array(found.front, dtype=np.int64)
-    return robustness(space.goals, kept, truth, constants, counted, seed=search.seed, at_ends=at_ends)
+    kept, within = np.array(found.front, dtype=np.int64), {" and ".join(space.pools): counted}
+    return robustness(space.goals, kept, truth, constants, within, seed=search.seed, at_ends=at_ends)
+
+
+def _recombined(space: Space, found: Combination, kept: Exploration, search: Search) -> Robustness:
+    """What stands of the front of systems."""
+    constants, rows = search.perturb or (), points_of(space, kept.front)
+    near = {label: _near(found.parts[label].space, one, search) for label, one in found.studies.items()}
+    within = dict.fromkeys(space.pools, (0, 0))
+    for label, (_, (some, every)) in near.items():
+        name = found.parts[label].pool.name
+        within[name] = within[name][0] + some, within[name][1] + every
+    truth = Recombined(space, found, rows, {label: one for label, (one, _) in near.items()})
+    at_ends = of_parts(space, [c.name for c in constants])
+    return robustness(space.goals, rows, truth, constants, within, seed=search.seed, at_ends=at_ends)
 
 
 def _systems(space: Space, search: Search) -> Exploration:
@@ -100,8 +115,9 @@ def _systems(space: Space, search: Search) -> Exploration:
     found = combined_front(space, search)
     claims = [f"{label}: {said}" for label, one in found.studies.items() for said in one.claims]
     evaluated = sum(len(s.answers) for s in found.studies.values())
-    return exploration(
+    whole = exploration(
         space, members(space, found.systems), prices=space.prices, proof=found.proof, claims=claims,
         screened=space.points - evaluated if found.proof == "exhaustive" else 0, evaluated=evaluated,
         seconds=time.perf_counter() - start,
     )  # fmt: skip
+    return whole if search.perturb is None else replace(whole, robustness=_recombined(space, found, whole, search))

@@ -130,8 +130,10 @@ class Again:
         rows = [
             [np.inf] * len(goals) if a.values is None else [a.values[g.name] for g in goals] for a in found.values()
         ]
-        values = np.array(rows, dtype=np.float64)
-        return np.array(list(found), dtype=np.int64), np.where(np.isinf(values), np.inf, values * signs(self.space))
+        values = np.array(rows, dtype=np.float64).reshape(len(found), len(goals))
+        return np.array(list(found), dtype=np.int64).reshape(len(found), len(there.space.axes)), np.where(
+            np.isinf(values), np.inf, values * signs(self.space)
+        )
 
     def _mapped(self, there: Moved) -> Mapping[Point, Answer]:
         if not there.settings:
