@@ -26,7 +26,7 @@ from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.outputs.remarks import remarks
 from dfcompiler.pages import KINDS, Result, page, results
 from dfcompiler.pages.floor import Box, beside, grid, placed, squarified
-from dfcompiler.pages.front_chapter import factors
+from dfcompiler.pages.front_chapter import factors, parallel
 from dfcompiler.pages.lanes import schedule
 from dfcompiler.pages.lives import lives
 from dfcompiler.pages.memory import levels, shares
@@ -255,6 +255,13 @@ def test_factors_are_those_of_a_search_through_the_front() -> None:
         "cores": {"time": {1: 4.0, 2: 1.0, 4: 3.0}, "rate": {1: 9 / 8, 2: 9 / 6, 4: 1.0}},
         "kind": {"time": {"a": 2.0, "b": 1.0}, "rate": {"a": 9 / 8, "b": 1.0}},
     }
+
+
+@pytest.mark.parametrize("axes, turned", [(3, False), (22, True)])
+def test_names_of_many_parallel_axes_are_turned(axes: int, turned: bool) -> None:
+    points = [{"axes": {f"pool.axis{i}": v for i in range(axes)}, "objectives": {"s": float(v)}} for v in (1, 2)]
+    (trace,) = parallel(points, {"s": "min"}, {}).data
+    assert len(trace["dimensions"]) == axes + 1 and (trace["labelangle"] != 0) == turned
 
 
 def test_a_run_keeps_every_rate_that_was_tried(tmp_path: Path) -> None:

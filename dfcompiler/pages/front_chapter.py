@@ -14,6 +14,7 @@ from dfcompiler.pages.style import GROUND, INK, PALETTE, SCALE, axis, decades, l
 
 Point = Mapping[str, Mapping[str, Any]]
 Units = Mapping[str, str]  # of axes that have one
+LEVEL_NAMES = 10  # names of so many parallel axes stand beside each other; those of more are turned
 BRUSH = "front"
 PROOFS = {
     "exhaustive": "every point of the space was priced, or ruled out by a bound",
@@ -91,7 +92,7 @@ def better(direction: str) -> str:
 
 def _front(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Iterator[Block]:
     yield _scatter(points, directions, units)
-    yield _parallel(points, directions, units)
+    yield parallel(points, directions, units)
 
 
 def _scatter(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Figure:
@@ -205,15 +206,18 @@ def _alike(points: Sequence[Point], units: Units) -> str:
     return f" Alike in all: {', '.join(same)}." if same else ""
 
 
-def _parallel(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Figure:
+def parallel(points: Sequence[Point], directions: Mapping[str, str], units: Units) -> Figure:
+    """Parallel coordinates of axes that differ on the front, and of goals."""
     names = list(directions)
     dimensions = [_dimension(n, [p["axes"][n] for p in points], unit=units.get(n, "")) for n in _differing(points)]
     dimensions += [_dimension(n, [p["objectives"][n] for p in points], directions[n]) for n in names]
     colour = [p["objectives"][names[0]] for p in points]
+    crowded = len(dimensions) > LEVEL_NAMES
     trace: Json = {
         "type": "parcoords",
         "dimensions": dimensions,
         "labelside": "top",
+        "labelangle": -30 if crowded else 0,
         "labelfont": {"size": 12},
         "tickfont": {"size": 11},
         "line": {"color": colour, "colorscale": SCALE, "showscale": False},
@@ -223,7 +227,7 @@ def _parallel(points: Sequence[Point], directions: Mapping[str, str], units: Uni
         "parallel",
         "Designs and what they reach",
         [trace],
-        layout(420, legend=False, margin={"l": 70, "r": 60, "t": 80, "b": 24}),
+        layout(470 if crowded else 420, legend=False, margin={"l": 70, "r": 90, "t": 130 if crowded else 80, "b": 24}),
         about=f"A line is a design, its colour {names[0]}. Drag along an axis to choose, its name to move it."
         f"{_alike(points, units)}",
         brush=BRUSH,
