@@ -27,6 +27,8 @@ from dfcompiler.explore.samplers.screened import Screened
 from dfcompiler.explore.screen import Screen
 from dfcompiler.explore.space import Space, load_space, resolve
 from dfcompiler.explore.stretches import stretches
+from dfcompiler.explore.sums import parts, spread
+from dfcompiler.hardware.plurals import least, most, never_above
 from dfcompiler.text.parse import parse_items
 
 SMALL = """
@@ -139,10 +141,57 @@ def test_bounds_hold_where_parts_of_a_step_overlap_and_units_are_in_the_memory()
 def test_designs_that_differ_in_what_they_do_not_have_are_one() -> None:
     _, screen = small()
     distinct = screen.distinct()
+    assert distinct is not None
     trees = screen.pool.axes[1].values
     without = [row for row in distinct.tolist() if trees[row[1]] == 0]
     assert len(without) * 2 == len([r for r in rows_of(screen) if trees[r[1]] == 0])  # the width of trees is not read
     assert len(distinct) == 12
+
+
+@pytest.mark.parametrize("lanes", ["width", "16", "ways * 16", "minimum(width, 16)"])
+def test_designs_are_alike_where_all_of_their_numbers_are(lanes: str) -> None:
+    pool = space_of(SMALL.replace("set mt.width = width", f"set mt.width = {lanes}\n    set vu.lanes = 8 * side"))
+    screen = Screen(pool.pools["chip"])
+    first: dict[str, list[int]] = {}
+    for row in rows_of(screen).tolist():
+        values = {a.name: a.values[i] for a, i in zip(screen.pool.axes, row, strict=True)}
+        said = [(n, p.template.settings(), p.instances) for n, p in chip_at(screen.pool, values).parts.items()]
+        first.setdefault(repr((said, [load_at(x, values) for x in screen.pool.loads.values()])), row)
+    np.testing.assert_array_equal(screen.distinct(), list(first.values()))
+
+
+def test_no_two_designs_are_alike_where_every_axis_is_read() -> None:
+    text = SMALL.replace("axis trees = 0, 16", "axis trees = 8, 16").replace("    drop mt where trees == 0\n", "")
+    space = space_of(text)
+    assert Screen(space.pools["chip"]).distinct() is None
+    scene = bounded(Asked(space))
+    assert scene.pool is None and scene.size() == space.points
+
+
+@given(seed=st.integers(0, 1 << 20))
+def test_a_sum_is_kept_in_parts_that_no_other_part_holds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(2, 4, size=3)
+    xs = [rng.integers(0, 9, np.where(rng.random(3) < 0.5, shape, 1)).astype(float) for _ in range(rng.integers(0, 5))]
+    found = parts([*xs, 2.0] if seed % 2 else xs)
+    whole = sum(xs, np.zeros(shape)) + 2.0 * (seed % 2)
+    np.testing.assert_array_equal(np.broadcast_to(spread(found), shape), whole)
+    for a, b in itertools.permutations(found, 2):
+        assert np.broadcast_shapes(a.shape, b.shape) not in (a.shape, b.shape)
+
+
+@given(seed=st.integers(0, 1 << 20))
+def test_numbers_are_never_above_others_where_they_are_for_no_design(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shapes = np.where(rng.random((2, 3)) < 0.5, rng.integers(1, 4, size=3), 1)
+    x, y = (
+        rng.integers(0, 4, n).astype(float) + shift for n, shift in zip(shapes, (0, rng.integers(0, 4)), strict=True)
+    )
+    x = x[0, 0, 0] if seed % 3 == 0 else x
+    x, y = (x, y) if seed % 2 else (y, x)
+    assert never_above(x, y) == bool(np.all(x <= y))
+    for found, known in ((most(x, y), np.maximum(x, y)), (least(x, y), np.minimum(x, y))):
+        np.testing.assert_array_equal(np.broadcast_to(found, known.shape), known)
 
 
 def test_whole_kernels_are_not_screened() -> None:

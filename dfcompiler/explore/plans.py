@@ -14,6 +14,7 @@ from dfcompiler.api import context
 from dfcompiler.cost import Capacity, capacity, check_resident
 from dfcompiler.diagnostics import Infeasible, Source
 from dfcompiler.explore.loads import Load
+from dfcompiler.explore.steps import StepWork, step_work
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import elaborate
@@ -52,6 +53,11 @@ class Plan:
     def capacity(self) -> Capacity:
         """What the graph needs of a device's memory; what is there is the chip's of the plan."""
         return capacity(self.graph, self.ctx.need("chip"))
+
+    @cached_property
+    def work(self) -> StepWork:
+        """What the graph asks of any chip."""
+        return step_work(self.graph, self.ctx.need("dtypes"))
 
     @property
     def tokens(self) -> float:

@@ -6,12 +6,13 @@ designs by their indices look theirs up. How a load is shared out over devices (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dfcompiler.diagnostics import Diag
+from dfcompiler.explore.alike import first_of_alike
 from dfcompiler.explore.figures import grid
 from dfcompiler.explore.fleet import Kind, design_figures, kinds, picked
 from dfcompiler.explore.intervals import Bounded, Ends, ends
@@ -20,7 +21,7 @@ from dfcompiler.explore.plans import PIPELINE, Plan, own_chip, plan
 from dfcompiler.explore.references import Array, paths
 from dfcompiler.explore.space import DESIGN, STEP, Pool
 from dfcompiler.explore.steps import step_cycles
-from dfcompiler.hardware.chip import Chip
+from dfcompiler.explore.sums import Parts, aligned, parts, spread
 from dfcompiler.hardware.template import KernelCompute
 from dfcompiler.text import tree as t
 
@@ -41,94 +42,110 @@ class Screen:
             if isinstance(unit.template, KernelCompute):
                 message = f"`{name}` runs whole kernels of a library: designs of it are not screened"
                 raise Diag("no-bound", message, pool.chip.span, hint="evaluate them, or sample the space")
-        self._held: dict[tuple[str, ...], Ends] = {}
+        self._steps: dict[tuple[str, ...], Parts] = {}
+        self._designs: dict[str, Array] = {}
+        self.ends = self._seen(lambda figure: figure)  # the least and the most that figures may be, over the grid
 
-    # ---- figures over the grid ------------------------------------------------------------------
-
-    def ends(self, path: tuple[str, ...]) -> Ends:
-        """The least and the most that a figure may be, over the grid."""
-        if path not in self._held:
-            self._held[path] = self._found(path)
-        return self._held[path]
+    # ---- figures --------------------------------------------------------------------------------
 
     def price(self, path: tuple[str, ...]) -> Array:
         """The least that a figure may be, over the grid."""
         return self.ends(path)[0]
 
-    def _found(self, path: tuple[str, ...]) -> Ends:
+    def at_rows(self, rows: Array) -> Bounded:
+        """The least and the most that figures may be for designs by their indices `[design, axis]`."""
+        return self._seen(lambda figure: self.taken(figure, rows))
+
+    def _seen(self, view: Callable[[Array], Array]) -> Bounded:
+        """Ends of figures for those designs of the grid that `view` takes from an array over it."""
+        held: dict[tuple[str, ...], Ends] = {}
+
+        def known(path: tuple[str, ...]) -> Ends:
+            if path not in held:
+                held[path] = self._found(path, known, view)
+            return held[path]
+
+        return known
+
+    def _found(self, path: tuple[str, ...], known: Bounded, view: Callable[[Array], Array]) -> Ends:
         name = path[0]
-        if name in self.at:
-            return self.at[name], self.at[name]
         if name in self.pool.lets:
-            return ends(self.pool.lets[name].value, self.ends)
-        if name in DESIGN:
-            found = design_figures(self.fleet, name)
+            return ends(self.pool.lets[name].value, known)
+        if name in self.at or name in DESIGN:
+            found = view(self.at[name] if name in self.at else self._design(name))
             return found, found
         if path[1] not in STEP:
             span = self.pool.loads[name].span
             message = f"no bound is proven of `{'.'.join(path)}`, which requests decide"
             raise Diag("no-bound", message, span, hint="goals and limits of steps have bounds")
         if path[1] == "energy_j":
-            least = self.price((name, "devices")) * self.price(("static_w",)) * self.price((name, "latency_s"))
+            least = known((name, "devices"))[0] * known(("static_w",))[0] * known((name, "latency_s"))[0]
             return least, np.asarray(np.inf)
-        self._held |= {(name, figure): both for figure, both in self._step(self.pool.loads[name]).items()}
-        return self._held[path]
+        least = spread([view(x) for x in self.summed(path)])
+        return least, least if path[1] in EXACT else np.asarray(np.inf)
 
-    def _step(self, load: t.SLoad) -> dict[str, Ends]:
+    def _design(self, name: str) -> Array:
+        if name not in self._designs:
+            self._designs[name] = design_figures(self.fleet, name)
+        return self._designs[name]
+
+    # ---- steps ----------------------------------------------------------------------------------
+
+    def summed(self, path: tuple[str, ...]) -> Parts:
+        """The least that a figure of a load may be over the grid, as a sum of arrays over the axes that they read."""
+        if path not in self._steps:
+            self._steps |= {(path[0], figure): x for figure, x in self._step(self.pool.loads[path[0]]).items()}
+        return self._steps[path]
+
+    def _step(self, load: t.SLoad) -> dict[str, Parts]:
         """The figures of a load. Designs on which it cannot be shared out, or does not fit, take forever."""
         axes = [a for a in self.pool.axes if any((a.name,) == p for o in load.options for p, _ in paths(o.value))]
-        cells: dict[tuple[int, ...], dict[str, Array] | None] = {}
+        cells: dict[tuple[int, ...], dict[str, Parts]] = {}
         fault: Diag | None = None
         for index in np.ndindex(*(len(a.values) for a in axes)):
             values = {a.name: a.values[i] for a, i in zip(axes, index, strict=True)}
             try:
                 cells[index] = self._cell(load, values)
             except Diag as found:
-                cells[index], fault = None, fault or found
+                cells[index], fault = {}, fault or found
         if fault and not any(cells.values()):
             raise fault
-        where = [self.pool.axes.index(a) for a in axes]
-        names = ("latency_s", *EXACT)
-        every = {name: [c[name] if c else None for c in cells.values()] for name in names}
-        low = {name: self._put(where, cells, found) for name, found in every.items()}
-        return {name: (x, x if name in EXACT else np.asarray(np.inf)) for name, x in low.items()}
+        where, never = [self.pool.axes.index(a) for a in axes], (np.asarray(np.inf),)
+        every = {name: [c.get(name, never) for c in cells.values()] for name in ("latency_s", *EXACT)}
+        return {name: tuple(self._put(where, cells, x) for x in aligned(found)) for name, found in every.items()}
 
-    def _cell(self, load: t.SLoad, values: Mapping[str, Any]) -> dict[str, Array]:
+    def _cell(self, load: t.SLoad, values: Mapping[str, Any]) -> dict[str, Parts]:
         """The figures of a load whose options have values."""
-        found: dict[str, list[Array]] = {}
+        found: dict[str, list[Parts]] = {}
         for kind in self.fleet:
             one = self.plan(load, values, kind)
-            chip = kind.chip
-            cycles = step_cycles(one.graph, chip, one.ctx.need("dtypes"))
-            free = np.asarray(chip.dram_capacity_bytes - one.capacity.needed_bytes)
-            latency = cycles / chip.clock_hz
+            free = kind.chip.dram_capacity_bytes - one.capacity.needed_bytes
+            unheld = np.where(np.asarray(free) >= 0, 0.0, np.inf)
             known = {
-                "latency_s": latency if (free >= 0).all() else np.where(free >= 0, latency, np.inf),
-                "tokens": one.tokens,
-                "devices": one.devices,
-                "kv_bytes": one.capacity.kv_bytes,
-                "free_bytes": free,
+                "latency_s": parts((*(x / kind.chip.clock_hz for x in step_cycles(one.work, kind.chip)), unheld)),
+                "tokens": parts([one.tokens]),
+                "devices": parts([one.devices]),
+                "kv_bytes": parts([one.capacity.kv_bytes]),
+                "free_bytes": parts([free]),
             }
             for name, x in known.items():
-                found.setdefault(name, []).append(np.asarray(x, dtype=np.float64))
-        return {name: picked(self.fleet, each) for name, each in found.items()}
+                found.setdefault(name, []).append(x)
+        return {name: tuple(picked(self.fleet, list(x)) for x in aligned(each)) for name, each in found.items()}
 
     def plan(self, load: t.SLoad, values: Mapping[str, Any], kind: Kind) -> Plan:
         """The plan of a load whose options have values, on designs that leave out the same units."""
         here = load_at(load, {a.name: values.get(a.name, a.values[0]) for a in self.pool.axes})
         return plan(here, own_chip(self.pool.chip, kind.without), self.pipeline)
 
-    def _put(self, where: Sequence[int], cells: Mapping[tuple[int, ...], Any], found: Sequence[Array | None]) -> Array:
-        """One array of those of cells, which lie along some axes of the grid; inf where there is none."""
-        shape = list(np.broadcast_shapes(*(np.shape(x) for x in found if x is not None), (1,) * len(self.pool.axes)))
+    def _put(self, where: Sequence[int], cells: Iterable[tuple[int, ...]], found: Sequence[Array]) -> Array:
+        """One array of those of cells, which lie along some axes of the grid."""
+        shape = list(np.broadcast_shapes(*(np.shape(x) for x in found), (1,) * len(self.pool.axes)))
+        if not where:
+            return found[0].reshape(shape)
         for axis in where:
             shape[axis] = len(self.pool.axes[axis].values)
-        if not where and found[0] is not None:
-            return found[0].reshape(shape)
-        whole = np.full(shape, np.inf)
+        whole = np.empty(shape)
         for index, x in zip(cells, found, strict=True):
-            if x is None:
-                continue
             at: list[Any] = [slice(None)] * len(shape)
             mine: list[Any] = [slice(None)] * len(shape)
             x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
@@ -138,38 +155,12 @@ class Screen:
             whole[tuple(at)] = x[tuple(mine)]
         return whole
 
-    def distinct(self) -> Array:
-        """One of all designs that are the same chip under the same loads, by their indices, the first each: designs
-        differ where some setting of a part that they have does, or what a load says."""
-        rows = np.stack([x.ravel() for x in np.indices(self.pool.shape)], 1)
+    def distinct(self) -> Array | None:
+        """One of all designs that are the same chip under the same loads, by their indices, the first each; None where
+        no two are."""
         said = {p[0] for load in self.pool.loads.values() for o in load.options for p, _ in paths(o.value)}
         said |= {p[0] for let in self.pool.lets.values() for p, _ in paths(let.value)}
-        shared = [rows[:, i] for i, a in enumerate(self.pool.axes) if a.name in said]
-        first = []
-        for kind in self.fleet:
-            mine = np.flatnonzero(self.taken(np.broadcast_to(kind.where, self.pool.shape), rows))
-            columns = [x[mine] for x in shared]
-            columns += [_codes(np.broadcast_to(self.taken(x, rows), len(rows))[mine]) for x in _numbers(kind.chip)]
-            if columns:
-                first.append(mine[np.unique(np.stack(columns, 1), axis=0, return_index=True)[1]])
-            else:
-                first.append(mine[:1])
-        return rows[np.sort(np.concatenate(first))]
-
-    # ---- designs by their indices ---------------------------------------------------------------
-
-    def at_rows(self, rows: Array) -> Bounded:
-        """The least and the most that figures may be for designs by their indices `[design, axis]`."""
-        held: dict[tuple[str, ...], Ends] = {}
-
-        def known(path: tuple[str, ...]) -> Ends:
-            if path not in held:
-                low, high = self.ends(path)
-                first = self.taken(low, rows)
-                held[path] = first, first if high is low else self.taken(high, rows)
-            return held[path]
-
-        return known
+        return first_of_alike(self.fleet, self.pool.shape, {i for i, a in enumerate(self.pool.axes) if a.name in said})
 
     def taken(self, figure: Array, rows: Array) -> Array:
         """A figure over the grid of the designs in `rows`."""
@@ -181,14 +172,3 @@ class Screen:
         for i, n in zip(read[1:], shape[1:], strict=True):
             at = at * n + rows[:, i]
         return np.asarray(figure).reshape(-1).take(at)
-
-
-def _numbers(chip: Chip) -> Iterator[Array]:
-    """All that a chip of many designs has an array for."""
-    parts = [x for p in chip.parts.values() for x in (p.instances, *p.template.settings().values())]
-    levels = [x for u in chip.units.values() for level in u.levels for x in vars(level).values()]
-    yield from (x for x in (chip.clock_hz, chip.uncore_mm2, *parts, *levels) if np.ndim(x))
-
-
-def _codes(x: Array) -> Array:
-    return np.unique(x, return_inverse=True)[1].reshape(-1)

@@ -9,7 +9,7 @@ What is in one stretch may overlap, so it is the largest of sums; stretches foll
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,55 +19,83 @@ from dfcompiler.columns import Segment, candidates, flow_of, segments
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import links_of, memory_cycles, stored_bytes, taken_by
 from dfcompiler.explore.floors import Floor, floor, runs
+from dfcompiler.explore.needs import Need, needs
 from dfcompiler.explore.stretches import Names, Stretch, stretches
+from dfcompiler.explore.sums import Parts, parts
+from dfcompiler.fabrics import Fabric
 from dfcompiler.graph import Graph, Node
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.plurals import least, most, total
 from dfcompiler.likeness import content_key
-from dfcompiler.problem import Problem, problem
+from dfcompiler.problem import problem
 from dfcompiler.schedule import in_turn
 
 Floors = Mapping[str, Floor]  # of a group, by what it is run on
 
 
-def step_cycles(graph: Graph, chip: Chip, dtypes: DtypeMap) -> Any:
-    """Cycles that no schedule of a graph can beat; inf where some node can run nowhere."""
-    floors = _Floors(chip)
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A segment: its stretches, and all of it as one where layers may overlap."""
+
+    stretches: tuple[Stretch, ...]
+    overlapped: Stretch | None
+    on: Mapping[int, int]  # how often each stage runs it
+
+
+@dataclass(frozen=True, eq=False)
+class StepWork:
+    """What a step asks of any chip. Groups whose problems are equal need the same: one tuple of loop forms."""
+
+    graph: Graph
+    layers: tuple[Layers, ...]
+    needs: Mapping[Names, tuple[Need, ...]]
+    exchanges: tuple[Node, ...]
+
+
+def step_work(graph: Graph, dtypes: DtypeMap) -> StepWork:
+    """What a graph asks of any chip."""
     problems = {g.nodes: problem(g, dtypes) for g in candidates(graph)}
-    groups = {g: floors.of(p) for g, p in problems.items()}
-    for node in graph.nodes.values():
-        if exchanged(node):
-            groups[node.name,] = {chip.links[0].name: _crossing(graph, node, chip)}
-    return total(_segment(graph, s, groups) for s in segments(graph))
+    keys = {g: content_key(p) for g, p in problems.items()}
+    known = {key: needs(p) for key, p in {keys[g]: p for g, p in problems.items()}.items()}
+    exchanges = tuple(n for n in graph.nodes.values() if exchanged(n))
+    groups = [*problems, *((n.name,) for n in exchanges)]
+    layers = tuple(_layers(graph, s, groups) for s in segments(graph))
+    return StepWork(graph, layers, {g: known[key] for g, key in keys.items()}, exchanges)
 
 
-class _Floors:
-    """What problems take at least on the units of a chip, equal ones once."""
-
-    def __init__(self, chip: Chip) -> None:
-        self.chip = chip
-        self.known: dict[str, Floors] = {}
-
-    def of(self, p: Problem) -> Floors:
-        """By unit, of those that may run it."""
-        key = content_key(p)
-        if key not in self.known:
-            pairs = [(u, self.chip.units.get(u.vector or "")) for u in self.chip.units.values()]
-            self.known[key] = {u.name: floor(p, u, helper) for u, helper in pairs if runs(p, u, helper)}
-        return self.known[key]
+def _layers(graph: Graph, segment: Segment, groups: Sequence[Names]) -> Layers:
+    inside = set(segment.nodes)
+    mine = [g for g in groups if inside.issuperset(g)]
+    whole = None if in_turn(graph, segment) else Stretch.of(segment.nodes, mine)
+    return Layers(tuple(stretches(flow_of(graph, segment), mine)), whole, segment.on)
 
 
-def _crossing(graph: Graph, node: Node, chip: Chip) -> Floor:
+def step_cycles(work: StepWork, chip: Chip) -> Parts:
+    """Cycles that no schedule of a step can beat, as a sum; inf where some node can run nowhere."""
+    known = {forms: _floors(forms, chip) for forms in dict.fromkeys(work.needs.values())}
+    groups = {g: known[forms] for g, forms in work.needs.items()}
+    if work.exchanges:
+        ways = [(at, links_of(one).fabric, one.clock_hz) for at, one in _by_links(chip)]
+        groups |= {(n.name,): {chip.links[0].name: _crossing(work.graph, n, chip, ways)} for n in work.exchanges}
+    return parts(x for layers in work.layers for x in _cycles(layers, groups))
+
+
+def _floors(forms: tuple[Need, ...], chip: Chip) -> Floors:
+    """What a problem takes at least, by unit, of those that may run it."""
+    pairs = [(u, chip.units.get(u.vector or "")) for u in chip.units.values()]
+    return {u.name: floor(forms, u, helper) for u, helper in pairs if runs(forms[0].problem, u, helper)}
+
+
+def _crossing(graph: Graph, node: Node, chip: Chip, ways: Sequence[tuple[tuple[int, ...], Fabric, float]]) -> Floor:
     """An exchange takes the links as long as it takes, and the DRAM for its bytes."""
     dram: Any = 0.0
     each: dict[tuple[int, ...], float] = {}
-    designs = list(_by_links(chip))
-    for at, one in designs:
-        seconds, _, algorithm = taken_by(graph, node, links_of(one).fabric)
-        each[at] = seconds * one.clock_hz
+    for at, fabric, clock_hz in ways:
+        seconds, _, algorithm = taken_by(graph, node, fabric)
+        each[at] = seconds * clock_hz
         dram = memory_cycles(chip, *stored_bytes(graph, node, algorithm))
     linked: Any = next(iter(each.values()))
-    if designs[0][0]:
+    if ways[0][0]:
         linked = np.empty(tuple(1 + max(i) for i in zip(*each, strict=True)))
         for at, cycles in each.items():
             linked[at] = cycles
@@ -93,15 +121,15 @@ def _by_links(chip: Chip) -> Iterator[tuple[tuple[int, ...], Chip]]:
 # ---- segments ----------------------------------------------------------------------------------
 
 
-def _segment(graph: Graph, segment: Segment, groups: Mapping[Names, Floors]) -> Any:
-    """All layers of a segment: in turn, or where they may overlap, what all of them ask of resources."""
-    flow, inside = flow_of(graph, segment), set(segment.nodes)
-    mine = {g: f for g, f in groups.items() if inside.issuperset(g)}
-    once = total(_stretch(x, mine) for x in stretches(flow, mine))
-    if in_turn(graph, segment):
-        return sum(segment.on.values()) * once
-    alone = most(0.0, *_resources(Stretch.of(segment.nodes, mine), mine))
-    return total(most(once, n * alone) for n in segment.on.values())
+def _cycles(layers: Layers, groups: Mapping[Names, Floors]) -> Iterator[Any]:
+    """What all layers of a segment add: in turn, or where they may overlap, what all of them ask of resources."""
+    each = (_stretch(x, groups) for x in layers.stretches)
+    if layers.overlapped is None:
+        times = sum(layers.on.values())
+        yield from (times * x for x in each)
+        return
+    once, alone = total(each), most(0.0, *_resources(layers.overlapped, groups))
+    yield from (most(once, n * alone) for n in layers.on.values())
 
 
 def _stretch(stretch: Stretch, floors: Mapping[Names, Floors]) -> Any:

@@ -44,25 +44,29 @@ def total(xs: Iterable[Any]) -> Any:
 
 
 def _larger(x: Any, y: Any) -> Any:
-    alike = np.shape(x) == np.shape(y)
-    if not alike and never_above(y, x):
-        return x
-    return y if not alike and never_above(x, y) else np.maximum(x, y)
+    if np.shape(x) == np.shape(y):
+        return np.maximum(x, y)
+    return x if never_above(y, x) else y if never_above(x, y) else np.maximum(x, y)
 
 
 def _lesser(x: Any, y: Any) -> Any:
-    alike = np.shape(x) == np.shape(y)
-    if not alike and never_above(x, y):
-        return x
-    return y if not alike and never_above(y, x) else np.minimum(x, y)
+    if np.shape(x) == np.shape(y):
+        return np.minimum(x, y)
+    return x if never_above(x, y) else y if never_above(y, x) else np.minimum(x, y)
 
 
 def never_above(x: Any, y: Any) -> bool:
     """Whether numbers are nowhere larger than others, where both broadcast: along an axis that one of them does not
     read only the worst of the other counts. So what decides nowhere need not be spread over the axes of both."""
     x, y = np.asarray(x), np.asarray(y)
+    if not x.size or not y.size:
+        return True
+    if x.item(0) > y.item(0) or x.item(-1) > y.item(-1):  # for the first or the last design, which is told soonest
+        return False
+    if not x.ndim or not y.ndim:
+        return bool(x.max() <= y.min())
     count = max(x.ndim, y.ndim)
-    shapes = [(1,) * (count - a.ndim) + a.shape for a in (x, y)]
-    alone = [tuple(i for i in range(count) if mine[i] > 1 and other[i] == 1) for mine, other in (shapes, shapes[::-1])]
-    worst = x.reshape(shapes[0]).max(alone[0], keepdims=True), y.reshape(shapes[1]).min(alone[1], keepdims=True)
+    x, y = (a.reshape((1,) * (count - a.ndim) + a.shape) for a in (x, y))
+    alone = [tuple(i for i in range(count) if a.shape[i] > 1 == b.shape[i]) for a, b in ((x, y), (y, x))]
+    worst = (np.maximum.reduce(x, alone[0], keepdims=True), np.minimum.reduce(y, alone[1], keepdims=True))
     return bool((worst[0] <= worst[1]).all())

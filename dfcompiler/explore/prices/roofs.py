@@ -9,7 +9,8 @@ import numpy as np
 
 from dfcompiler.exchanges import links_of
 from dfcompiler.explore.designs import chip_at
-from dfcompiler.explore.floors import room_bytes, runs
+from dfcompiler.explore.floors import runs
+from dfcompiler.explore.needs import needs, room_bytes
 from dfcompiler.explore.prices.steps import Exchange
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import Pool
@@ -49,10 +50,11 @@ def roof_s(p: Problem, chips: Chip) -> Array:
 def unheld(p: Problem, chips: Chip) -> Array:
     """Where no unit that runs a problem has room for any tile of it: the full compiler refuses such a design."""
     found: Array = np.asarray(True)
+    need = needs(p)[0]
     for u in chips.units.values():
         helper = chips.units.get(u.vector or "")
         if runs(p, u, helper):
-            found = found & (room_bytes(p, u.instances) > u.levels[-1].capacity_bytes)
+            found = found & (room_bytes(need, u.instances) > u.levels[-1].capacity_bytes)
     return found
 
 
