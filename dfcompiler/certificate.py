@@ -17,6 +17,7 @@ import networkx as nx
 
 from dfcompiler import paths
 from dfcompiler.branches import tree
+from dfcompiler.circuits import Steady
 from dfcompiler.columns import Column
 from dfcompiler.enumeration import none_before
 from dfcompiler.relaxation import Relaxation
@@ -75,16 +76,23 @@ def heaviest(flow: nx.DiGraph[str], cost: Mapping[str, float]) -> Certificate:
 
 
 def from_run_to_run(
-    flow: nx.DiGraph[str], columns: Sequence[Column], carried: Sequence[tuple[str, str]]
+    flow: nx.DiGraph[str], columns: Sequence[Column], carried: Sequence[tuple[str, str]], period: int
 ) -> Certificate:
-    """The longest chain that begins with a reader of a value of the last run, and ends with what makes it anew:
-    `carried` are pairs of who makes it and who reads it."""
+    """The best proof of how soon runs can follow each other, where some do every `period`: the longest chain that
+    begins with a reader of a value of the last run, and ends with what makes it anew, or a dual with circuits.
+    `carried` are pairs of who makes a value and who reads it."""
     cost = paths.costs(flow, shortest(columns))
     loops = [
         heaviest(flow.subgraph((nx.descendants(flow, v) | {v}) & (nx.ancestors(flow, u) | {u})), cost)
         for u, v in carried
     ]
-    return max(loops, key=lambda c: c.bound, default=Certificate("chain", 0, {"chain": []}))
+    plain = max(loops, key=lambda c: c.bound, default=Certificate("chain", 0, {"chain": []}))
+    if plain.bound >= period:
+        return plain
+    relaxation = Steady(flow, columns, carried, period)
+    found = relaxation.solve(frozenset())
+    proven = Certificate("dual", found.bound, _listed(relaxation, frozenset()) | found.to_json())
+    return max(plain, proven, key=lambda c: c.bound)
 
 
 # ---- duals -------------------------------------------------------------------------------------

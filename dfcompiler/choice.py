@@ -37,11 +37,14 @@ class Choice:
 def choice(flow: nx.DiGraph[str], columns: Sequence[Column], target: int, left: Budget) -> Choice | None:
     """The columns with the least relaxation, where a schedule of `target` cycles is known; None where there are
     too many columns, the budget, counted by cases, allows no case, or the solver finds none."""
+    return None if len(columns) > MOST else chosen(Relaxation(flow, columns, target), left)
+
+
+def chosen(relaxation: Relaxation, left: Budget) -> Choice | None:
+    """The whole columns for which a relaxation is least, as `choice` has it; the relaxation is of no more use."""
     from ortools.math_opt.python import mathopt
 
-    if len(columns) > MOST:
-        return None
-    relaxation = Relaxation(flow, columns, target)
+    columns, target = relaxation.columns, relaxation.target
     each_s = CASE_S * (len(columns) + relaxation.moments)
     cases = int(left.seconds / each_s) - FIRST
     if cases < 1:
@@ -65,9 +68,10 @@ def choice(flow: nx.DiGraph[str], columns: Sequence[Column], target: int, left: 
     if not found or not found.has_primal_feasible_solution():
         return None
     values = found.variable_values()
-    chosen = tuple(c for c, x in zip(columns, relaxation.chosen, strict=True) if values[x] > 0.5)
+    whole = tuple(c for c, x in zip(columns, relaxation.chosen, strict=True) if values[x] > 0.5)
     bound = found.termination.objective_bounds.dual_bound * target - max(0.5, SURE * target)
-    return Choice(chosen, max(0, ceil(bound))) if sum(len(c.nodes) for c in chosen) == len(flow) else None
+    covered = sum(len(c.nodes) for c in whole) == len(relaxation.flow)
+    return Choice(whole, max(0, ceil(bound))) if covered else None
 
 
 @contextlib.contextmanager

@@ -164,19 +164,9 @@ def _search(
         return _unsolved(hint, least, goal)
     model = Program(flow, columns, horizon, least, goal)
     model.start_from(hint)
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = left.clock_s
     way = FOR_TIME if goal.quickest else FOR_ENERGY
-    solver.parameters.max_deterministic_time = max(0.0, left.seconds) * DETERMINISTIC_PER_S[way]
-    solver.parameters.random_seed = seed
-    solver.parameters.relative_gap_limit = gap
-    solver.parameters.num_workers = 1
-    solver.parameters.subsolvers.append(way)
-    solver.parameters.use_overload_checker_in_cumulative = True
-    solver.parameters.use_timetable_edge_finding_in_cumulative = True
-    status = _run(solver, model.model)
-    left.spend(solver.response_proto.deterministic_time / DETERMINISTIC_PER_S[way])
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    solver = solved(model.model, left, seed, gap, way)
+    if solver is None:
         return _unsolved(hint, least, goal)
     tasks, cycles = model.tasks(solver), solver.value(model.makespan)
     found = Solution(tasks, cycles, least, optimal=False)
@@ -188,6 +178,24 @@ def _search(
         return replace(found, bound=least, optimal=cycles <= least, least=goal.of_cycle * least)
     optimal = solver.objective_value <= solver.best_objective_bound  # `gap` ends a search before that
     return replace(found, optimal=optimal, least=min(cost, goal.cost(found)))
+
+
+def solved(
+    model: cp_model.CpModel, left: Budget, seed: int, gap: float = 0.0, way: str = FOR_TIME
+) -> cp_model.CpSolver | None:
+    """The solver with what it found of a program within the budget; None where that is nothing."""
+    solver = cp_model.CpSolver()
+    solver.parameters.max_time_in_seconds = left.clock_s
+    solver.parameters.max_deterministic_time = max(0.0, left.seconds) * DETERMINISTIC_PER_S[way]
+    solver.parameters.random_seed = seed
+    solver.parameters.relative_gap_limit = gap
+    solver.parameters.num_workers = 1
+    solver.parameters.subsolvers.append(way)
+    solver.parameters.use_overload_checker_in_cumulative = True
+    solver.parameters.use_timetable_edge_finding_in_cumulative = True
+    status = _run(solver, model)
+    left.spend(solver.response_proto.deterministic_time / DETERMINISTIC_PER_S[way])
+    return solver if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else None
 
 
 def _run(solver: cp_model.CpSolver, model: cp_model.CpModel) -> cp_model.CpSolverStatus:

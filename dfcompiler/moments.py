@@ -1,12 +1,13 @@
 """What can run at one moment: the largest sets of columns that fit beside each other.
 
-Columns fit that reserve no more than there is of any resource, have no node in common, and of which none waits for
-another. Whatever a schedule runs at a moment is part of one of these sets.
+Columns fit that reserve no more than there is of any resource, and of whose nodes no two are apart: in one run nodes
+are that are the same, or of which one waits for the other. Whatever a schedule runs at a moment is part of one of these
+sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from dfcompiler.listing import fits
 from dfcompiler.tiling import RESOLUTION
 
 Nodes: TypeAlias = tuple[str, ...]
+Apart: TypeAlias = Mapping[str, Set[str]]  # nodes that never run at one moment, told by either of them
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,15 @@ class Moments:
     sets: tuple[tuple[int, ...], ...]
 
 
-def moments(flow: nx.DiGraph[str], columns: Sequence[Column], most: int) -> Moments | None:
+def apart_in_run(flow: nx.DiGraph[str]) -> Apart:
+    """Nodes that never run at one moment of one run."""
+    return {v: {v} | nx.descendants(flow, v) for v in flow}
+
+
+def moments(apart: Apart, columns: Sequence[Column], most: int) -> Moments | None:
     """All sets of columns that can run at one moment to which none can be added; None where they are more than
     `most`."""
-    near = _near(flow, columns)
+    near = _near(apart, columns)
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, c in enumerate(columns):
         alike.setdefault((near[i], c.unit, c.dram, c.helper), []).append(i)
@@ -45,7 +52,7 @@ def moments(flow: nx.DiGraph[str], columns: Sequence[Column], most: int) -> Mome
     return Moments(tuple(map(tuple, alike.values())), tuple(found))
 
 
-def _near(flow: nx.DiGraph[str], columns: Sequence[Column]) -> list[int]:
+def _near(apart: Apart, columns: Sequence[Column]) -> list[int]:
     """For every column a bit for each that fits beside it."""
     alike: dict[tuple[object, ...], int] = {}
     of: dict[Nodes, int] = {}
@@ -54,8 +61,7 @@ def _near(flow: nx.DiGraph[str], columns: Sequence[Column]) -> list[int]:
         of[c.nodes] = of.get(c.nodes, 0) | 1 << i
     one = {r: columns[bits.bit_length() - 1] for r, bits in alike.items()}
     room = {r: sum(alike[x] for x, c in one.items() if fits([one[r], c])) for r in alike}
-    beyond = {v: {v} | nx.descendants(flow, v) for v in flow}
-    after = {g: set().union(*(beyond[v] for v in g)) for g in of}
+    after = {g: set[str]().union(*(apart[v] for v in g)) for g in of}
     free = {g: sum(of[x] for x in of if after[g].isdisjoint(x) and after[x].isdisjoint(g)) for g in of}
     return [room[_reserved(c)] & free[c.nodes] for c in columns]
 

@@ -34,6 +34,7 @@ PIPELINES: dict[str, str] = {
     "default": f"{_OFFERS},map-ilp,schedule",
     "greedy": f"{_OFFERS},map-greedy,schedule",
     "list": f"{_OFFERS},map-list,schedule",
+    "overlap": f"{_OFFERS},map-ilp,schedule{{overlap=true}}",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, floor, inf, isclose
 from operator import mul
 
@@ -22,10 +23,30 @@ from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
 
-class Program:
-    """CP-SAT variables and constraints of a segment; no schedule takes less than `least` cycles."""
+@dataclass(frozen=True)
+class Again:
+    """A schedule that starts again every period, at least `least`, before it has ended: its next run reads what
+    `carried` says, from who makes it to who reads it. What counts are `ends` makespans and `times` periods."""
 
-    def __init__(self, flow: nx.DiGraph[str], columns: Sequence[Column], horizon: int, least: int, goal: Goal) -> None:
+    carried: Sequence[tuple[str, str]]
+    least: int
+    ends: int
+    times: int
+
+
+class Program:
+    """CP-SAT variables and constraints of a segment; no schedule takes less than `least` cycles. Of one that starts
+    `again` no more than two runs overlap."""
+
+    def __init__(
+        self,
+        flow: nx.DiGraph[str],
+        columns: Sequence[Column],
+        horizon: int,
+        least: int,
+        goal: Goal,
+        again: Again | None = None,
+    ) -> None:
         self.model = cp_model.CpModel()
         self.columns = columns
         self.horizon = horizon
@@ -39,13 +60,29 @@ class Program:
         self.end = {v: m.new_int_var(0, horizon, f"end {v}") for v in flow}
         self.makespan = m.new_int_var(0, horizon, "makespan")
         self.size = {g: self._size(g, ids) for g, ids in self.groups.items()}
+        self.period = m.new_int_var(again.least, horizon, "period") if again else None
+        self.next: dict[tuple[str, ...], tuple[cp_model.IntVar, cp_model.IntVar]] = {}  # start and end in the next run
         self._cover(flow)
         self._order(flow)
         self._resources()
         self._cuts(flow)
         m.add(self.makespan >= least)
         self.scale = goal.scale(horizon, columns)  # of the objective to costs
-        self._aim(goal)
+        if again and self.period is not None:
+            self._repeat(self.period, again)
+        else:
+            self._aim(goal)
+
+    def _repeat(self, period: cp_model.IntVar, again: Again) -> None:
+        """The next run starts a period later, when what it reads is there, and the one after it when this one is
+        done; all of one run is asked for in every period."""
+        m = self.model
+        m.add(self.makespan <= 2 * period)
+        for u, v in again.carried:
+            m.add(self.start[v] + period >= self.end[u])
+        for terms in self._loads(frozenset(self.start)).values():
+            m.add(sum(terms) <= RESOLUTION * period)
+        m.minimize(again.ends * self.makespan + again.times * period)
 
     def _aim(self, goal: Goal) -> None:
         """The objective in whole numbers, and the limits."""
@@ -101,29 +138,40 @@ class Program:
         shared: dict[str, list[tuple[cp_model.IntervalVar, cp_model.LinearExprT]]] = {}
         helpers = {c.helper for c in self.columns if c.helper}
         for g, ids in self.groups.items():
-            start, size, end = self.start[g[0]], self.size[g], self.end[g[0]]
-            shared.setdefault("", []).append((self._whole(g, "dram"), self._demand(ids, "dram")))
+            spans, dram = self._whole(g, "dram"), self._demand(ids, "dram")
+            shared.setdefault("", []).extend((span, dram) for span in spans)
             for unit in sorted({self.columns[i].unit for i in ids}):
                 on = [i for i in ids if self.columns[i].unit == unit]
                 here = self._present(on, ids, g)
-                span = m.new_optional_interval_var(start, size, end, here, f"{unit} {g}")
+                spans = self._spans(g, here, f"{unit} {g}")
                 if unit in helpers:
-                    shared.setdefault(unit, []).append((span, RESOLUTION))
+                    shared.setdefault(unit, []).extend((span, RESOLUTION) for span in spans)
                 else:
-                    exclusive.setdefault(unit, []).append(span)
+                    exclusive.setdefault(unit, []).extend(spans)
             for unit in sorted({c for i in ids if (c := self.columns[i].helper)}):
                 on = [i for i in ids if self.columns[i].helper == unit]
-                span = m.new_optional_interval_var(start, size, end, self._present(on, ids, g), f"{unit} beside {g}")
-                shared.setdefault(unit, []).append((span, self._demand(on, "beside")))
+                spans = self._spans(g, self._present(on, ids, g), f"{unit} beside {g}")
+                beside = self._demand(on, "beside")
+                shared.setdefault(unit, []).extend((span, beside) for span in spans)
         for spans in exclusive.values():
             m.add_no_overlap(spans)
         for pairs in shared.values():
             m.add_cumulative([s for s, _ in pairs], [d for _, d in pairs], RESOLUTION)
 
-    def _whole(self, g: tuple[str, ...], what: str) -> cp_model.IntervalVar:
+    def _whole(self, g: tuple[str, ...], what: str) -> list[cp_model.IntervalVar]:
         """The time in which a group runs, if it does, wherever that is."""
-        start, end = self.start[g[0]], self.end[g[0]]
-        return self.model.new_optional_interval_var(start, self.size[g], end, self.used[g], f"{what} {g}")
+        return self._spans(g, self.used[g], f"{what} {g}")
+
+    def _spans(self, g: tuple[str, ...], here: cp_model.IntVar, name: str) -> list[cp_model.IntervalVar]:
+        """The time in which a group runs, and where runs overlap that in which it does in the next run."""
+        m, size, times = self.model, self.size[g], [(self.start[g[0]], self.end[g[0]])]
+        if self.period is not None:
+            if g not in self.next:
+                self.next[g] = m.new_int_var(0, 2 * self.horizon, ""), m.new_int_var(0, 2 * self.horizon, "")
+                for later, time in zip(self.next[g], times[0], strict=True):
+                    m.add(later == time + self.period)
+            times.append(self.next[g])
+        return [m.new_optional_interval_var(start, size, end, here, name) for start, end in times]
 
     def _present(self, on: list[int], ids: list[int], g: tuple[str, ...]) -> cp_model.IntVar:
         if on == ids:
@@ -148,7 +196,7 @@ class Program:
             for terms in self._loads(inside).values():
                 m.add(sum(terms) <= RESOLUTION * room)
         for clique in cliques(self.columns):
-            m.add_no_overlap([self._whole(g, "apart") for g in clique])
+            m.add_no_overlap([span for g in clique for span in self._whole(g, "apart")])
             for inside, room in parts:
                 m.add(sum(self.size[g] for g in clique if inside.issuperset(g)) <= room)
 
@@ -170,8 +218,8 @@ class Program:
                     loads.setdefault(c.helper, []).append(c.cycles * c.beside * self.chosen[i])
         return loads
 
-    def start_from(self, hint: Solution) -> None:
-        """Give the solver a legal schedule to begin with."""
+    def start_from(self, hint: Solution, period: int = 0) -> None:
+        """Give the solver a legal schedule to begin with, which starts again after a period."""
         chosen = {t.column for t in hint.tasks}
         for i, c in enumerate(self.columns):
             self.model.add_hint(self.chosen[i], c in chosen)
@@ -180,6 +228,8 @@ class Program:
                 self.model.add_hint(self.start[v], task.start)
                 self.model.add_hint(self.end[v], task.end)
         self.model.add_hint(self.makespan, hint.cycles)
+        if self.period is not None:
+            self.model.add_hint(self.period, period)
 
     def tasks(self, solver: cp_model.CpSolver) -> tuple[Task, ...]:
         """The chosen columns in the order of their starts."""

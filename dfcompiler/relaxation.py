@@ -17,7 +17,7 @@ import networkx as nx
 
 from dfcompiler.columns import Column
 from dfcompiler.cuts import Section, sections
-from dfcompiler.moments import Moments, moments
+from dfcompiler.moments import Apart, Moments, apart_in_run, moments
 from dfcompiler.tiling import RESOLUTION
 
 Edge: TypeAlias = tuple[str, str]
@@ -84,17 +84,19 @@ class Relaxation:
     near one by measuring time in targets. Where columns have `costs`, in cycles, what is bounded is the makespan
     and the costs of the chosen columns together."""
 
+    earliest = 0.0  # start
+
     def __init__(
         self, flow: nx.DiGraph[str], columns: Sequence[Column], target: int, costs: Sequence[float] = ()
     ) -> None:
         from ortools.math_opt.python import mathopt  # takes longer to import than all else: only who solves waits
 
         self.flow, self.columns, self.target, self.costs = flow, columns, max(1, target), costs
-        self.sections = sections(flow)
-        self.rows = list(_rows(flow, columns, self.sections))
+        self.sections, self.apart = self._sections(), self._apart()
+        self.rows = list(self._rows())
         self.model = mathopt.Model()
         self.makespan = self.model.add_variable(lb=0.0)
-        self.start = {v: self.model.add_variable(lb=0.0) for v in flow}
+        self.start = {v: self.model.add_variable(lb=self.earliest) for v in flow}
         self.chosen = [self.model.add_variable(lb=0.0) for _ in columns]
         none = {v: self.model.add_variable(lb=0.0) for v in flow}
         self.once = {
@@ -108,6 +110,26 @@ class Relaxation:
         self.rooms = [r for r in rooms if r is not None]
         paid = mathopt.fast_sum(x / self.target * y for x, y in zip(costs, self.chosen, strict=bool(costs)))
         self.model.minimize(self.makespan + paid + NO_COLUMN * mathopt.fast_sum(none.values()))
+
+    def _sections(self) -> list[Section]:
+        return sections(self.flow)
+
+    def _apart(self) -> Apart:
+        return apart_in_run(self.flow)
+
+    def _rows(self) -> Iterator[Row]:
+        """The rows of the program: ends, order of data, loads of every resource."""
+        of: dict[str, dict[int, int]] = {v: {} for v in self.flow}
+        for i, c in enumerate(self.columns):
+            for v in c.nodes:
+                of[v][i] = c.cycles * RESOLUTION
+        yield from (_end(v, of[v]) for v in self.flow)
+        yield from (_order(u, v, _without(of[u], self.columns, v)) for u, v in self.flow.edges)
+        yield from loads_of(self.columns, self.sections)
+
+    def _joined(self, weighted: list[tuple[Row, float]]) -> list[tuple[Row, float]]:
+        """Rows with multipliers, as they are to stand in a proof."""
+        return weighted
 
     @cached_property
     def solver(self) -> Any:
@@ -126,7 +148,7 @@ class Relaxation:
         from ortools.math_opt.python import mathopt
 
         inside = _within(self.columns, s)
-        found = moments(self.flow, [self.columns[i] for i in inside], MOMENTS)
+        found = moments(self.apart, [self.columns[i] for i in inside], MOMENTS)
         if found is None:
             return None
         empty, last = _empty(self.columns, number, s), [self.model.add_variable(lb=0.0) for _ in found.sets]
@@ -162,7 +184,7 @@ class Relaxation:
             weights = [(r, float(duals[h])) for r, h in zip(rows, [*self.held, *more], strict=True)]
             weights += [(self._weighed(r, y, duals), y) for r in self.rooms if (y := float(duals[r.lasts])) > NOISE]
             found = self._settled(
-                [(r, w) for r, w in weights if w > NOISE],
+                self._joined([(r, w) for r, w in weights if w > NOISE]),
                 {v: Fraction(float(duals[h])) * self.target for v, h in self.once.items()},
                 [i for i in range(len(self.columns)) if i not in out],
                 {i: values[x] for i, x in enumerate(self.chosen) if values[x] > NOISE},
@@ -218,7 +240,7 @@ def attempted(solve: Callable[[], Any]) -> Any:
 
 def end(columns: Sequence[Column], v: str) -> Row:
     """The makespan is no less than the end of a node."""
-    return _end(v, _lasting(columns, v))
+    return _end(v, lasting(columns, v))
 
 
 def _end(v: str, takes: Mapping[int, int]) -> Row:
@@ -227,21 +249,15 @@ def _end(v: str, takes: Mapping[int, int]) -> Row:
 
 def order(columns: Sequence[Column], u: str, v: str) -> Row:
     """One node starts when another is done, or with it in one group."""
-    return _order(u, v, _without(_lasting(columns, u), columns, v))
+    return _order(u, v, _without(lasting(columns, u), columns, v))
 
 
 def _order(u: str, v: str, takes: Mapping[int, int]) -> Row:
     return Row({"kind": "order", "from": u, "to": v}, 0, {u: -1, v: 1}, takes)
 
 
-def _rows(flow: nx.DiGraph[str], columns: Sequence[Column], parts: Sequence[Section]) -> Iterator[Row]:
-    """The rows of the program: ends, order of data, loads of every resource."""
-    of: dict[str, dict[int, int]] = {v: {} for v in flow}
-    for i, c in enumerate(columns):
-        for v in c.nodes:
-            of[v][i] = c.cycles * RESOLUTION
-    yield from (_end(v, of[v]) for v in flow)
-    yield from (_order(u, v, _without(of[u], columns, v)) for u, v in flow.edges)
+def loads_of(columns: Sequence[Column], parts: Sequence[Section]) -> Iterator[Row]:
+    """In the time of every section every resource does what is asked of it there."""
     for number, s in enumerate(parts):
         empty = _empty(columns, number, s)
         for resource, loads in _loads(columns, _within(columns, s)).items():
@@ -256,11 +272,11 @@ def _within(columns: Sequence[Column], s: Section) -> list[int]:
 def _empty(columns: Sequence[Column], number: int, s: Section) -> Row:
     """The time of a section, that nothing fills."""
     starts = ({s.after: -1} if s.after is not None else {}) | ({s.before: 1} if s.before is not None else {})
-    before = _without(_lasting(columns, s.after), columns, s.before) if s.after is not None else {}
+    before = _without(lasting(columns, s.after), columns, s.before) if s.after is not None else {}
     return Row({"section": number}, 1 if s.before is None else 0, starts, before)
 
 
-def _lasting(columns: Sequence[Column], v: str) -> dict[int, int]:
+def lasting(columns: Sequence[Column], v: str) -> dict[int, int]:
     """How long each column holds a node."""
     return {i: c.cycles * RESOLUTION for i, c in enumerate(columns) if v in c.nodes}
 

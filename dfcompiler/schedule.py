@@ -26,13 +26,15 @@ from dfcompiler.tiling import RESOLUTION
 @dataclass(frozen=True)
 class Layer:
     """A segment with its schedule. `period` cycles lie between the starts of two layers, `period_floor` at least;
-    `serial` layers cannot overlap, as everything in them hangs on the value that is carried."""
+    `serial` layers cannot overlap, as everything in them hangs on the value that is carried; schedules in which they do
+    were `sought`, or not."""
 
     segment: Segment
     solution: Solution
     period: int
     period_floor: int
     serial: bool = False
+    sought: bool = False
 
     @property
     def cycles(self) -> int:
@@ -41,10 +43,8 @@ class Layer:
 
     @property
     def bound(self) -> int:
-        """Cycles that no schedule can beat whose layers follow one another; where they overlap (see `steady`), none at
-        all: every layer waits for the chain of the one before it."""
-        if self.period < self.solution.cycles:
-            return sum(max(self.solution.bound, n * self.period_floor) for n in self.segment.on.values())
+        """Cycles that no schedule can beat whose layers are equal; where no period was sought that is shorter than a
+        layer, and none found, whose layers follow one another."""
         return sum(self.solution.bound + (n - 1) * self.period_floor for n in self.segment.on.values())
 
     def cycles_of(self, layers: int) -> int:

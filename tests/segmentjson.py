@@ -27,8 +27,6 @@ def mapping_of(
     period, proof = period or found.cycles, proof or {"kind": "once"}
     between = found.bound if proof["kind"] in ("serial", "in turn") else proof.get("bound", 0)
     cycles, bound = found.cycles + (runs - 1) * period, found.bound + (runs - 1) * between
-    if period < found.cycles:
-        bound = max(found.bound, runs * between)
 
     def pairs(edges: set[tuple[int, int]] | Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         return [{"from": u, "to": v} for u, v in edges]

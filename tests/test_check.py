@@ -439,7 +439,7 @@ def test_runs_that_overlap_are_checked() -> None:
     """The next run's first halves run beside the last second half of this one."""
     flow, columns, found = two()
     carried = [("b", "b")]
-    proof = proofs.from_run_to_run(flow, columns, carried).to_json()
+    proof = proofs.from_run_to_run(flow, columns, carried, 8).to_json()
     assert proof["bound"] == 8
     assert wrong(mapping_of(flow, columns, found, runs=5, period=16, carried=carried, proof=proof)) == []
     sooner = wrong(mapping_of(flow, columns, found, runs=5, period=15, carried=carried, proof=proof))

@@ -21,8 +21,8 @@ execution devices siblings compose rows verify resizing stages steps parameters 
 graphtext hardware amounts frames writing terms economics power kernels pipeline parallelism problem grouping launches
 traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies searches
 exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration relaxation
-branches certificate choice program ilp objectives schedule audit cost pipelining report tables explanation pricing api
-serving explore validation calibration rtl outputs pages interchange codes public cli __main__
+circuits branches certificate choice program ilp repetition objectives schedule audit cost pipelining report tables
+explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

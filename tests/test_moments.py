@@ -17,7 +17,7 @@ from dfcompiler.certificate import dual
 from dfcompiler.choice import choice
 from dfcompiler.columns import Column
 from dfcompiler.listing import first_schedule, fits, greedy
-from dfcompiler.moments import moments
+from dfcompiler.moments import apart_in_run, moments
 from dfcompiler.solution import Solution
 from dfcompiler.tiling import Tiling
 
@@ -46,7 +46,7 @@ def largest(flow: nx.DiGraph[str], columns: list[Column]) -> set[frozenset[int]]
 def test_moments_are_all_that_can_be(seed: int) -> None:
     """Every largest set is one column of each kind of some set found, and each of these is one for some columns."""
     flow, columns = small(seed)
-    found = moments(flow, columns, 10_000)
+    found = moments(apart_in_run(flow), columns, 10_000)
     assert found is not None
     assert sorted(i for some in found.kinds for i in some) == list(range(len(columns)))
     made = {frozenset(s) for each in found.sets for s in itertools.product(*(found.kinds[k] for k in each))}
@@ -59,10 +59,13 @@ def test_moments_are_all_that_can_be(seed: int) -> None:
 
 def test_moments_stop_where_there_are_too_many() -> None:
     flow, columns = small(1)
-    found = moments(flow, columns, 10_000)
+    found = moments(apart_in_run(flow), columns, 10_000)
     assert found is not None
     many = len(found.sets)
-    assert moments(flow, columns, many) is not None and moments(flow, columns, many - 1) is None
+    assert (
+        moments(apart_in_run(flow), columns, many) is not None
+        and moments(apart_in_run(flow), columns, many - 1) is None
+    )
 
 
 def test_a_bound_knows_what_cannot_run_beside_each_other() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dfcompiler.check import proof, schedule, tasks, totals
+from dfcompiler.check import periods, proof, schedule, tasks, totals
 from dfcompiler.check.contents import File, Mapping, read, read_mapping
 from dfcompiler.check.reading import At
 from dfcompiler.check.verdicts import Verdict
@@ -25,7 +25,7 @@ OF_MAPPING: Sequence[Callable[[Mapping], Verdict]] = (
     schedule.shares,
     totals.segments,
     proof.bounds,
-    proof.periods,
+    periods.periods,
 )
 OF_FILE: Sequence[Callable[[File], Verdict]] = (
     tasks.times,

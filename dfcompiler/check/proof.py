@@ -26,11 +26,8 @@ def bounds(m: Mapping) -> Verdict:
 
 
 def _totals(s: Segment) -> Iterator[Fault]:
-    """Runs in turn take the bound of each; where they overlap only the chain from run to run holds."""
-    if s.period < s.cycles:
-        every = sum(max(s.bound, n * s.bound_period) for n in s.runs)
-    else:
-        every = sum(s.bound + (n - 1) * s.bound_period for n in s.runs)
+    """Every run after the first adds a period."""
+    every = sum(s.bound + (n - 1) * s.bound_period for n in s.runs)
     yield from equal(s.at["bound"]["all"], every, "the bounds of its runs are")
     if s.bound > s.cycles:
         yield Fault(f"{s.at.path}.bound.cycles", f"is {s.bound}, above the {s.cycles} cycles of the schedule")
@@ -94,19 +91,19 @@ def chain(s: Segment, said: At) -> int:
 
 def dual(s: Segment, said: At, whole: int, claimed: int) -> int:
     """Cycles that a dual proves, for schedules without the columns `above`, which take as long by themselves."""
-    above = _above(s, said["above"], claimed)
-    bound = recounted(s, said, said, whole, Case(above, ()))
-    return min(bound, claimed) if above else bound
+    out = _above(s, said["above"], claimed)
+    bound = recounted(s, said, said, whole, Case(out, ()))
+    return min(bound, claimed) if out else bound
 
 
 def _above(s: Segment, said: At, claimed: int) -> frozenset[int]:
-    above = [i.number_of(len(s.columns)) for i in said.each()]
+    out = [i.number_of(len(s.columns)) for i in said.each()]
     chains = Chains(s)
-    for i in above:
+    for i in out:
         if (longest := chains.through(s.columns[i])) < claimed:
             text = f"column {i} is left out, though schedules with it may take {longest} of {claimed} cycles"
             raise Unproven(said, text)
-    return frozenset(above)
+    return frozenset(out)
 
 
 def recounted(s: Segment, listed: At, said: At, whole: int, case: Case) -> int:
@@ -178,49 +175,3 @@ def _two(s: Segment, at: At, whole: int, case: Case) -> tuple[str, str]:
         if x is y or (not set(x.nodes) & set(y.nodes) and fits(x, y, whole)):
             raise Unproven(at, f"`{u}` on {x.unit} can run beside `{v}` on {y.unit}")
     return u, v
-
-
-# ---- from run to run ---------------------------------------------------------------------------
-
-
-def periods(m: Mapping) -> Verdict:
-    """The bound of the cycles from run to run is what its proof says."""
-    notes: list[str] = []
-    repeated = [s for s in m.segments if max(s.runs) > 1]
-    found = [_period(s, notes) for s in repeated]
-    return verdict("periods", "runs cannot follow each other sooner than the bound says", len(found), found, notes)
-
-
-def _period(s: Segment, notes: list[str]) -> Fault | None:
-    said = s.at["bound"]["period_proof"]
-    kind, place = said["kind"].one_of({"serial", "in turn", "chain", "once"}), f"{s.at.path}.bound.period"
-    try:
-        if kind == "chain":
-            proven = _from_run_to_run(s, said)
-        elif kind == "serial":
-            proven = s.bound if _serial(s) else 0
-        elif kind == "once":
-            proven = 0
-        else:
-            proven = s.bound if s.period >= s.cycles else 0
-            notes.append(f"{s.at.path}: runs are taken in turn; whether overlapping them is shorter is not asked")
-    except Unproven as why:
-        return why.fault
-    return Fault(place, f"is {s.bound_period}, by `{kind}` it is at most {proven}") if s.bound_period > proven else None
-
-
-def _serial(s: Segment) -> bool:
-    """Whether for one value all nodes wait for the last run's and are waited for by the next run's."""
-    for out in {u for u, _ in s.carried}:
-        first = {v for u, v in s.carried if u == out}
-        waiting = first.union(*(s.after[v] for v in first))
-        if set(s.nodes) <= waiting and set(s.nodes) <= s.before[out] | {out}:
-            return True
-    return False
-
-
-def _from_run_to_run(s: Segment, said: At) -> int:
-    nodes = [x["node"].one_of(s.nodes) for x in said["chain"].each()]
-    if nodes and (nodes[-1], nodes[0]) not in s.carried:
-        raise Unproven(said["chain"], f"the next run's `{nodes[0]}` does not wait for `{nodes[-1]}`")
-    return chain(s, said)

@@ -31,16 +31,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """What a proof by cases may take for granted: columns that are not chosen, and nodes of which one follows the
-    other."""
+    """What a proof may take for granted: columns that are not chosen, and nodes of which one follows the other. It is
+    about one run, or `across` runs about the period from one to the next, which then stands for the makespan."""
 
     out: frozenset[int]
     orders: tuple[Edge, ...]
+    across: bool = False
 
 
 def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
     """The row that a certificate names by its kind; raises Unproven where it does not hold, Diag where it is none."""
-    match x["kind"].text():
+    kind = x["kind"].text()
+    if kind in (("end", "order") if case.across else ("circuit",)):
+        raise Unproven(x, f"a row `{kind}` says nothing of {'the period of runs' if case.across else 'one run'}")
+    match kind:
         case "end":
             v = x["node"].one_of(s.nodes)
             return Row(1, {v: -1}, _lasting(s, v, None, whole))
@@ -49,18 +53,20 @@ def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
             if v not in s.after[u] and (u, v) not in case.orders:
                 raise Unproven(x, f"`{v}` does not wait for `{u}`")
             return Row(0, {u: -1, v: 1}, _lasting(s, u, v, whole))
+        case "circuit":
+            return _circuit(s, x, whole)
         case "dram":
-            room, inside = _section(s, said, x, whole)
+            room, inside = _section(s, said, x, whole, case)
             return _filled(room, {i: c.cycles * c.dram for i, c in inside.items()})
         case "unit":
-            room, inside = _section(s, said, x, whole)
+            room, inside = _section(s, said, x, whole, case)
             unit = x["unit"].text()
             return _filled(room, {i: c.cycles * c.uses(whole).get(unit, 0) for i, c in inside.items()})
         case "together":
-            room, inside = _section(s, said, x, whole)
-            weights = _weights(s, x["weights"], whole)
+            room, inside = _section(s, said, x, whole, case)
+            weights = _weights(s, x["weights"], whole, _apart(s, case))
             return _filled(room, {i: c.cycles * whole * weights[i] for i, c in inside.items() if i in weights})
-    raise x["kind"].wrong("must be end, order, dram, unit or together")
+    raise x["kind"].wrong("must be end, order, circuit, dram, unit or together")
 
 
 def _lasting(s: Segment, u: str, v: str | None, whole: int) -> dict[int, int]:
@@ -72,13 +78,39 @@ def _filled(room: Row, takes: Mapping[int, int | Fraction]) -> Row:
     return Row(room.makespan, room.starts, {**room.takes, **takes})
 
 
-def _section(s: Segment, said: At, x: At, whole: int) -> tuple[Row, dict[int, Column]]:
+def _circuit(s: Segment, x: At, whole: int) -> Row:
+    """Nodes that wait for each other in a circle, some in the next run: it is closed so many periods later."""
+    takes: dict[int, int] = {}
+    links = [(y["from"].one_of(s.nodes), y["to"].one_of(s.nodes), y["next"].truth()) for y in x["links"].each()]
+    for (u, v, following), (w, _, _) in zip(links, [*links[1:], *links[:1]], strict=True):
+        if (u, v) not in s.carried if following else v not in s.after[u]:
+            raise Unproven(x["links"], f"{'the next run of ' if following else ''}`{v}` does not wait for `{u}`")
+        if v != w:
+            raise Unproven(x["links"], f"the chain breaks at `{v}`")
+        for i, n in _lasting(s, u, None if following else v, whole).items():
+            takes[i] = takes.get(i, 0) + n
+    return Row(sum(following for _, _, following in links), {}, takes)
+
+
+def _apart(s: Segment, case: Case) -> Mapping[str, frozenset[str]]:
+    """The nodes that no moment has beside a node: itself and those before and after it, across runs those of them that
+    are on a circuit with it that closes in the next run."""
+    if not case.across:
+        return {v: frozenset({v}) | s.after[v] | s.before[v] for v in s.nodes}
+    loops = [(frozenset({v}) | s.after[v]) & (frozenset({u}) | s.before[u]) for u, v in s.carried]
+    near = {v: frozenset({v}) | s.after[v] | s.before[v] for v in s.nodes}
+    return {v: frozenset().union(*(loop & near[v] for loop in loops if v in loop)) for v in s.nodes}
+
+
+def _section(s: Segment, said: At, x: At, whole: int, case: Case) -> tuple[Row, dict[int, Column]]:
     """The time of a section, from the end of one node to the start of another, and the columns that must run in it.
 
     A column of both ends leaves no time, and needs none: nodes between them run with them or not at all."""
     listed = said["sections"].each()
     at = listed[x["section"].number_of(len(listed))]
     after, before = (at[k].maybe_text() for k in ("after", "before"))
+    if case.across and (after, before) != (None, None):
+        raise Unproven(at, "a part of a run says nothing of the period of runs")
     inside = {v.one_of(s.nodes) for v in at["inside"].each()}
     for end, near, word in ((after, s.before, "after"), (before, s.after, "before")):
         if end is not None:
@@ -91,13 +123,13 @@ def _section(s: Segment, said: At, x: At, whole: int) -> tuple[Row, dict[int, Co
     return Row(0 if before else 1, starts, takes), mine
 
 
-def _weights(s: Segment, at: At, whole: int) -> dict[int, Fraction]:
+def _weights(s: Segment, at: At, whole: int, apart: Mapping[str, frozenset[str]]) -> dict[int, Fraction]:
     """Weights of columns of which no set weighs more than 1 that can run at one moment."""
     weights: dict[int, Fraction] = {}
     for x in at.each():
         weight = Fraction(x["weight"].amount())
         weights |= {i.number_of(len(s.columns)): weight for i in x["columns"].each()}
-    heavy = Heaviest(s, weights, whole).above_one()
+    heavy = Heaviest(s, weights, whole, apart).above_one()
     if heavy:
         names = " and ".join(f"`{' '.join(s.columns[i].nodes)}` on {s.columns[i].unit}" for i in heavy)
         raise Unproven(at, f"{names} can run at one moment, and weigh {float(sum(weights[i] for i in heavy))!r}")
@@ -107,13 +139,15 @@ def _weights(s: Segment, at: At, whole: int) -> dict[int, Fraction]:
 class Heaviest:
     """Sets of weighted columns that can run at one moment, the heaviest first."""
 
-    def __init__(self, s: Segment, weights: Mapping[int, Fraction], whole: int) -> None:
+    def __init__(
+        self, s: Segment, weights: Mapping[int, Fraction], whole: int, apart: Mapping[str, frozenset[str]]
+    ) -> None:
         self.weights, self.whole = weights, whole
         self.order = sorted((i for i, w in weights.items() if w), key=lambda i: -weights[i])
         self.uses = {i: s.columns[i].uses(whole) for i in self.order}
         self.unit = {i: s.columns[i].unit for i in self.order}
         self.nodes = {i: s.columns[i].nodes for i in self.order}
-        related = {g: {w for v in g for w in (v, *s.after[v], *s.before[v])} for g in s.groups}
+        related = {g: {w for v in g for w in apart[v]} for g in s.groups}
         self.apart = {i: related[self.nodes[i]] for i in self.order}
 
     def above_one(self) -> list[int]:

@@ -153,7 +153,7 @@ def _proof(layer: Layer) -> str:
         return one
     if layer.serial:
         return f"{one}, and runs cannot overlap: every op needs the last run's result and is needed by the next run"
-    if layer.period_floor >= layer.period:
+    if not layer.sought and layer.period >= solution.cycles:
         return f"{one}; runs follow one another, and schedules in which they overlap are not in the map space"
     return f"{one}; runs overlap, and no period is shorter than {layer.period_floor} cycles"
 
@@ -166,9 +166,12 @@ def _period_proof(
         return {"kind": "once"}
     if layer.serial:
         return {"kind": "serial"}
-    if layer.period >= layer.solution.cycles:
-        return {"kind": "in turn"}
-    return from_run_to_run(flow, columns, across).to_json()
+    best = from_run_to_run(flow, columns, across, layer.period)
+    if not layer.sought and layer.period >= layer.solution.cycles:
+        return {"kind": "in turn", "overlapping": best.to_json()}
+    if best.bound >= layer.period_floor:
+        return best.to_json()
+    return {"kind": "search", "bound": layer.period_floor, "certified": best.to_json()}
 
 
 def _column(c: Column) -> dict[str, Any]:
