@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.facts import Array
 from dfcompiler.hardware.chip import Unit
+from dfcompiler.hardware.plurals import plain
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import Contraction, Tile
 from dfcompiler.nest import ABOVE_READ, ABOVE_WRITE, DRAM_READ, DRAM_WRITE, INNER_IN, INNER_OUT
@@ -25,24 +27,25 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Consumption:
     """What a problem takes on a unit: `fixed_pj` however it is tiled, of every contraction `beside_pj` times the bytes
-    that one product moves beside the unit, and `byte_pj` for each byte at each of the unit's levels."""
+    that one product moves beside the unit, and `byte_pj` for each byte at each of the unit's levels. Of many designs
+    (`plurals`) these are arrays."""
 
     problem: Problem
     unit: Unit
-    fixed_pj: float
-    beside_pj: tuple[float, ...]
-    byte_pj: tuple[float, ...]
+    fixed_pj: Any
+    beside_pj: tuple[Any, ...]
+    byte_pj: tuple[Any, ...]
 
     @staticmethod
     def of(p: Problem, unit: Unit, helper: Unit | None, tech: Tech) -> Consumption:
         """Of a problem whose work that the unit cannot do is done by the helper."""
-        width, fixed = max(p.a_bits, p.b_bits), 0.0
+        width, fixed = max(p.a_bits, p.b_bits), plain(0.0)
         if p.contractions:
             factor = tech.float_factor(width) if p.floats else 1.0
-            fixed = p.macs_on(unit.template) * float(unit.template.pj_per_mac(tech, width)) * factor
+            fixed = p.macs_on(unit.template) * plain(unit.template.pj_per_mac(tech, width)) * factor
         for kind, count in p.vector.items():
             by = (unit if unit.does(kind) or helper is None else helper).template
-            fixed += count * float(by.pj_per_mac(tech, 32) if kind == "mac" else by.pj_per_op(tech, kind))
+            fixed = fixed + count * plain(by.pj_per_mac(tech, 32) if kind == "mac" else by.pj_per_op(tech, kind))
         products = tuple(p.mask.count(c.indices) * unit.levels[-1].pj_per_byte for c in p.contractions)
         return Consumption(p, unit, fixed, products, tuple(x.pj_per_byte + x.wire_pj_per_byte for x in unit.levels))
 

@@ -24,5 +24,7 @@ def energy_pj(p: Problem | None, unit: str, helper: str | None, tiling: Tiling, 
         return stored + tiling.level_bytes[links.part] * links.pj_per_byte
     runs = chip.units[unit]
     used = Consumption.of(p, runs, chip.units[helper] if helper else None, chip.tech)
-    moved = sum(tiling.level_bytes.get(x.part, 0.0) * pj for x, pj in zip(runs.levels, used.byte_pj, strict=True))
+    moved: float = sum(
+        tiling.level_bytes.get(x.part, 0.0) * pj for x, pj in zip(runs.levels, used.byte_pj, strict=True)
+    )
     return float(used.of_tiles(form_of(p, tiling.tile), tiling.tile)) + moved

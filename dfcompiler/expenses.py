@@ -49,7 +49,7 @@ def floor_pj(problem: Problem, unit: Unit, helper: Unit | None, tech: Tech) -> f
     """Energy below which a unit that can run a problem cannot run it: all that must move passes every level once."""
     used = Consumption.of(problem, unit, helper, tech)
     moved = sum(o.total_bytes for o in problem.operands if _counts_alike(problem, unit, o))
-    return used.fixed_pj + moved * sum(used.byte_pj)
+    return float(used.fixed_pj + moved * sum(used.byte_pj))
 
 
 def least_pj(used: Consumption, problem: Problem, tiles: Tiles) -> Floats:

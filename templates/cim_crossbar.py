@@ -27,6 +27,7 @@ import numpy as np
 
 from dfcompiler.dtypes import parse_dtype
 from dfcompiler.hardware.axes import Array, axis, ints, one_of
+from dfcompiler.hardware.plurals import most
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import UNLIMITED, Compute, Contraction, Ports, Tile, ceil_div, classes, slowest
 
@@ -126,7 +127,7 @@ class CimCrossbar(Compute, name="cim-crossbar"):
         return self.peak_macs_per_cycle() if kind == "mac" else 0
 
     def granule(self) -> Mapping[str, int]:
-        return {"m": 1, "n": max(1, self.cols // -(-8 // self.cell_bits)), "k": self.rows}
+        return {"m": 1, "n": most(1, self.cols // -(-8 // self.cell_bits)), "k": self.rows}
 
     def area_mm2(self, tech: Tech) -> Array:
         """Cells, ADCs (twice as large per bit), and a shift-and-add of 32 bits per ADC."""

@@ -40,6 +40,7 @@ from itertools import product
 import numpy as np
 
 from dfcompiler.hardware.axes import Array, axis, bits, ints, one_of
+from dfcompiler.hardware.plurals import whole
 from dfcompiler.hardware.tech import Tech
 from dfcompiler.hardware.template import (
     UNLIMITED,
@@ -147,9 +148,8 @@ class SystolicArray(Compute, name="systolic-array"):
         return self.rows * self.cols if kind == "mac" else 0
 
     def granule(self) -> Mapping[str, int]:
-        if self.dataflow == "weight-stationary":
-            return {"m": 1, "n": self.cols, "k": self.rows}
-        return {"m": self.rows, "n": self.cols, "k": 1}
+        kept = self._stationary_weights()
+        return {"m": whole(np.where(kept, 1, self.rows)), "n": self.cols, "k": whole(np.where(kept, self.rows, 1))}
 
     def area_mm2(self, tech: Tech) -> Array:
         """Multiplier, adder and registers: input, weight (two where double-buffered), sum."""

@@ -99,7 +99,9 @@ FILES = {
     "tight.space": SPACE.replace("    set", "    limit die_mm2 <= 0.001\n    set"),
     "mixed.space": TWO.replace("area = a.die_mm2", "x = a.usd * b.usd"),
     "unused.space": TWO,
-    "joules.space": TWO.replace("area = a.die_mm2", "x = a.chat.energy_j + b.chat.energy_j"),
+    "rates.space": TWO.replace("batch = 1 }", 'batch = 1, lengths = "azure-code", requests = 8 }').replace(
+        "area = a.die_mm2", "x = a.chat.max_rate_req_s + b.chat.max_rate_req_s"
+    ),
     "loose.chip": CHIP.replace("  connect mem - vu\n", ""),
     "dramless.chip": CHIP.replace("  part hbm: dram { bandwidth = 100 GB/s, capacity = 1 GB }\n", "").replace(
         "hbm - ", ""

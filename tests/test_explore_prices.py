@@ -344,8 +344,8 @@ def test_designs_without_a_unit_are_priced_without_it() -> None:
 
 
 def test_what_the_model_does_not_say_is_refused(folder: Path) -> None:
-    with pytest.raises(Diag, match="no `energy_j`"):
-        StaticPrices(little(folder)).price(("chat", "energy_j"))
+    with pytest.raises(Diag, match="no `max_rate_req_s`"):
+        StaticPrices(little(folder)).price(("chat", "max_rate_req_s"))
 
 
 def test_places_run_as_products_of_their_own(folder: Path) -> None:

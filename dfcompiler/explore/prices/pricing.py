@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product as every
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.designs import chip_at
+from dfcompiler.explore.energies import least_pj
 from dfcompiler.explore.figures import grid
 from dfcompiler.explore.fleet import Kind, kinds, picked
 from dfcompiler.explore.loads import load_at
@@ -21,7 +22,7 @@ from dfcompiler.explore.prices.columns import Columns, Group
 from dfcompiler.explore.prices.compiled import available, lower
 from dfcompiler.explore.prices.layout import Floats
 from dfcompiler.explore.prices.products import Product, product_of
-from dfcompiler.explore.prices.roofs import exchange_s, fabrics_of, roof_s, unheld
+from dfcompiler.explore.prices.roofs import exchange_pj, exchange_s, fabrics_of, roof_s, unheld
 from dfcompiler.explore.prices.steps import StepWork, step_work
 from dfcompiler.explore.references import Array, paths
 from dfcompiler.explore.space import Pool
@@ -98,7 +99,7 @@ class Pricing:
                         if (i, x.key) not in swept:
                             swept[i, x.key] = self._sweep(x, kind, threads)
             each = [
-                self._terms(
+                self._seconds(
                     kind, axes, works, products, {k[1]: self._gathered(s, kind) for k, s in swept.items() if k[0] == i}
                 )
                 for i, kind in enumerate(self.kinds)
@@ -111,6 +112,15 @@ class Pricing:
         )
         unheld = [self._unheld(kind, axes, works, products) for kind in self.kinds]
         return Answer(terms, needed, kept, tokens, devices, picked(self.kinds, unheld))
+
+    def energies(self, load: str) -> Sequence[Array]:
+        """What a device works and moves in a step of a load, as arrays that add up to picojoules: no tiling takes less
+        (`least_pj`); of several stages the mean."""
+        axes = self._read_by(load)
+        points = [*every(*(range(self.pool.shape[i]) for i in axes))]
+        works = {at: self._work(load, dict(zip(axes, at, strict=True))) for at in points}
+        each = [self._terms(axes, works, partial(self._spent, kind, {})) for kind in self.kinds]
+        return each[0] if len(each) == 1 else [picked(self.kinds, [added(t) for t in each])]
 
     def products(self, kind: Sampled, products: Sequence[Product]) -> dict[object, Array]:
         """Seconds of products in the designs of a kind, on the best of the units that may run them."""
@@ -129,7 +139,7 @@ class Pricing:
         values = {a.name: a.values[at.get(i, 0)] for i, a in enumerate(self.pool.axes)}
         return step_work(load_at(self.pool.loads[load], values), self.kinds[0].one)
 
-    def _terms(
+    def _seconds(
         self,
         kind: Sampled,
         axes: Sequence[int],
@@ -137,12 +147,18 @@ class Pricing:
         products: Mapping[str, Product],
         taken: Mapping[object, Array],
     ) -> list[Array]:
-        """Seconds of a load in the designs of a kind, as arrays by the axes that they read."""
+        """Seconds of a load in the designs of a kind."""
         roofs: dict[str, Array] = {}
+        return self._terms(axes, works, lambda work: self._parts(kind, work, products, taken, roofs))
+
+    def _terms(
+        self, axes: Sequence[int], works: Mapping[Point, StepWork], parts: Callable[[StepWork], Iterable[Array]]
+    ) -> list[Array]:
+        """What the parts of a load add up to, as arrays by the axes that they read."""
         terms: dict[tuple[bool, ...], Array] = {}
         for at, work in works.items():
             here = self._index(dict(zip(axes, at, strict=True)))
-            for part in self._parts(kind, work, products, taken, roofs):
+            for part in parts(work):
                 a = self._ranked(np.asarray(part, dtype=np.float64))
                 mine = a[tuple(h if n > 1 else slice(None) for h, n in zip(here, a.shape, strict=True))]
                 shape = tuple(
@@ -192,6 +208,15 @@ class Pricing:
         if work.exchanges:
             fabrics = self._fabrics(kind)
             yield from (e.times * exchange_s(e, fabrics, kind.chip) for e in work.exchanges)
+
+    def _spent(self, kind: Sampled, held: dict[str, Array], work: StepWork) -> Iterator[Array]:
+        """Picojoules of a step's work in one device."""
+        for op in work.ops:
+            if op.key not in held:
+                held[op.key] = np.asarray(least_pj(op.problem, kind.chip))
+            yield op.times / work.stages * held[op.key]
+        for e in work.exchanges:
+            yield e.times / work.stages * exchange_pj(e, self._fabrics(kind), kind.chip)
 
     def _fabrics(self, kind: Sampled) -> Array:
         if kind not in self._links:

@@ -16,6 +16,8 @@ from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import Pool
 from dfcompiler.fabrics import Fabric, exchange_time
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.hardware.plurals import most, plain
+from dfcompiler.hardware.template import Interconnect, Memory
 from dfcompiler.problem import Problem
 
 
@@ -73,6 +75,20 @@ def exchange_s(e: Exchange, fabrics: Array, chips: Chip) -> Array:
 
 def _linked_s(e: Exchange, fabric: Fabric) -> float:
     return sum((exchange_time(d.pattern, e.devices, d.bytes, fabric)[0] for d in e.demands), start=0.0)
+
+
+def exchange_pj(e: Exchange, fabrics: Array, chips: Chip) -> Array:
+    """Picojoules of an exchange in one device, over the designs: of its bytes in the DRAM and on the links."""
+    ways = [p.template for p in chips.links if isinstance(p.template, Interconnect)]
+    dram = chips.dram.template
+    assert isinstance(dram, Memory)
+    stored = (e.read_bytes + e.written_bytes) * plain(dram.pj_per_byte(chips.tech))
+    crossing = np.array([_linked_bytes(e, f) for f in fabrics.ravel()]).reshape(fabrics.shape)
+    return np.asarray(stored + crossing * most(0.0, *(plain(w.pj_per_byte(chips.tech)) for w in ways)))
+
+
+def _linked_bytes(e: Exchange, fabric: Fabric) -> float:
+    return sum((exchange_time(d.pattern, e.devices, d.bytes, fabric)[2] for d in e.demands), start=0.0)
 
 
 def fabrics_of(pool: Pool, chips: Chip, design: tuple[int, ...]) -> Array:

@@ -22,8 +22,7 @@ from dfcompiler.explore.prices.pricing import Answer, Pricing, added
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import DESIGN, Pool
 
-PRICED = "it has `latency_s`, `tokens`, `devices`, `kv_bytes` and `free_bytes`"
-ENERGY = "`prices = mapped` has it; of a device static prices have `static_w` and `peak_w`"
+PRICED = "it has `latency_s`, `energy_j`, `tokens`, `devices`, `kv_bytes` and `free_bytes`; `prices = mapped` has it"
 COUNTED = ("tokens", "devices", "kv_bytes")
 
 
@@ -39,13 +38,15 @@ class StaticPrices:
     pricing: Pricing = field(init=False)
     _held: dict[tuple[str, ...], Array] = field(default_factory=dict)
     _answers: dict[str, Answer] = field(default_factory=dict)
+    _energies: dict[str, Sequence[Array]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pricing = Pricing(self.pool, self.compile_it, self.roofs)
 
     def price(self, path: tuple[str, ...]) -> Array:
-        """One of `DESIGN`, or a load and one of `latency_s`, `tokens`, `devices`, `kv_bytes`, `free_bytes`; inf is the
-        time of a design that cannot run a load. Raises Diag `no-static-price` for what the model does not say."""
+        """One of `DESIGN`, or a load and one of `latency_s`, `energy_j`, `tokens`, `devices`, `kv_bytes`, `free_bytes`;
+        inf is the time of a design that cannot run a load. Raises Diag `no-static-price` for what the model does not
+        say."""
         if path not in self._held:
             self._held[path] = self._figure(path)
         return self._held[path]
@@ -66,6 +67,15 @@ class StaticPrices:
             terms, *counts = ([_array(x) for x in some] for some in found)
             self._answers[load] = Answer(terms, *(x for (x,) in counts))
         return self._answers[load]
+
+    def energies(self, load: str) -> Sequence[Array]:
+        """Arrays that broadcast and add up to the picojoules that a device works and moves in a step of a load; each
+        reads few axes."""
+        if load not in self._energies:
+            asked = [b"energies", *self._asked(load)]
+            found = kept(asked, lambda: [[(a.shape, a.tobytes()) for a in self.pricing.energies(load)]])
+            self._energies[load] = [_array(x) for x in found[0]]
+        return self._energies[load]
 
     def refused(self, load: str) -> dict[str, int]:
         """How many designs cannot run a load: `does-not-fit` into their DRAM, and of the others `no-tiling` of a
@@ -97,15 +107,16 @@ class StaticPrices:
         load, figure = path
         if figure == "latency_s":
             return added(self.terms(load))
+        if figure == "energy_j":
+            rest_j = self.price(("static_w",)) * self.price((load, "latency_s"))
+            return np.asarray(self.answer(load).devices * (added(self.energies(load)) * 1e-12 + rest_j))
         if figure == "free_bytes":
             return np.asarray(self.price(("dram_bytes",)) - self.answer(load).needed_bytes)
         if figure in COUNTED:
             found: Array = getattr(self.answer(load), figure)
             return found
         message = f"the static model has no `{figure}` of `{load}`"
-        raise Diag(
-            "no-static-price", message, self.pool.loads[load].span, hint=ENERGY if figure == "energy_j" else PRICED
-        )
+        raise Diag("no-static-price", message, self.pool.loads[load].span, hint=PRICED)
 
     def _asked(self, load: str) -> list[bytes]:
         """All that a load in all designs follows from, besides the engine."""

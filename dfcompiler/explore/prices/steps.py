@@ -45,7 +45,8 @@ class Exchange:
 
 @dataclass(frozen=True)
 class StepWork:
-    """All work of a step of one device, what its memory must hold, caches among that, new tokens and devices."""
+    """All work of a step of one device, what its memory must hold, caches among that, new tokens and devices, working
+    in so many stages."""
 
     ops: tuple[Op, ...]
     exchanges: tuple[Exchange, ...]
@@ -53,6 +54,7 @@ class StepWork:
     kv_bytes: float
     tokens: int
     devices: int
+    stages: int
 
 
 def step_work(load: Load, chip: Chip) -> StepWork:
@@ -89,4 +91,5 @@ def step_work(load: Load, chip: Chip) -> StepWork:
         room.kv_bytes,
         asked.tokens,
         load.parallel.count,
+        load.parallel.pp,
     )
