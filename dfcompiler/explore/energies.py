@@ -14,11 +14,11 @@ import numpy as np
 
 from dfcompiler.consumption import Consumption
 from dfcompiler.explore.floors import brought, runs
-from dfcompiler.grouping import grouped
+from dfcompiler.explore.needs import Need, needs
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.plurals import least, most
 from dfcompiler.hardware.template import Contraction, Tile
-from dfcompiler.problem import NestOperand, Problem
+from dfcompiler.problem import Problem
 
 
 def least_pj(p: Problem, chip: Chip) -> Any:
@@ -33,33 +33,22 @@ def least_pj(p: Problem, chip: Chip) -> Any:
 
 def unit_pj(p: Problem, unit: Unit, used: Consumption) -> Any:
     """Picojoules that a problem takes at least on one unit that runs it, in the better of its loop forms."""
-    by_place = grouped(p)
-    return used.fixed_pj + least(*(_moved_pj(x, p, unit, used) for x in ((p, by_place) if by_place else (p,))))
+    return used.fixed_pj + least(*(_moved_pj(need, unit, used) for need in needs(p)))
 
 
-def _moved_pj(form: Problem, p: Problem, unit: Unit, used: Consumption) -> Any:
+def _moved_pj(need: Need, unit: Unit, used: Consumption) -> Any:
     """What moves between levels, and beside the unit."""
-    points = [p.mask.count(c.indices) for c in p.contractions]
-    read, write = (sum(_once(form, o) for o in form.operands if o.kind == kind) for kind in ("read", "write"))
     own, count = unit.levels[-1].capacity_bytes, unit.instances
     every = own * count
     beyond = every + sum(x.capacity_bytes * x.instances for x in unit.levels[1:-1])
-    near = most(read, brought(form, points, own, count) * count) + write
-    total = near * used.byte_pj[-1] + (most(read, brought(form, points, beyond, 1)) + write) * used.byte_pj[0]
+    near, top = (most(need.read_bytes, b) for b in (brought(need, own, count) * count, brought(need, beyond, 1)))
+    total = (near + need.write_bytes) * used.byte_pj[-1] + (top + need.write_bytes) * used.byte_pj[0]
     if len(used.byte_pj) > 2:
-        above = most(read, brought(form, points, every, 1)) + write if unit.levels[-1].multicast else near
-        total = total + above * used.byte_pj[-2]
-    sizes = {x.name: float(x.size) for x in form.loops}
-    for pj, c in zip(used.beside_pj, form.contractions, strict=True):
-        whole = Contraction(*(form.role(indices, sizes) for indices in (c.batch, c.m, c.n, c.k)))
-        total = total + pj * _beside(form, whole, unit)
+        above = most(need.read_bytes, brought(need, every, 1)) if unit.levels[-1].multicast else near
+        total = total + (above + need.write_bytes) * used.byte_pj[-2]
+    for pj, x in zip(used.beside_pj, need.products, strict=True):
+        total = total + pj * _beside(need.problem, x.whole, unit)
     return total
-
-
-def _once(p: Problem, o: NestOperand) -> float:
-    """Bytes that must move at least once: no more than a tile of all points touches."""
-    touched = float(p.elements(o.name, {x.name: float(x.size) for x in p.loops}, o.kind)) * o.bits / 8
-    return min(o.total_bytes, touched)
 
 
 def _beside(p: Problem, whole: Contraction, unit: Unit) -> Any:
