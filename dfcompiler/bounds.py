@@ -41,7 +41,8 @@ class Frame:
 
     def at(self, e: t.Expr, more: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
         """The value of an expression, never infinite."""
-        return np.clip(scalar(e, self.sizes, self.attrs, {**self.rows, **more}), -FAR, FAR)
+        value = scalar(e, self.sizes, self.attrs, {**self.rows, **more})
+        return np.asarray(np.minimum(np.maximum(value, -FAR), FAR))
 
 
 def linear(rel: t.Rel, frame: Frame, column: str, slide: str | None) -> list[Half] | None:
@@ -68,17 +69,17 @@ def linear(rel: t.Rel, frame: Frame, column: str, slide: str | None) -> list[Hal
 
 def coefficients(e: t.Expr, names: Sequence[str], sizes: Sizes) -> dict[str, int] | None:
     """The whole factor of each of these indices in a sum; None where one occurs in another way."""
-    if not set(names) & set(indices_of(e)):
-        return {}
     match e:
         case t.Ref(name):
-            return {name: 1}
+            return {name: 1} if name in names else {}
         case t.Neg(a):
             return _scaled(coefficients(a, names, sizes), -1)
         case t.Bin("+" | "-", a, b):
             one, two = coefficients(a, names, sizes), coefficients(b, names, sizes)
             two = _scaled(two, -1) if e.op == "-" else two
             return None if one is None or two is None else {n: one.get(n, 0) + two.get(n, 0) for n in (*one, *two)}
+        case _ if set(names).isdisjoint(indices_of(e)):
+            return {}
         case t.Bin("*", a, b):
             by, of = (a, b) if _whole(a, sizes) is not None else (b, a)
             return _scaled(coefficients(of, names, sizes), _whole(by, sizes))

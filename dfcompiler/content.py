@@ -63,13 +63,21 @@ def folders(kind: str, sub: str = "") -> list[Path]:
 
 def files(kind: str, suffix: str, sub: str = "") -> list[Path]:
     """Every file of `folders(kind, sub)` whose name ends in `suffix`, sorted within each folder."""
-    return [path for d in folders(kind, sub) for path in _listed(d, suffix)]
+    return [path for base in (root(), *plugins()) for path in _listed(_inside(base, kind, sub), suffix)]
+
+
+@functools.cache
+def _inside(base: Path, kind: str, sub: str) -> Path:
+    return base / kind / sub
 
 
 def _listed(folder: Path, suffix: str) -> tuple[Path, ...]:
-    """Files of a folder; it is read again only after a change. One that changed just now is not remembered: its time
-    may not tell the next change."""
-    changed_ns = folder.stat().st_mtime_ns
+    """Files of a folder, none where it is none; it is read again only after a change. One that changed just now is not
+    remembered: its time may not tell the next change."""
+    try:
+        changed_ns = folder.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
     known_ns, known = _known.get((folder, suffix), (-1, ()))
     if known_ns == changed_ns:
         return known

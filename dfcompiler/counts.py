@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.diagnostics import Diag
 from dfcompiler.facts import Array, Facts, facts
-from dfcompiler.masks import Mask, clause_indices
+from dfcompiler.masks import Mask
 from dfcompiler.opshape import OpShape, accesses, indices_of
 from dfcompiler.reuse import written_before
 from dfcompiler.scalars import Along, Floats, Ints, attributes, scalar

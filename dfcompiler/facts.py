@@ -17,8 +17,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.hazards import overwritten
-from dfcompiler.masks import clause_indices
 from dfcompiler.opshape import OpShape, Statement, accesses, children
 from dfcompiler.routing import distinct
 from dfcompiler.scalars import Sizes

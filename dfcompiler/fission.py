@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from dfcompiler.masks import clause_indices
+from dfcompiler.clauses import clause_indices
 from dfcompiler.opshape import Operand, OpShape, Statement, accesses, walk
 from dfcompiler.text import tree as t
 

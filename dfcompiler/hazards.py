@@ -18,7 +18,7 @@ from itertools import product
 from math import inf
 from typing import TypeAlias
 
-from dfcompiler.masks import clause_indices
+from dfcompiler.clauses import clause_indices
 from dfcompiler.opshape import OpShape, Statement, accesses, walk
 from dfcompiler.stream import Blocked
 from dfcompiler.text import tree as t

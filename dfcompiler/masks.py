@@ -12,15 +12,17 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from dfcompiler import strips
 from dfcompiler.bounds import Frame, Half, Tried, bisected, linear, tried
+from dfcompiler.clauses import uses, votes_of
 from dfcompiler.diagnostics import Diag
-from dfcompiler.opshape import OpShape, walk
-from dfcompiler.scalars import Floats, Ints, Sizes
+from dfcompiler.opshape import OpShape
+from dfcompiler.scalars import Floats, Ints, Sizes, most
 from dfcompiler.strips import Strip
 from dfcompiler.text import tree as t
 
@@ -58,6 +60,9 @@ class Intervals:
 
     def union(self, keep: Sequence[str]) -> Ints:
         """Columns that exist for some row, for each value of the row indices `keep` (in that order) and design."""
+        if self.picked is None and len(self.lo) == 1 and len(keep) == len(self.rows):  # nothing falls together
+            length = np.maximum(self.hi[0] - self.lo[0], 0)
+            return np.asarray(length.transpose(*map(self.rows.index, keep), *range(len(keep), length.ndim)))
         if self.picked is None:
             return _pieces(self._arranged(self.lo, keep), self._arranged(self.hi, keep))
         if set(keep) == set(self.rows):
@@ -153,8 +158,7 @@ class Mask:
         self.designs = designs
         self._cache: dict[tuple[int, ...], _Clauses] = {}
         self._counted: dict[tuple[tuple[str, ...], ...], int] = {}
-        self._used = [clause_indices(shape, clause) for clause in shape.where]
-        self._of_data = [of_data(shape, clause) for clause in shape.where]
+        self._used, self._of_data = uses(shape)
         for clause, used in zip(shape.where, self._used, strict=True):
             if not used:
                 raise Diag("bad-mask", "a `where` clause must use an index", clause[0].span or shape.span)
@@ -175,7 +179,7 @@ class Mask:
     def _known(self, indices: Iterable[str]) -> _Clauses | None:
         which = self.clauses(indices)
         if which and which not in self._cache:
-            self._cache[which] = _Clauses(self, [self.shape.where[i] for i in which])
+            self._cache[which] = _Clauses(self, which)
         return self._cache[which] if which else None
 
     def count(self, indices: Iterable[str]) -> int:
@@ -211,23 +215,23 @@ class Mask:
         return self._total(rest, known.touched(tuple(i for i in known.names if i in wanted)))
 
     def _total(self, names: Iterable[str], inside: Ints | int) -> int:
+        if not self.designs:
+            return prod(int(self.sizes[i]) for i in names) * int(inside)
         total = np.asarray(inside)
         for i in names:
             total = total * self.sizes[i]
-        return np.broadcast_to(total, self.designs) if self.designs else int(total)  # type: ignore[return-value]
+        return np.broadcast_to(total, self.designs)  # type: ignore[return-value]
 
 
 class _Clauses:
     """Some clauses of a mask, in the form that counts fastest."""
 
-    def __init__(self, mask: Mask, clauses: Sequence[Sequence[t.Rel]]) -> None:
-        self.mask, self.clauses = mask, clauses
+    def __init__(self, mask: Mask, which: tuple[int, ...]) -> None:
+        self.mask, self.clauses = mask, [mask.shape.where[i] for i in which]
         self._counted: dict[tuple[str, ...], Ints] = {}
-        shape = mask.shape
-        self.names = sorted(set().union(*(clause_indices(shape, c) for c in clauses)))
-        used = [_value_indices(shape, r) for c in clauses for r in c]
-        votes = {n: sum(n in some for some in used) for n in self.names}
-        size = {n: int(np.max(mask.sizes[n])) for n in self.names}  # one value alone moves nothing: it is a row at best
+        votes = votes_of(mask.shape, which)
+        self.names = list(votes)
+        size = {n: most(mask.sizes[n]) for n in self.names}  # one value alone moves nothing: it is a row at best
         best = sorted(self.names, key=lambda n: (votes[n] > 0 and size[n] > 1, votes[n], size[n]), reverse=True)
         self.col, *others = best
         self.slide = next((n for n in others if votes[n]), None)
@@ -245,11 +249,14 @@ class _Clauses:
         if self.strips is None or (len(moving) == 2 and not set(further) <= set(wanted)):
             union = self.intervals.union([r for r in self.intervals.rows if r in wanted])
             return self._sum(union if self.col in wanted else union > 0)
-        full = (*(int(np.max(self.mask.sizes[r])) for r in further), *self.mask.designs)
+        full = (*(most(self.mask.sizes[r]) for r in further), *self.mask.designs)
         if len(moving) == 2:
             return self._sum(np.broadcast_to(strips.count(self.strips), full))
-        ends = [s.rows() if moving == {self.slide} else s.columns() for s in self.strips]
-        lo, hi = (np.stack([np.broadcast_to(e[i], full) for e in ends]) for i in (0, 1))
+        ends, rows = (
+            [s.rows() if moving == {self.slide} else s.columns() for s in self.strips],
+            np.zeros(full, np.int64),
+        )
+        lo, hi = (np.array([e[i] + rows for e in ends]) for i in (0, 1))
         union = Intervals(tuple(further), self.col, lo, hi).union([r for r in further if r in wanted])
         return self._sum(union if moving else union > 0)
 
@@ -263,7 +270,7 @@ class _Clauses:
         grid: dict[str, Ints] = {}
         for place, n in enumerate(rows):
             after = inside.ndim - place - 1
-            grid[n] = np.arange(int(np.max(mask.sizes[n]))).reshape(*(1,) * place, -1, *(1,) * after)
+            grid[n] = np.arange(most(mask.sizes[n])).reshape(*(1,) * place, -1, *(1,) * after)
             inside = inside & (grid[n] < mask.sizes[n])
         return Frame(mask.sizes, mask.attrs, grid), inside
 
@@ -275,19 +282,17 @@ class _Clauses:
             return None
         frame, inside = self._frame([n for n in self.names if n not in (self.col, self.slide)])
         whole = strips.box(self.mask.sizes[self.col], np.where(inside, self.mask.sizes[self.slide], 0))
+        halves = {rel: linear(rel, frame, self.col, self.slide) for clause in self.clauses for rel in clause}
+        lines = {rel: many for rel, many in halves.items() if many is not None}
         found: list[Strip] = []
-        for way in ways:
+        for way in ways if len(lines) == len(halves) else ():
             strip: Strip | None = whole
-            for rel in way:
-                halves = linear(rel, frame, self.col, self.slide)
-                if halves is None:
-                    return None
-                for half in halves:
-                    strip = strip and strip.cut(half)
+            for half in (half for rel in way for half in lines[rel]):
+                strip = strip and strip.cut(half)
             if strip is None:
                 return None
             found.append(strip)
-        return found
+        return [strip for strip in found if strip.exists()] or found[:1] or None
 
     @cached_property
     def intervals(self) -> Intervals:
@@ -295,7 +300,7 @@ class _Clauses:
         rows = tuple(n for n in self.names if n != self.col)
         frame, inside = self._frame(rows)
         ends = np.where(inside, self.mask.sizes[self.col], 0)
-        full = (*(int(np.max(self.mask.sizes[r])) for r in rows), *self.mask.designs)
+        full = (*(most(self.mask.sizes[r]) for r in rows), *self.mask.designs)
         bounds: dict[t.Rel, list[Half]] = {}
         trials: dict[t.Rel, Tried] = {}
         for rel in (r for c in self.clauses for r in c):
@@ -354,32 +359,3 @@ def _picked(trials: Mapping[t.Rel, Tried], ways: Sequence[Sequence[t.Rel]]) -> P
     shape = (0, len(pairs), holds[0].shape[1] + 1)
     counts = np.stack(before) if before else np.zeros(shape, dtype=np.int64)
     return Picked(which.reshape(kinds[0].shape), counts, np.array(active, dtype=bool).reshape(-1, len(ways)))
-
-
-def clause_indices(shape: OpShape, clause: Sequence[t.Rel]) -> set[str]:
-    """Indices that a clause uses, as values or as subscripts of attributes."""
-    attrs = {a.name for a in shape.attrs}
-    refs = {x.name for rel in clause for side in (rel.a, rel.b) for x in walk(side) if isinstance(x, t.Ref)}
-    return refs - attrs
-
-
-def of_data(shape: OpShape, clause: Sequence[t.Rel]) -> bool:
-    """Whether a clause depends on the values of a tensor."""
-    attrs = {a.name for a in shape.attrs}
-    sides = (side for rel in clause for side in (rel.a, rel.b))
-    return any(isinstance(x, t.Access) and x.name not in attrs for side in sides for x in walk(side))
-
-
-def _value_indices(shape: OpShape, rel: t.Rel) -> set[str]:
-    """Indices that a relation uses as values, not as subscripts."""
-    attrs = {a.name for a in shape.attrs}
-    subscripts = {
-        x.name
-        for s in (rel.a, rel.b)
-        for a in walk(s)
-        if isinstance(a, t.Access)
-        for b in a.subs
-        for x in walk(b)
-        if isinstance(x, t.Ref)
-    }
-    return clause_indices(shape, [rel]) - attrs - subscripts

@@ -13,6 +13,7 @@ from math import isfinite
 
 from dfcompiler.declarations import check
 from dfcompiler.diagnostics import Diag, Note, Span
+from dfcompiler.hashes import hashed_once
 from dfcompiler.text import tree as t
 
 
@@ -57,6 +58,7 @@ class Statement:
         return tuple(dict.fromkeys((*self.free, *self.over)))
 
 
+@hashed_once
 @dataclass(frozen=True)
 class OpShape:
     """An op instance without sizes: what facts are derived from. `inner` are tensors of indices made and used inside,

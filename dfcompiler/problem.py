@@ -317,6 +317,8 @@ def _skewed(group: Group) -> OpShape:
         tuple(replace(o, skew=group.types[o.name].skew) for o in some)
         for some in (group.shape.params, group.shape.results)
     )
+    if (params, results) == (group.shape.params, group.shape.results):
+        return group.shape
     return replace(group.shape, params=params, results=results)
 
 

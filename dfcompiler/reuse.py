@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.facts import Array, Facts
 from dfcompiler.hazards import same_values
-from dfcompiler.masks import Mask, clause_indices
+from dfcompiler.masks import Mask
 from dfcompiler.opshape import Statement, accesses, rebuilt
 from dfcompiler.text import tree as t
 from dfcompiler.work import index_set

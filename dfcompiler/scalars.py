@@ -74,7 +74,7 @@ def attributes(
             value = np.asarray(scalar(attr.default, sizes, values, {}), dtype=np.float64)
         else:
             raise Diag("bad-attribute", f"`{shape.name}` needs the attribute `{name}`", attr.span)
-        want = tuple(int(np.max(sizes[i])) for i in attr.dims)
+        want = tuple(most(sizes[i]) for i in attr.dims)
         over = value.shape[max(0, value.ndim - len(designs)) :] if designs else ()
         try:
             values[name] = np.broadcast_to(value, (*want, *(1,) * (len(designs) - len(over)), *over))
@@ -83,6 +83,11 @@ def attributes(
                 "bad-attribute", f"`{name}` of `{shape.name}` has shape {value.shape}, wants {want}", attr.span
             ) from None
     return values
+
+
+def most(size: int | Ints) -> int:
+    """The largest of a size's values over designs."""
+    return size if isinstance(size, int) else int(np.max(size))
 
 
 def _rsqrt(x: Floats) -> Floats:

@@ -17,8 +17,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.diagnostics import Diag, Span, nearest
-from dfcompiler.masks import clause_indices
 from dfcompiler.opshape import OpShape, Statement, operand_axes
 from dfcompiler.scalars import FUNCTIONS, Floats, Ints, arithmetic, attributes
 from dfcompiler.text import tree as t

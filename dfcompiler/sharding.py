@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.diagnostics import Span
-from dfcompiler.masks import clause_indices
 from dfcompiler.opshape import Operand, OpShape, Statement, accesses, walk
 from dfcompiler.stream import Blocked, streamable
 from dfcompiler.text import tree as t

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 
 from dfcompiler.bounds import FAR, Half
 from dfcompiler.scalars import Ints
+
+_ZERO, _EVERYWHERE = np.zeros((), dtype=np.int64), np.asarray(int(FAR))
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,19 @@ class Strip:
         most = half.most
         match (half.column, half.slide):
             case (1, 0):
-                return self & _everywhere(column_end=most + 1)
+                return replace(self, column_end=np.minimum(self.column_end, most + 1))
             case (-1, 0):
-                return self & _everywhere(column=-most)
+                return replace(self, column=np.maximum(self.column, -most))
             case (0, 1):
-                return self & _everywhere(row_end=most + 1)
+                return replace(self, row_end=np.minimum(self.row_end, most + 1))
             case (0, -1):
-                return self & _everywhere(row=-most)
+                return replace(self, row=np.maximum(self.row, -most))
             case (1, -1):
-                return self & _everywhere(gap_end=most + 1)
+                return replace(self, gap_end=np.minimum(self.gap_end, most + 1))
             case (-1, 1):
-                return self & _everywhere(gap=-most)
+                return replace(self, gap=np.maximum(self.gap, -most))
             case (0, 0):
-                return self & _everywhere(row_end=np.where(most >= 0, int(FAR), -int(FAR)))
+                return replace(self, row_end=np.where(most >= 0, self.row_end, self.row))
             case _:
                 return None
 
@@ -58,6 +60,11 @@ class Strip:
             np.minimum(self.gap_end, other.gap_end),
         )
 
+    def exists(self) -> bool:
+        """Whether any strip may have a point: one with no column, no row or no gap has none."""
+        some = (self.column_end > self.column) & (self.row_end > self.row) & (self.gap_end > self.gap)
+        return bool(some.any())
+
     def count(self) -> Ints:
         """Points: the overlap of the columns with a window that slides with the row, summed over the rows.
 
@@ -66,13 +73,11 @@ class Strip:
         c0, c1, r0 = self.column, np.maximum(self.column, self.column_end), self.row
         r1 = np.maximum(r0, self.row_end)
         least, most = c0 - r1, c1 - r0 + 1  # no point has a gap outside, and the squares below stay small
-        g0 = np.clip(self.gap, least, most)
-        g1 = np.maximum(g0, np.clip(self.gap_end, least, most))
-
-        def ramps(shift: Ints) -> Ints:
-            return _triangle(r1 + shift) - _triangle(r0 + shift)
-
-        return np.asarray(ramps(g1 - c0) - ramps(g1 - c1) - ramps(g0 - c0) + ramps(g0 - c1))
+        g0 = np.minimum(np.maximum(self.gap, least), most)
+        g1 = np.maximum(g0, np.minimum(np.maximum(self.gap_end, least), most))
+        shifts = np.stack(np.broadcast_arrays(g1 - c0, g1 - c1, g0 - c0, g0 - c1))
+        one, two, three, four = _triangle(r1 + shifts) - _triangle(r0 + shifts)
+        return np.asarray(one - two - three + four)
 
     def columns(self) -> tuple[Ints, Ints]:
         """The columns that have a point, from and to; they lie side by side."""
@@ -89,8 +94,7 @@ class Strip:
 
 def box(columns: Ints | int, rows: Ints | int) -> Strip:
     """The whole of a box."""
-    zero = np.zeros((), dtype=np.int64)
-    return _everywhere(column=zero, column_end=np.asarray(columns), row=zero, row_end=np.asarray(rows))
+    return Strip(_ZERO, np.asarray(columns), _ZERO, np.asarray(rows), -_EVERYWHERE, _EVERYWHERE)
 
 
 def count(strips: Sequence[Strip]) -> Ints:
@@ -100,12 +104,6 @@ def count(strips: Sequence[Strip]) -> Ints:
         for some in itertools.combinations(strips, many):
             total = total - (-1) ** many * reduce(Strip.__and__, some).count()
     return total
-
-
-def _everywhere(**ends: Ints) -> Strip:
-    far = np.asarray(int(FAR))
-    every = {"column": -far, "column_end": far, "row": -far, "row_end": far, "gap": -far, "gap_end": far}
-    return Strip(**(every | ends))
 
 
 def _triangle(x: Ints) -> Ints:

@@ -11,11 +11,11 @@ from math import ceil, factorial, prod
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.facts import Array
 from dfcompiler.grouping import Crowd
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile, slowest
-from dfcompiler.masks import clause_indices
 from dfcompiler.nest import Tiles, spread
 from dfcompiler.problem import Band, NestLoop, Problem
 from dfcompiler.traffic import NEAR, ports

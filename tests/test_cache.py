@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def test_a_kept_tree_is_the_parsed_one_with_its_places(path: Path) -> None:
     assert first == second == parse_items(source)
     assert [str(i.span) for i in first] == [str(i.span) for i in second]
     assert [i.span and i.span.carets() for i in first] == [i.span and i.span.carets() for i in second]
+
+
+def test_a_hash_that_is_remembered_stays_in_its_process() -> None:
+    """Strings hash differently in every process: a tree that was read from a file hashes anew."""
+    decl = library().ops["attention"]
+    first = hash(decl)
+    assert "_hash" in vars(decl) and hash(decl) == first == hash(replace(decl))
+    back = pickle.loads(pickle.dumps(decl))
+    assert "_hash" not in vars(back) and back == decl and hash(back) == first
+    script = "import pickle, sys; from dfcompiler.models import library; " \
+        "assert pickle.load(sys.stdin.buffer) in {library().ops['attention']}"  # fmt: skip
+    subprocess.run([sys.executable, "-c", script], input=pickle.dumps(decl), check=True)
 
 
 def test_the_name_of_the_source_counts() -> None:

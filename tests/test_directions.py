@@ -14,10 +14,11 @@ ENGINE = ROOT / "dfcompiler"
 
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
-diagnostics budget check cache content registry text dtypes rounding modules checkpoint declarations opshape renaming
-scalars routing bounds strips masks work scaling stream hazards facts reuse sharding fission slices counts semantics
-graph meshes census calls algorithms fabrics libraries collectives staging elimination partition spreading kin
-execution devices siblings compose rows verify resizing stages steps parameters fields models layers lowering
+diagnostics hashes budget check cache content registry text dtypes rounding modules checkpoint declarations opshape
+renaming scalars routing bounds strips clauses masks work scaling stream hazards facts reuse sharding fission slices
+counts semantics graph meshes census calls algorithms fabrics libraries collectives staging elimination partition
+spreading kin execution devices siblings compose rows verify resizing stages steps parameters fields models layers
+lowering
 graphtext hardware amounts frames writing terms economics power kernels pipeline parallelism problem grouping launches
 traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies searches
 exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration relaxation

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dfcompiler.clauses import clause_indices
 from dfcompiler.diagnostics import Diag, Infeasible
-from dfcompiler.masks import clause_indices
 from dfcompiler.opshape import walk
 from dfcompiler.problem import Problem
 from dfcompiler.scalars import FUNCTIONS, Floats, Ints, arithmetic, attributes

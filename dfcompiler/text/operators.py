@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dfcompiler.diagnostics import Span
+from dfcompiler.hashes import hashed_once
 from dfcompiler.text.expressions import Access, Expr, Pack, Ref, Rel, place
 
 
@@ -111,6 +112,7 @@ class Scan:
 Stmt: TypeAlias = Attr | DimDef | Where | Let | Scan
 
 
+@hashed_once
 @dataclass(frozen=True)
 class OpDecl:
     """An operator: signature and statements. `same` names an op that computes the same in another way."""
