@@ -7,13 +7,15 @@ for all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from dfcompiler.explore.references import Array, Known, holds, value
 from dfcompiler.explore.space import DESIGN, Pool
+
+Corner: TypeAlias = tuple[slice, ...]  # a part of every axis
 
 
 class Prices(Protocol):
@@ -25,6 +27,39 @@ class Prices(Protocol):
     def price(self, path: tuple[str, ...]) -> Array:
         """A figure over the designs, broadcastable with `grid(pool)`."""
         ...
+
+
+@runtime_checkable
+class Sums(Protocol):
+    """Prices some of whose figures are sums of arrays that each read few axes: the whole of such a figure may be a
+    hundred times as large as they are, and is held by nobody."""
+
+    def summands(self, path: tuple[str, ...]) -> Sequence[Array]:
+        """Arrays that add up, in this order, to what `price` says."""
+        ...
+
+
+def part(prices: Prices, path: tuple[str, ...], corner: Corner) -> Array:
+    """A figure of the designs in a part of every axis, and of no other."""
+    if isinstance(prices, Sums):
+        return added([cut(a, corner) for a in prices.summands(path)])
+    return cut(prices.price(path), corner)
+
+
+def cut(a: Array, corner: Corner) -> Array:
+    """A part of every axis, of an array over designs; of extent 1 where the array does not read the axis."""
+    a = a.reshape((1,) * (len(corner) - a.ndim) + a.shape)
+    return a[tuple(s if n > 1 else slice(None) for s, n in zip(corner, a.shape, strict=True))]
+
+
+def added(terms: Sequence[Array]) -> Array:
+    """The sum of arrays that broadcast, in this order; one array is itself."""
+    if len(terms) == 1:
+        return terms[0]
+    total: Array = np.zeros(np.broadcast_shapes(*(a.shape for a in terms)))
+    for a in terms:
+        total += a
+    return total
 
 
 def grid(pool: Pool) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from dfcompiler.explore.figures import Prices, figures, grid, kept
+from dfcompiler.explore.figures import Corner, Prices, cut, figures, grid, kept, part
 from dfcompiler.explore.fronts import covered, front
 from dfcompiler.explore.references import Array, value
 from dfcompiler.explore.separation import inlined, scaling_axis, without_factor
@@ -94,11 +94,11 @@ def _front(pool: Pool, prices: Prices, terms: Sequence[Term], fixed: Mapping[str
         designs, legal = designs + alive.size, legal + int(np.count_nonzero(alive))
         where, shape = np.flatnonzero(alive), [s.stop - s.start for s in corner]
         found = np.stack([x[where] for x in some], 1)
-        for part in (slice(None, None, SAMPLE), slice(None)):  # what a sample reaches rules out most of the rest
-            open_ = np.flatnonzero(~_ruled_out(found[part], values))
-            both = np.concatenate([values, found[part][open_]])
+        for step in (slice(None, None, SAMPLE), slice(None)):  # what a sample reaches rules out most of the rest
+            open_ = np.flatnonzero(~_ruled_out(found[step], values))
+            both = np.concatenate([values, found[step][open_]])
             best = front(both)
-            chosen = where[part][open_[best[best >= len(values)] - len(values)]]
+            chosen = where[step][open_[best[best >= len(values)] - len(values)]]
             new = np.stack(np.unravel_index(chosen, shape), 1) + [s.start for s in corner]
             rows, values = np.concatenate([rows[best[best < len(values)]], new]), both[best]
     return PoolFront(pool, rows, values, designs, legal)
@@ -106,11 +106,11 @@ def _front(pool: Pool, prices: Prices, terms: Sequence[Term], fixed: Mapping[str
 
 def blocks(
     pool: Pool, prices: Prices, terms: Sequence[Term], fixed: Mapping[str, int]
-) -> Iterator[tuple[tuple[slice, ...], list[Floats], npt.NDArray[np.bool_]]]:
+) -> Iterator[tuple[Corner, list[Floats], npt.NDArray[np.bool_]]]:
     """Slices of the axes, the terms of the designs in them, flat, and which of those are legal."""
     for corner in slices(pool, fixed):
         shape = tuple(s.stop - s.start for s in corner)
-        at = {name: _cut(x, corner) for name, x in grid(pool).items()}
+        at = {name: cut(x, corner) for name, x in grid(pool).items()}
         priced = _Cut(prices, corner)
         known = figures(pool, at, priced)
         some = [np.broadcast_to(x.sign * value(x.expr, known), shape).ravel() for x in terms]
@@ -119,7 +119,7 @@ def blocks(
         yield corner, some, alive.ravel()
 
 
-def slices(pool: Pool, fixed: Mapping[str, int]) -> Iterator[tuple[slice, ...]]:
+def slices(pool: Pool, fixed: Mapping[str, int]) -> Iterator[Corner]:
     """Blocks of the grid: the first axes one value at a time, until the others make a block."""
     whole = [slice(fixed[a.name], fixed[a.name] + 1) if a.name in fixed else slice(0, len(a.values)) for a in pool.axes]
     sizes = [s.stop - s.start for s in whole]
@@ -133,18 +133,12 @@ class _Cut:
     """The prices of a block, and which of them were read: a design that lacks one of these is none."""
 
     prices: Prices
-    corner: tuple[slice, ...]
+    corner: Corner
     read: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def price(self, path: tuple[str, ...]) -> Array:
-        self.read[path] = _cut(self.prices.price(path), self.corner)
+        self.read[path] = part(self.prices, path, self.corner)
         return self.read[path]
-
-
-def _cut(x: Array, corner: tuple[slice, ...]) -> Array:
-    if x.ndim == 0:
-        return x
-    return x[tuple(s if n > 1 else slice(None) for s, n in zip(corner, x.shape, strict=True))]
 
 
 def _ruled_out(found: Floats, by: Floats) -> npt.NDArray[np.bool_]:

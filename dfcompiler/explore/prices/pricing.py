@@ -15,7 +15,7 @@ import numpy as np
 from dfcompiler.diagnostics import Diag
 from dfcompiler.explore.designs import chip_at
 from dfcompiler.explore.energies import least_pj
-from dfcompiler.explore.figures import grid
+from dfcompiler.explore.figures import added, grid
 from dfcompiler.explore.fleet import Kind, kinds, picked
 from dfcompiler.explore.loads import load_at
 from dfcompiler.explore.prices.columns import Columns, Group
@@ -280,11 +280,3 @@ def _helper(x: Product, unit: Unit, chips: Chip) -> Unit | None:
     """The vector unit beside, where a product needs it."""
     beside = any(not unit.does(kind) for kind in x.problem.vector)
     return chips.units[unit.vector] if beside and unit.vector else None
-
-
-def added(terms: Sequence[Array]) -> Array:
-    """The sum of arrays that broadcast, in this order."""
-    total: Array = np.zeros(1)
-    for a in terms:
-        total = total + a
-    return total

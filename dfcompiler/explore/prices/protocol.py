@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfcompiler.diagnostics import Infeasible
+from dfcompiler.explore.figures import added
 from dfcompiler.explore.points import Rows, goals_at
-from dfcompiler.explore.prices.pricing import added
 from dfcompiler.explore.prices.static import StaticPrices
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import Pool, Space

@@ -7,7 +7,7 @@ fusion and queueing are left out. Products run on units that only multiply, wher
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any
@@ -17,8 +17,9 @@ import numpy as np
 from dfcompiler import content
 from dfcompiler.cache import kept
 from dfcompiler.diagnostics import Diag
+from dfcompiler.explore.figures import added
 from dfcompiler.explore.fleet import design_figures
-from dfcompiler.explore.prices.pricing import Answer, Pricing, added
+from dfcompiler.explore.prices.pricing import Answer, Pricing
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import DESIGN, Pool
 
@@ -47,14 +48,15 @@ class StaticPrices:
         """One of `DESIGN`, or a load and one of `latency_s`, `energy_j`, `tokens`, `devices`, `kv_bytes`, `free_bytes`;
         inf is the time of a design that cannot run a load. Raises Diag `no-static-price` for what the model does not
         say."""
+        if path[1:] == ("latency_s",):
+            return added(self.terms(path[0]))
         if path not in self._held:
             self._held[path] = self._figure(path)
         return self._held[path]
 
-    def block(self, at: Mapping[str, int]) -> Block:
-        """The prices where axes have the values of these indices: `price` has extent 1 along them."""
-        place = (slice(at[a.name], at[a.name] + 1) if a.name in at else slice(None) for a in self.pool.axes)
-        return Block(self, tuple(place))
+    def summands(self, path: tuple[str, ...]) -> Sequence[Array]:
+        """Arrays that add up to a figure."""
+        return self.terms(path[0]) if path[1:] == ("latency_s",) else [self.price(path)]
 
     def terms(self, load: str) -> Sequence[Array]:
         """Arrays that broadcast and add up to the latency of a load, in this order; each reads few axes."""
@@ -105,8 +107,6 @@ class StaticPrices:
         if path[0] in DESIGN:
             return design_figures(self.pricing.kinds, path[0])
         load, figure = path
-        if figure == "latency_s":
-            return added(self.terms(load))
         if figure == "energy_j":
             rest_j = self.price(("static_w",)) * self.price((load, "latency_s"))
             return np.asarray(self.answer(load).devices * (added(self.energies(load)) * 1e-12 + rest_j))
@@ -124,23 +124,6 @@ class StaticPrices:
         axes = [(a.name, a.values, a.unit) for a in pool.axes]
         asked = repr(("roofs" if self.roofs else "static", axes, pool.chip, pool.sets, pool.drops, pool.loads[load]))
         return [asked.encode(), *content.state()]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Prices of some designs of a pool: a part of every axis."""
-
-    whole: StaticPrices
-    where: tuple[slice, ...]
-
-    def price(self, path: tuple[str, ...]) -> Array:
-        """As `StaticPrices.price`, without holding it for all designs."""
-        terms = self.whole.terms(path[0]) if path[1:] == ("latency_s",) else [self.whole.price(path)]
-        return added([self._part(a) for a in terms])
-
-    def _part(self, a: Array) -> Array:
-        a = a.reshape((1,) * (len(self.where) - a.ndim) + a.shape)
-        return a[tuple(w if n > 1 else slice(None) for w, n in zip(self.where, a.shape, strict=True))]
 
 
 def _plain(answer: Answer) -> list[list[tuple[tuple[int, ...], bytes]]]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from dfcompiler.explore.figures import Prices
-from dfcompiler.explore.prices.pricing import added
+from dfcompiler.explore.figures import Prices, added
 from dfcompiler.explore.prices.static import StaticPrices
 from dfcompiler.explore.references import Array
 from dfcompiler.explore.space import Pool
@@ -26,7 +26,7 @@ class Weighted(Prices):
     pool: Pool
     steps: StaticPrices
     weights: Mapping[str, Array]
-    _held: dict[str, Array] = field(default_factory=dict)
+    _held: dict[str, Sequence[Array]] = field(default_factory=dict)
 
     def price(self, path: tuple[str, ...]) -> Array:
         """A figure of the designs, or the weighted sum of the latencies of a load; inf where a step that it has cannot
@@ -34,13 +34,26 @@ class Weighted(Prices):
         if path[0] not in self.weights:
             a = self._placed(self.steps.price(path))
             return a.reshape(a.shape[: len(self.pool.axes)])
-        if path[0] not in self._held:
-            self._held[path[0]] = added(self.terms(path[0]))
-        return self._held[path[0]]
+        return added(self.terms(path[0]))
+
+    def summands(self, path: tuple[str, ...]) -> Sequence[Array]:
+        """Arrays that add up to a figure."""
+        return self.terms(path[0]) if path[0] in self.weights else [self.price(path)]
 
     def terms(self, load: str) -> Sequence[Array]:
         """Arrays that broadcast and add up to the time of a load."""
-        return [self._summed(self._placed(a), self.weights[load]) for a in self.steps.terms(load)]
+        if load not in self._held:
+            weights = self.weights[load]
+            self._held[load] = [self._summed(self._placed(a), weights) for a in self.steps.terms(load)]
+        return self._held[load]
+
+    def steps_at(self, load: str, rows: npt.NDArray[np.int64]) -> Array:
+        """Seconds of every kind of step of a load in designs by their indices, `[design, kind, ...]`."""
+        found: Array = np.zeros(1)
+        for a in map(self._placed, self.steps.terms(load)):
+            at = (np.where(n > 1, r, 0) for r, n in zip(rows.T, a.shape, strict=False))
+            found = found + a[tuple(at)]
+        return found
 
     def _kinds(self) -> list[int]:
         """The axes of steps."""
