@@ -1,5 +1,8 @@
 """Static prices of all designs at once: pairs of a design and an op per second, LLMShare's whole space, and how far the
-model is from the full compiler."""
+model is from the full compiler.
+
+A rate on two cores is twice what a CPU second prices: other work on a machine takes wall time, and threads share
+nothing but what they read."""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from tables import table
@@ -29,6 +33,7 @@ from dfcompiler.tiling import search
 
 SPACE = "llmshare"
 STEPS = (("prefill", "prompt", {"devices": 8, "prompts": 1}), ("decode", "token", {"devices": 8, "sequences": 32}))
+BARS = {("prefill", True): 75_000, ("decode", True): 500_000, ("prefill", False): 700, ("decode", False): 700}
 FEW = 24  # designs priced one by one
 LARGE = 1 << 20  # bytes of a local memory
 SLICE = 6  # of so many groups of columns numpy sweeps one
@@ -62,8 +67,8 @@ def ratios(found: Sequence[float]) -> str:
     return " / ".join(f"{x:.3f}" for x in p)
 
 
-def rates() -> None:
-    rows, far = [], []
+def rates() -> str:
+    rows, far, held = [], [], []
     for name, load, at in STEPS:
         pool = load_space(SPACE).pools[name]
         alone = []
@@ -84,6 +89,9 @@ def rates() -> None:
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             threads = pricing.workers if numba else 1
             rows.append(row(f"{name}, {'numba' if numba else 'numpy'}", pairs, wall, cpu, threads))
+            bar, two = BARS[name, numba], 2 * pairs / cpu
+            holds = "holds" if two >= bar else f"misses, {bar / two:.1f} times"
+            held.append(f"{rows[-1][0]}: {two:,.0f} of {bar:,} pairs a second on two cores, {holds}.")
             if numba:
                 alone = [(x, d, pick(taken[x.key], d)) for x in every for d in designs(pool, FEW // len(every) + 1, 1)]
         cpu, wall = time.process_time(), time.perf_counter()
@@ -110,7 +118,8 @@ def rates() -> None:
         for name, _, _ in STEPS
         if any(n == name for n, _ in far)
     ]
-    print(table("Exact prices of products for many designs", heads, rows, [*notes, f"Load average {load_average()}."]))
+    notes = ["\n".join(f"- {x}" for x in held), "", *notes, f"Load average {load_average()}."]
+    return table("Exact prices of products for many designs", heads, rows, notes)
 
 
 def load_average() -> str:
@@ -134,7 +143,7 @@ def slice_of(pricing: Pricing, kind: Kind, every: Sequence[Product]) -> int:
     return pairs
 
 
-def whole() -> None:
+def whole() -> str:
     rows = []
     home = cache.folder()
     with tempfile.TemporaryDirectory() as folder:
@@ -155,10 +164,10 @@ def whole() -> None:
     assert cache.folder() == home
     heads = ("both pools, all batches", "pairs of a product and a design", "wall s", "CPU s", "peak MB")
     notes = [f"Designs that cannot run their load, {'; '.join(refused)}.", f"Load average {load_average()}."]
-    print(table("LLMShare's space under static prices", heads, rows, notes))
+    return table("LLMShare's space under static prices", heads, rows, notes)
 
 
-def against_compiler(count: int) -> None:
+def against_compiler(count: int) -> str:
     """Designs as they are, and with local memories that are larger than any of the space's."""
     rows = []
     for name, load, _ in STEPS:
@@ -194,7 +203,7 @@ def against_compiler(count: int) -> None:
         "The static model runs ops in turn and fuses none, and takes rooflines for all but products; the compiler "
         "fuses, overlaps, and prices every op on its units: a vector unit must hold whole rows of a norm."
     ]
-    print(table("Static prices against the full compiler", heads, rows, notes))
+    return table("Static prices against the full compiler", heads, rows, notes)
 
 
 def alone(pool: Pool, design: tuple[int, ...], local: int | None) -> Pool:
@@ -206,12 +215,15 @@ def alone(pool: Pool, design: tuple[int, ...], local: int | None) -> Pool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compile", type=int, default=10, help="designs of each kind that the full compiler maps")
+    parser.add_argument("-o", "--out", type=Path, help="a file for the page")
     args = parser.parse_args()
-    rates()
-    print()
-    whole()
-    print()
-    against_compiler(args.compile)
+    said = f"Written by `python benchmarks/prices.py --compile {args.compile} -o benchmarks/PRICES.md`."
+    parts = ("# Static prices", said, str(__doc__).strip(), rates(), whole(), against_compiler(args.compile))
+    text = "\n\n".join(parts)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

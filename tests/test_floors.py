@@ -14,7 +14,7 @@ from nestcases import CASES, any_sizes, joined, machine, operators
 from dfcompiler import registry
 from dfcompiler.compose import single
 from dfcompiler.dtypes import parse_dtypes
-from dfcompiler.explore.floors import brought, floor, runs
+from dfcompiler.explore.floors import brought, floor, runs, site
 from dfcompiler.explore.needs import needs, room_bytes
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Compute, Contraction, KernelCompute, Ports, Tile
@@ -86,7 +86,7 @@ def test_no_tiling_takes_less_than_the_floor(name: str) -> None:
             if not runs(p, unit, beside):
                 assert searched(p, unit, beside) == np.inf
                 continue
-            found, bound = searched(p, unit, beside), floor(needs(p), unit, beside)
+            found, bound = searched(p, unit, beside), floor(needs(p), site(unit, beside))
             assert bound.held <= found * (1 + 1e-9), (seed, family)
             assert bound.dram <= bound.held and bound.beside <= bound.held + 1  # a fill may be a cycle less
 
@@ -99,7 +99,7 @@ def product(m: int, k: int, n: int) -> Problem:
 @given(m=st.integers(8, 96), k=st.integers(8, 96), n=st.integers(8, 96), room=st.integers(200, 6000))
 def test_products_bring_in_what_capacity_asks_for(m: int, k: int, n: int, room: int) -> None:
     """All ways of three nested tiles with any of them held: none that fits brings in less."""
-    bound = float(brought(needs(product(m, k, n))[0], room, 1))
+    bound = brought(needs(product(m, k, n))[0], room, 1)
     least = np.inf
     for tm in range(1, m + 1):
         for tn in range(1, n + 1):
@@ -123,7 +123,7 @@ def test_the_bound_on_traffic_is_near_what_a_search_finds() -> None:
         unit.levels[-1], capacity_bytes=room, fill_bytes_per_cycle=1.0, instances=1, source_bytes_per_cycle=64.0
     )
     unit = replace(unit, levels=(unit.levels[0], local), instances=1)
-    bound, found = floor(needs(p), unit, helper).held, searched(p, unit, helper)
+    bound, found = floor(needs(p), site(unit, helper)).held, searched(p, unit, helper)
     compulsory = sum(o.total_bytes for o in p.operands if o.kind == "read")
     assert 0.45 * found <= bound <= found
     assert bound > 2 * compulsory
@@ -137,9 +137,9 @@ def test_a_memory_that_holds_no_tile_has_no_floor() -> None:
         small = replace(unit.levels[-1], capacity_bytes=int(room))
         here = replace(unit, levels=(*unit.levels[:-1], small))
         if room < needed:
-            assert floor(needs(p), here, None).held == np.inf == searched(p, here, None)
+            assert floor(needs(p), site(here, None)).held == np.inf == searched(p, here, None)
         else:
-            assert floor(needs(p), here, None).held < np.inf
+            assert floor(needs(p), site(here, None)).held < np.inf
 
 
 @pytest.mark.parametrize("name", [*CASES, *operators()])
@@ -163,7 +163,11 @@ def test_floors_of_many_designs_are_those_of_each() -> None:
     p = product(48, 96, 64)
     unit, helper = machine(rng, "systolic-array")
     rows, cols = np.array([2, 4, 8])[:, None], np.array([2, 16])
-    many = floor(needs(p), replace(unit, template=unit.template.with_axes({"rows": rows, "cols": cols})), helper).held
+    many = floor(
+        needs(p), site(replace(unit, template=unit.template.with_axes({"rows": rows, "cols": cols})), helper)
+    ).held
     for i, j in np.ndindex(3, 2):
         one = replace(unit, template=unit.template.with_axes({"rows": int(rows[i, 0]), "cols": int(cols[j])}))
-        assert np.broadcast_to(many, (3, 2))[i, j] == pytest.approx(float(floor(needs(p), one, helper).held), rel=1e-12)
+        assert np.broadcast_to(many, (3, 2))[i, j] == pytest.approx(
+            float(floor(needs(p), site(one, helper)).held), rel=1e-12
+        )

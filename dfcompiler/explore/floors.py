@@ -49,33 +49,55 @@ def runs(p: Problem, unit: Unit, helper: Unit | None) -> bool:
     return not rest or bool(p.contractions and helper and all(map(helper.template.runs, rest)))
 
 
-def floor(forms: Sequence[Need], unit: Unit, helper: Unit | None) -> Floor:
-    """What a problem takes at least on a unit that runs it, in the better of its loop forms."""
-    found = [_floor(need, unit, helper) for need in forms]
-    held, beside, dram = (least(*(getattr(f, name) for f in found)) for name in ("held", "beside", "dram"))
-    return Floor(held, beside, dram, helper.name if helper else "")
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A unit with the one beside it, and what of them is the same for all problems: bytes of the memories of all its
+    instances, and of these with the memory above; what is paid once, and whether that may be below 0."""
+
+    unit: Unit
+    helper: Unit | None
+    every_bytes: Any
+    beyond_bytes: Any
+    waits_cycles: Any
+    early: bool
+    least_room_bytes: float
 
 
-def _floor(need: Need, unit: Unit, helper: Unit | None) -> Floor:
-    beside = _beside(need, unit, helper) if helper else 0.0
-    read, write = need.read_bytes, need.write_bytes
-    inner, top, dram_ = unit.levels[-1], unit.levels[1], unit.levels[0]
-    own = inner.capacity_bytes
+def site(unit: Unit, helper: Unit | None) -> Site:
+    """A unit as floors read it."""
+    own = unit.levels[-1].capacity_bytes
     every = own * unit.instances
     beyond = every + sum(x.capacity_bytes * x.instances for x in unit.levels[1:-1])
-    near = most(read / unit.instances, brought(need, own, unit.instances))
+    waits = unit.template.fill_cycles() + sum(x.latency_cycles for x in unit.levels)
+    return Site(unit, helper, every, beyond, waits, bool(np.any(np.less(waits, 0))), float(np.min(own)))
+
+
+def floor(forms: Sequence[Need], at: Site) -> Floor:
+    """What a problem takes at least on a unit that runs it, in the better of its loop forms."""
+    found = [_floor(need, at) for need in forms]
+    held, beside, dram = (least(*(getattr(f, name) for f in found)) for name in ("held", "beside", "dram"))
+    return Floor(held, beside, dram, at.helper.name if at.helper else "")
+
+
+def _floor(need: Need, at: Site) -> Floor:
+    unit, waits = at.unit, at.waits_cycles
+    beside = _beside(need, unit, at.helper) if at.helper else 0.0
+    read, write = need.read_bytes, need.write_bytes
+    inner, top, dram_ = unit.levels[-1], unit.levels[1], unit.levels[0]
+    near = most(read / unit.instances, brought(need, inner.capacity_bytes, unit.instances))
     ports = [near / inner.fill_bytes_per_cycle, write / unit.instances / inner.drain_bytes_per_cycle]
     if len(unit.levels) > 2:
-        above = most(read, brought(need, every, 1)) if inner.multicast else near * unit.instances
+        above = most(read, brought(need, at.every_bytes, 1)) if inner.multicast else near * unit.instances
         into, out = above / inner.source_bytes_per_cycle, write / inner.sink_bytes_per_cycle
         ports.append(into + out if unit.levels[-2].half_duplex else most(into, out))
-    into = most(read, brought(need, beyond, 1)) / top.source_bytes_per_cycle
+    into = most(read, brought(need, at.beyond_bytes, 1)) / top.source_bytes_per_cycle
     out = write / top.sink_bytes_per_cycle
     dram = into + out if dram_.half_duplex else most(into, out)
-    waits = unit.template.fill_cycles() + sum(x.latency_cycles for x in unit.levels)
-    held = most(0.0, most(_computing(need, unit), beside, dram, *ports) + waits)
-    reserved = most(0.0, dram + least(0.0, waits))  # the DRAM is a group's for as long as it lasts
-    fits = np.min(own) >= need.enough_bytes or room_bytes(need, unit.instances) <= own
+    held = most(_computing(need, unit), beside, dram, *ports) + waits
+    reserved = dram  # the DRAM is a group's for as long as it lasts
+    if at.early:
+        held, reserved = most(0.0, held), most(0.0, dram + least(0.0, waits))
+    fits = at.least_room_bytes >= need.enough_bytes or room_bytes(need, unit.instances) <= inner.capacity_bytes
     return Floor(held if np.all(fits) else np.where(fits, held, np.inf)[()], beside, reserved)
 
 
@@ -125,9 +147,12 @@ def _least(need: Need, products: Sequence[Contraction], vector: Mapping[str, flo
 
 
 def brought(need: Need, room_bytes: Any, instances: Any) -> Any:
-    """Bytes that the products of a problem bring at least into room for so many, on each of so many instances."""
-    most_bytes: Any = 0.0
-    for x in need.streams:
-        come = 2 * x.macs * x.width / instances / np.sqrt(room_bytes) - 9 / 8 * x.sum_bytes * x.sums / instances
-        most_bytes = most(most_bytes, come - 2 * room_bytes)
-    return most_bytes
+    """Bytes that the products of a problem bring at least into room for so many, on each of so many instances; 0 or
+    below where that says nothing."""
+    if not need.streams:
+        return 0.0
+    least_of_each = (
+        2 * x.macs * x.width / instances / np.sqrt(room_bytes) - 9 / 8 * x.sum_bytes * x.sums / instances
+        for x in need.streams
+    )
+    return most(*least_of_each) - 2 * room_bytes

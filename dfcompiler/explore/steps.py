@@ -18,7 +18,7 @@ from dfcompiler.collectives import exchanged
 from dfcompiler.columns import Segment, candidates, flow_of, segments
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import links_of, memory_cycles, stored_bytes, taken_by
-from dfcompiler.explore.floors import Floor, floor, runs
+from dfcompiler.explore.floors import Floor, Site, floor, runs, site
 from dfcompiler.explore.needs import Need, needs
 from dfcompiler.explore.stretches import Names, Stretch, stretches
 from dfcompiler.explore.sums import Parts, parts
@@ -72,7 +72,8 @@ def _layers(graph: Graph, segment: Segment, groups: Sequence[Names]) -> Layers:
 
 def step_cycles(work: StepWork, chip: Chip) -> Parts:
     """Cycles that no schedule of a step can beat, as a sum; inf where some node can run nowhere."""
-    known = {forms: _floors(forms, chip) for forms in dict.fromkeys(work.needs.values())}
+    sites = [site(u, chip.units.get(u.vector or "")) for u in chip.units.values()]
+    known = {forms: _floors(forms, sites) for forms in dict.fromkeys(work.needs.values())}
     groups = {g: known[forms] for g, forms in work.needs.items()}
     if work.exchanges:
         ways = [(at, links_of(one).fabric, one.clock_hz) for at, one in _by_links(chip)]
@@ -80,10 +81,9 @@ def step_cycles(work: StepWork, chip: Chip) -> Parts:
     return parts(x for layers in work.layers for x in _cycles(layers, groups))
 
 
-def _floors(forms: tuple[Need, ...], chip: Chip) -> Floors:
+def _floors(forms: tuple[Need, ...], sites: Sequence[Site]) -> Floors:
     """What a problem takes at least, by unit, of those that may run it."""
-    pairs = [(u, chip.units.get(u.vector or "")) for u in chip.units.values()]
-    return {u.name: floor(forms, u, helper) for u, helper in pairs if runs(forms[0].problem, u, helper)}
+    return {x.unit.name: floor(forms, x) for x in sites if runs(forms[0].problem, x.unit, x.helper)}
 
 
 def _crossing(graph: Graph, node: Node, chip: Chip, ways: Sequence[tuple[tuple[int, ...], Fabric, float]]) -> Floor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, cast, dataclass_transform
 
 import numpy as np
@@ -219,9 +220,7 @@ class Template:
     @classmethod
     def axes(cls) -> tuple[Axis, ...]:
         """The axes in the order of their declaration."""
-        fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cast(Any, cls))
-        owner = cls.template_name
-        return tuple(Axis(name=f.name, default=cast(Any, f.default), owner=owner, **f.metadata) for f in fields)
+        return _axes_of(cast(Any, cls))
 
     @classmethod
     def axis(cls, name: str) -> Axis:
@@ -239,6 +238,13 @@ class Template:
     def settings(self) -> dict[str, Any]:
         """Axis name -> value."""
         return {a.name: getattr(self, a.name) for a in self.axes()}
+
+
+@cache
+def _axes_of(cls: Any) -> tuple[Axis, ...]:
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cls)
+    owner = cls.template_name
+    return tuple(Axis(name=f.name, default=cast(Any, f.default), owner=owner, **f.metadata) for f in fields)
 
 
 def illegal(one: Axis, value: object, written: str = "") -> Diag:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,20 @@ def whole(x: Any) -> Any:
 
 def least(*xs: Any) -> Any:
     """The least of numbers; over designs where some are arrays."""
-    return reduce(_lesser, xs) if any(map(np.ndim, xs)) else min(xs)
+    arrays = [x for x in xs if np.ndim(x)]
+    if not arrays:
+        return min(xs)
+    alone = min((x for x in xs if not np.ndim(x)), default=inf)
+    return reduce(_lesser, arrays if alone == inf else (alone, *arrays))
 
 
 def most(*xs: Any) -> Any:
     """The largest of numbers; over designs where some are arrays."""
-    return reduce(_larger, xs) if any(map(np.ndim, xs)) else max(xs)
+    arrays = [x for x in xs if np.ndim(x)]
+    if not arrays:
+        return max(xs)
+    alone = max((x for x in xs if not np.ndim(x)), default=-inf)
+    return reduce(_larger, arrays if alone == -inf else (alone, *arrays))
 
 
 def total(xs: Iterable[Any]) -> Any:
