@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
-from dfcompiler.audit import audit, chosen
 from dfcompiler.cost import check_capacity, check_resident, roofline
 from dfcompiler.diagnostics import Diag, Note, Source, unknown
 from dfcompiler.dtypes import DtypeMap, parse_dtypes
@@ -22,7 +21,6 @@ from dfcompiler.report import Report, report
 from dfcompiler.resizing import equivalent_on_devices, shrink_alike
 from dfcompiler.steps import Step
 from dfcompiler.tables import facts, op_columns, title
-from dfcompiler.verify import check_groups, equivalent, shrink
 
 # Of a price, what is a number or a name.
 PRICED = "op chip unit latency_s compute_s memory_s cycles utilization bound candidates seconds".split()
@@ -199,6 +197,9 @@ def check_pass(name: str, before: Graph, after: Graph, ctx: Context | None = Non
 
     Raises Diag `wrong-pass` where the graphs differ, `wrong-nest` where a mapped op does from its text or its price.
     """
+    from dfcompiler.audit import audit, chosen  # only who verifies waits for what runs graphs
+    from dfcompiler.verify import check_groups, equivalent, shrink
+
     if after.mesh:
         whole = whole or before
         difference, small = equivalent_on_devices(whole, after), shrink_alike(whole, after)[1]

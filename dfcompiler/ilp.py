@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil, inf
+from typing import TYPE_CHECKING
 
 import networkx as nx
-from ortools.sat.python import cp_model
 
 from dfcompiler.budget import Budget
 from dfcompiler.certificate import dual, least_cost
@@ -16,9 +16,11 @@ from dfcompiler.choice import choice
 from dfcompiler.columns import Column, undominated
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.goals import Goal
-from dfcompiler.listing import first_schedule, settled
-from dfcompiler.program import Program
+from dfcompiler.listing import first_schedule, place, settled
 from dfcompiler.solution import Solution, by_group, longest_path, within
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
 
 # One search without randomness between threads. Propagation proves what is shortest, and a relaxation slows it down;
 # what takes least energy is found by the relaxation.
@@ -93,6 +95,8 @@ def _by_choice(
     chosen = choice(flow, usable, hint.cycles, choosing) if able else None
     least = min(hint.cycles, max(least, chosen.bound if chosen else 0))
     best = hint
+    if chosen and (plain := place({c.nodes: [c] for c in chosen.columns}, flow)).cycles <= least:
+        best = plain  # as short as can be without a search
     parts = sorted(nx.weakly_connected_components(flow), key=lambda p: _lasting(hint, p)) if chosen else []
     for part in [set[str](), *parts, *parts]:
         if chosen is None or best.cycles * (1 - gap) <= least:
@@ -160,6 +164,10 @@ def _search(
     goal: Goal,
 ) -> Solution:
     """The best schedule found, with its bound."""
+    from ortools.sat.python import cp_model  # takes longer to import than all else: only who searches waits
+
+    from dfcompiler.program import Program
+
     if not _affords(left, MODEL_S, flow, columns):
         return _unsolved(hint, least, goal)
     model = Program(flow, columns, horizon, least, goal)

@@ -29,7 +29,7 @@ NEAR = 0.9  # of the longest chain: groups on chains of at least this length are
 def greedy(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
     """Each node by itself on its fastest column, as early as its operands and the resources allow."""
     groups = by_group(columns)
-    return place({(v,): [_fastest(groups[v,])] for v in flow}, flow, columns)
+    return bounded(place({(v,): [_fastest(groups[v,])] for v in flow}, flow), flow, columns)
 
 
 def first_schedule(flow: nx.DiGraph[str], columns: Sequence[Column], budget: Budget | None = None) -> Solution:
@@ -40,24 +40,29 @@ def first_schedule(flow: nx.DiGraph[str], columns: Sequence[Column], budget: Bud
     budget lasts: the first of each are tried in any case.
     """
     groups, left = by_group(columns), budget or Budget()
-    sweeps = [_sweep(flow, columns, groups, _cover(flow, groups, apart=apart), left) for apart in (False, True)]
+    sweeps = [_sweep(flow, groups, _cover(flow, groups, apart=apart), left) for apart in (False, True)]
     best, cover, slacks = min(sweeps, key=lambda s: s[0].cycles)
     longest = sorted(slacks, key=lambda g: (-_fastest(groups[g]).cycles, g))[:LONGEST]
     for g, x in itertools.product(longest, SLACKS):
         if left.over:
             break
         trial = slacks | {g: x}
-        found = place(_choice(groups, cover, trial), flow, columns, budget=left)
+        found = place(_choice(groups, cover, trial), flow, budget=left)
         if found.cycles < best.cycles:
             best, slacks = found, trial
-    return min(best, greedy(flow, columns), key=lambda s: s.cycles)
+    return bounded(min(best, greedy(flow, columns), key=lambda s: s.cycles), flow, columns)
+
+
+def bounded(found: Solution, flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
+    """A schedule with the longest chain as its bound."""
+    return replace(found, bound=min(longest_path(flow, columns), found.cycles))
 
 
 Slacks: TypeAlias = dict[tuple[str, ...], float]
 
 
 def _sweep(
-    flow: nx.DiGraph[str], columns: Sequence[Column], groups: Choice, cover: Sequence[tuple[str, ...]], left: Budget
+    flow: nx.DiGraph[str], groups: Choice, cover: Sequence[tuple[str, ...]], left: Budget
 ) -> tuple[Solution, Sequence[tuple[str, ...]], Slacks]:
     """The best schedule of a cover with one slack for all critical groups."""
     critical = _critical(flow, cover, groups)
@@ -65,7 +70,7 @@ def _sweep(
     for x in SLACKS:
         if not found or not left.over:
             slacks = dict.fromkeys(critical, x)
-            found.append((place(_choice(groups, cover, slacks), flow, columns, budget=left), cover, slacks))
+            found.append((place(_choice(groups, cover, slacks), flow, budget=left), cover, slacks))
     return min(found, key=lambda f: f[0].cycles)
 
 
@@ -128,11 +133,11 @@ def settled(
     groups, left = by_group(columns), budget or Budget()
     order = {t.column.nodes: t.start for t in found.tasks}
     choice: dict[tuple[str, ...], Sequence[Column]] = {t.column.nodes: [t.column] for t in found.tasks}
-    best = min(found, place(choice, flow, columns, order, left), key=_merit)
+    best = min(found, place(choice, flow, order, left), key=_merit)
     for g in sorted(order, key=lambda g: (order[g], g)):
         if left.over:
             break
-        trial = place(choice | {g: groups[g]}, flow, columns, order, left)
+        trial = place(choice | {g: groups[g]}, flow, order, left)
         if trial.cycles <= found.cycles and _merit(trial) < _merit(best):
             best = trial
             choice[g] = [next(t.column for t in trial.tasks if t.column.nodes == g)]
@@ -156,12 +161,11 @@ def _merged(flow: nx.DiGraph[str], groups: Sequence[tuple[str, ...]]) -> nx.DiGr
 def place(
     choice: Choice,
     flow: nx.DiGraph[str],
-    columns: Sequence[Column],
     first: Mapping[tuple[str, ...], int] | None = None,
     budget: Budget | None = None,
 ) -> Solution:
     """Place a cover in dependence order, each group on the column and in the gap where it ends first: groups that
-    `first` puts earlier before others, or the longest remaining chain first."""
+    `first` puts earlier before others, or the longest remaining chain first. It has no bound."""
     merged = _merged(flow, list(choice))
     fast = {g: _fastest(cs).cycles for g, cs in choice.items()}
     rank = first or {g: -n for g, n in _remaining(merged, fast).items()}
@@ -178,7 +182,7 @@ def place(
             budget.spend(STEP_S * len(choice[g]) * len(done))
     tasks = tuple(sorted(done.values(), key=lambda t: (t.start, t.column.nodes)))
     cycles = max((t.end for t in tasks), default=0)
-    return Solution(tasks, cycles, min(longest_path(flow, columns), cycles), optimal=False)
+    return Solution(tasks, cycles, 0, optimal=False)
 
 
 def _remaining(merged: nx.DiGraph[tuple[str, ...]], cost: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], int]:

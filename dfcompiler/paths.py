@@ -15,14 +15,22 @@ import networkx as nx
 def costs(flow: nx.DiGraph[str], durations: Mapping[tuple[str, ...], float]) -> dict[str, float]:
     """What each node adds to every chain through it; `durations` are the least times of all groups."""
     alone = {g[0]: d for g, d in durations.items() if len(g) == 1}
-    least = dict.fromkeys(flow, float("inf")) | alone
+    least, beyond = dict.fromkeys(flow, float("inf")) | alone, reached(flow)
     for g, d in durations.items():
         if len(g) > 1:
-            apart = not any(nx.has_path(flow, u, v) for u in g for v in g if u != v)
+            apart = not any(v in beyond[u] for u in g for v in g)
             bearer = max(g, key=lambda v: alone.get(v, 0.0))
             for v in g:
                 least[v] = min(least[v], d if apart or v == bearer else 0.0)
     return least
+
+
+def reached(flow: nx.DiGraph[str]) -> dict[str, set[str]]:
+    """For each node those that wait for it."""
+    beyond: dict[str, set[str]] = {}
+    for v in reversed(list(nx.topological_sort(flow))):
+        beyond[v] = set().union(*(beyond[w] | {w} for w in flow.successors(v)))
+    return beyond
 
 
 def beside(

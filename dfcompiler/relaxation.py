@@ -6,7 +6,7 @@ recounted exactly, after every number that breaks a rule has been moved to where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -99,12 +99,11 @@ class Relaxation:
         self.start = {v: self.model.add_variable(lb=self.earliest) for v in flow}
         self.chosen = [self.model.add_variable(lb=0.0) for _ in columns]
         none = {v: self.model.add_variable(lb=0.0) for v in flow}
-        self.once = {
-            v: self.model.add_linear_constraint(
-                mathopt.fast_sum(self.chosen[i] for i, c in enumerate(columns) if v in c.nodes) + none[v] == 1.0
-            )
-            for v in flow
-        }
+        covering: dict[str, list[Any]] = {v: [x] for v, x in none.items()}
+        for x, c in zip(self.chosen, columns, strict=True):
+            for v in c.nodes:
+                covering[v].append(x)
+        self.once = {v: self._row(((x, 1.0) for x in some), 1.0, 1.0) for v, some in covering.items()}
         self.held = [self._held(r) for r in self.rows]
         rooms = [self._room(number, s) for number, s in enumerate(self.sections)]
         self.rooms = [r for r in rooms if r is not None]
@@ -145,8 +144,6 @@ class Relaxation:
 
     def _room(self, number: int, s: Section) -> Room | None:
         """A section in which sets of columns run one after another; None where there are too many sets."""
-        from ortools.math_opt.python import mathopt
-
         inside = _within(self.columns, s)
         found = moments(self.apart, [self.columns[i] for i in inside], MOMENTS)
         if found is None:
@@ -158,18 +155,23 @@ class Relaxation:
                 with_it[k].append(x)
         covers = []
         for kind, some in zip(found.kinds, with_it, strict=True):
-            runs = [self.columns[inside[i]].cycles / self.target * self.chosen[inside[i]] for i in kind]
-            covers.append(self.model.add_linear_constraint(mathopt.fast_sum(some) - mathopt.fast_sum(runs) >= 0.0))
+            runs = [(self.chosen[inside[i]], -self.columns[inside[i]].cycles / self.target) for i in kind]
+            covers.append(self._row([*((x, 1.0) for x in some), *runs]))
         return Room(empty, inside, found, self._held(empty, last), covers)
 
     def _held(self, r: Row, more: Sequence[Any] = ()) -> Any:
-        from ortools.math_opt.python import mathopt
-
         scale = RESOLUTION * self.target
-        terms = [n * self.start[v] for v, n in r.starts.items()] + [r.makespan * self.makespan]
-        terms += [-float(n) / scale * self.chosen[i] for i, n in r.takes.items()]
-        terms += [-1.0 * x for x in more]
-        return self.model.add_linear_constraint(mathopt.fast_sum(terms) >= 0.0)
+        starts = [(self.start[v], float(n)) for v, n in r.starts.items()]
+        takes = [(self.chosen[i], -float(n) / scale) for i, n in r.takes.items()]
+        return self._row([*starts, (self.makespan, float(r.makespan)), *takes, *((x, -1.0) for x in more)])
+
+    def _row(self, terms: Iterable[tuple[Any, float]], low: float = 0.0, high: float = inf) -> Any:
+        """A constraint on a sum of different variables with their coefficients. (Sums of the modelling language take
+        several times as long to build.)"""
+        row = self.model.add_linear_constraint(lb=low, ub=high)
+        for x, n in terms:
+            row.set_coefficient(x, n)
+        return row
 
     def solve(self, out: frozenset[int], orders: Sequence[Edge] = ()) -> Dual:
         """What is proven of schedules without the columns in `out`, in which nodes follow each other as in `orders`."""

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import networkx as nx
 
 from dfcompiler.columns import Column
-from dfcompiler.listing import place
+from dfcompiler.listing import bounded, place
 from dfcompiler.solution import Solution, by_group
 
 Nodes: TypeAlias = tuple[str, ...]
@@ -28,7 +28,7 @@ def in_turn(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
     fastest = {g: min(cs, key=lambda c: (c.cycles, c.dram, c.beside)) for g, cs in by_group(columns).items()}
     sequence = _shortest(flow, {g: c.cycles for g, c in fastest.items()})
     choice = {g: [fastest[g]] for g in sequence}
-    found = place(choice, flow, columns, {g: i for i, g in enumerate(sequence)})
+    found = bounded(place(choice, flow, {g: i for i, g in enumerate(sequence)}), flow, columns)
     order = list(nx.topological_sort(flow))
     if all(flow.has_edge(u, v) for u, v in pairwise(order)):
         return replace(found, bound=found.cycles, optimal=True)

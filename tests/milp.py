@@ -112,4 +112,4 @@ class _Program:
         values = result.variable_values()
         choice = {c.nodes: [c] for c in self.columns if values[self.chosen[id(c)]] > 0.5}
         order = sorted(choice, key=lambda g: values[self.start[g]])
-        return place(choice, flow, self.columns, {g: i for i, g in enumerate(order)})
+        return place(choice, flow, {g: i for i, g in enumerate(order)})

@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 from dfcompiler import content, registry
 from dfcompiler.diagnostics import Diag, unknown
-from dfcompiler.explore.space import space_names
 from dfcompiler.graph import Graph
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.chip import Chip
@@ -22,12 +21,19 @@ AnyModel: TypeAlias = Model | str | Path
 AnyChip: TypeAlias = Chip | str | Path
 Setting: TypeAlias = Mapping[str, str | int | float]
 
+
+def _space_names() -> Sequence[str]:
+    from dfcompiler.explore.space import space_names  # only who asks for them waits for what explores them
+
+    return space_names()
+
+
 _NAMES: dict[str, Callable[[], Sequence[str]]] = {
     "ops": lambda: sorted(library().ops),
     "models": model_names,
     "templates": lambda: registry.names("template"),
     "chips": chip_names,
-    "spaces": space_names,
+    "spaces": _space_names,
     "passes": lambda: registry.names("pass"),
     "pipelines": lambda: list(PIPELINES),
     "policies": lambda: registry.names("policy"),
