@@ -168,11 +168,12 @@ def place(
     `first` puts earlier before others, or the longest remaining chain first. It has no bound."""
     merged = _merged(flow, list(choice))
     fast = {g: _fastest(cs).cycles for g, cs in choice.items()}
+    at = {v: i for i, v in enumerate(flow)}
     rank = first or {g: -n for g, n in _remaining(merged, fast).items()}
     done: dict[tuple[str, ...], Task] = {}
     ready = [g for g in merged if not list(merged.predecessors(g))]
     while ready:
-        ready.sort(key=lambda g: (rank[g], g))
+        ready.sort(key=lambda g: (rank[g], at[g[0]]))
         g = ready.pop(0)
         earliest = max((done[p].end for p in merged.predecessors(g)), default=0)
         options = [Task(c, _fit(c, earliest, done.values())) for c in choice[g]]
