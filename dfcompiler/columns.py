@@ -15,11 +15,12 @@ An exchange between devices has one column, on the links: to a mapper they are o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from math import ceil, inf
+from typing import TypeAlias
 
 import networkx as nx
 
@@ -36,10 +37,11 @@ from dfcompiler.likeness import content_key, in_words_of
 from dfcompiler.problem import Problem, problem
 from dfcompiler.remedies import suggestion
 from dfcompiler.renaming import index_names
-from dfcompiler.searches import found_before
+from dfcompiler.searches import Known, found_before
 from dfcompiler.spending import Spending, least_of_covers
 from dfcompiler.staging import staged
 from dfcompiler.tiling import RESOLUTION, SHARES, Search, Tiling, search, unable
+from dfcompiler.twin import shared
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,18 +206,7 @@ def _exchange(graph: Graph, node: Node, chip: Chip) -> Column:
     return Column((node.name,), links, None, ceil(tiling.cycles), dram, 0, tiling, pj)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A search that was done, and within how many cycles for each share."""
-
-    problem: Problem
-    limits: Mapping[float, float]
-    found: Search
-
-    def answers(self, limits: Mapping[float, float], spent: bool) -> bool:
-        """Whether it says what a search within these limits would, or more."""
-        every = {t.share for t in self.found.tilings} == set(limits) and not spent
-        return every or all(self.limits[s] >= limits[s] for s in limits)
+Asked: TypeAlias = tuple[str, Problem, Unit, Mapping[float, float], bool]  # content, limits for each share, `spent`
 
 
 class _Pricer:
@@ -230,7 +221,7 @@ class _Pricer:
         tick: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.chip, self.shares, self.pruned, self.spending, self.tick = chip, shares, pruned, spending, tick
-        self.known: dict[tuple[str, str, bool], list[_Known]] = {}
+        self.known: dict[tuple[str, str, bool], list[Known]] = {}
         self.candidates, self.loss = 0, 0.0
         self.done = 0  # groups
 
@@ -249,22 +240,27 @@ class _Pricer:
         least = {(k, u.name): floors[k, u.name] + rest.get(k, 0.0) for k in problems for u in units}
         columns = [*links]
         refusals: list[Refusal] = []
-        for k in sorted(problems, key=len):
-            for u in units:
-                if limit < least[k, u.name] < inf:
+        spent = self.spending is not None
+        for size, alike in groupby(sorted(problems, key=len), len):
+            groups, within = [*alike], dict[tuple[tuple[str, ...], str], dict[float, float]]()
+            for k, u in product(groups, units):
+                if not limit < least[k, u.name] < inf:
+                    together = size > 1 and self.pruned and not spent
+                    turns = {s: _in_turn(k, u.name, s, columns) - 1 if together else inf for s in self.shares}
+                    within[k, u.name] = {s: min(limit - rest.get(k, 0.0), n) for s, n in turns.items()}
+            self._search((contents[k], problems[k], self.chip.units[u], x, spent) for (k, u), x in within.items())
+            for k, u in product(groups, units):
+                if (k, u.name) not in within:
                     floor, most = f"{least[k, u.name]:,.0f}", f"{limit:,.0f}"
                     other = "a best schedule" if self.spending else "without it"
                     why = f"with it the segment takes at least {floor} cycles, {other} at most {most}"
                     refusals.append(Refusal(k, u.name, why))
                     continue
-                fits = limit - rest.get(k, 0.0)
-                together = len(k) > 1 and self.pruned and not self.spending
-                limits = {s: min(fits, _in_turn(k, u.name, s, columns) - 1) if together else fits for s in self.shares}
-                result = self._found(contents[k], problems[k], u, limits, self.spending is not None)
+                result = self._found(contents[k], problems[k], u, within[k, u.name], spent)
                 columns += self._kept([column(problems[k], u, t, self.chip) for t in result.tilings])
                 if not result.tilings:
                     refusals.append(Refusal(k, u.name, result.why))
-            self.done += 1
+            self.done += len(groups)
             self.tick(self.done)
         return columns, refusals
 
@@ -286,6 +282,8 @@ class _Pricer:
     ) -> float:
         """Cycles of which no best schedule takes more: from one that runs each node alone on its first unit."""
         cycles, pj = sum(c.cycles for c in links), sum(c.pj for c in links)
+        free = dict.fromkeys(self.shares, inf)
+        self._search((contents[k], problems[k], u, free, False) for k, u in first.items() if len(k) == 1)
         for k, u in first.items():
             if len(k) == 1:
                 tilings = self._found(contents[k], problems[k], u).tilings
@@ -313,19 +311,32 @@ class _Pricer:
         """The search of a problem, or of one that is the same but for its names, for tilings within limits, by what is
         `spent` too: what an earlier search found, or did not find within wider limits, holds."""
         limits = limits or dict.fromkeys(self.shares, inf)
-        earlier = self.known.setdefault((content, unit.name, spent), [])
-        known = next((x for x in earlier if x.answers(limits, spent)), None)
-        if known is None:
-            names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
-            priced_by = self.chip.fingerprint() if spent else ""  # energies are those of its node
-            asked = content, names, self.shares, sorted(limits.items()), spent, priced_by
-            more = {"tech": self.chip.tech} if spent else {}
-            run = partial(search, p, unit, self._helper(unit), self.shares, limits, **more)
-            known = _Known(p, limits, found_before((unit, self._helper(unit)), asked, run))
-            self.candidates += known.found.candidates
-            earlier.append(known)
-        same, found = known.problem, known.found
+        self._search([(content, p, unit, limits, spent)])
+        same, found = next((x.problem, x.found) for x in self._known(content, unit, limits, spent))
         return found if same is p else replace(found, tilings=tuple(in_words_of(p, same, t) for t in found.tilings))
+
+    def _known(self, content: str, unit: Unit, limits: Mapping[float, float], spent: bool) -> list[Known]:
+        return [x for x in self.known.get((content, unit.name, spent), ()) if x.answers(limits, spent)]
+
+    def _search(self, asks: Iterable[Asked]) -> None:
+        """Search what is not known yet, of problems that are the same the first, on two cores where that can be."""
+        first: dict[tuple[str, str, bool], Asked] = {}
+        for ask in asks:
+            content, _, unit, limits, spent = ask
+            if not self._known(content, unit, limits, spent):
+                first.setdefault((content, unit.name, spent), ask)
+        longest = sorted(first.items(), key=lambda x: -len(x[1][1].loops) * len(x[1][1].operands))
+        done = shared([partial(self._run, *ask) for _, ask in longest])
+        for (key, (_, p, _, limits, _)), found in zip(longest, done, strict=True):
+            self.known.setdefault(key, []).append(Known(p, limits, found))
+            self.candidates += found.candidates
+
+    def _run(self, content: str, p: Problem, unit: Unit, limits: Mapping[float, float], spent: bool) -> Search:
+        names = index_names(p.group.shape), [x.name for x in p.loops], [x.name for x in p.operands]
+        priced_by = self.chip.fingerprint() if spent else ""  # energies are those of its node
+        asked = content, names, self.shares, sorted(limits.items()), spent, priced_by
+        units, tech = (unit, self._helper(unit)), self.chip.tech if spent else None
+        return found_before(units, asked, partial(search, p, *units, self.shares, limits, tech))
 
     def _helper(self, unit: Unit) -> Unit | None:
         return self.chip.units.get(unit.vector) if unit.vector else None

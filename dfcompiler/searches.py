@@ -8,8 +8,8 @@ from. `cache` keeps it under the hash of these: chips that differ in other parts
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,22 @@ from dfcompiler.cache import kept
 from dfcompiler.hardware.axes import Template
 from dfcompiler.hardware.chip import Unit
 from dfcompiler.moves import Keep
+from dfcompiler.problem import Problem
 from dfcompiler.tiling import Search, Tiling
+
+
+@dataclass(frozen=True)
+class Known:
+    """A search that was done, and within how many cycles for each share."""
+
+    problem: Problem
+    limits: Mapping[float, float]
+    found: Search
+
+    def answers(self, limits: Mapping[float, float], spent: bool) -> bool:
+        """Whether it says what a search within these limits would, or more."""
+        every = {t.share for t in self.found.tilings} == set(limits) and not spent
+        return every or all(self.limits[s] >= limits[s] for s in limits)
 
 
 def found_before(units: tuple[Unit, Unit | None], asked: object, search: Callable[[], Search]) -> Search:

@@ -14,7 +14,7 @@ ENGINE = ROOT / "dfcompiler"
 
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
-diagnostics hashes budget check cache content registry text dtypes rounding modules checkpoint declarations opshape
+diagnostics hashes budget check twin cache content registry text dtypes rounding modules checkpoint declarations opshape
 renaming scalars routing bounds strips clauses masks work scaling stream hazards facts reuse sharding fission slices
 counts semantics graph meshes census calls algorithms fabrics libraries collectives staging elimination partition
 spreading kin execution devices siblings compose rows verify resizing stages steps parameters fields models layers

@@ -14,6 +14,7 @@ from dfcompiler.diagnostics import Note
 from dfcompiler.graph import Graph
 from dfcompiler.graphtext import show_graph
 from dfcompiler.public.given import graph_of
+from dfcompiler.twin import allowed
 from dfcompiler.writing import check_writable
 
 
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
         passes, names = tuple(p for p, _ in kept), [name for _, name in kept]
     printed = names if args.print_after_all else args.print_after
 
-    with Progress(plan_of(passes, names, args.time_limit)) as progress:
+    with Progress(plan_of(passes, names, args.time_limit)) as progress, allowed():
 
         def after(name: str, made: Graph, seconds: float) -> None:
             progress.done()
