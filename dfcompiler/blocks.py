@@ -6,7 +6,6 @@ its operands. They bound its time from below: no port can take less than all tha
 
 from __future__ import annotations
 
-import itertools
 from functools import cached_property, reduce
 
 import numpy as np
@@ -51,8 +50,7 @@ class Block:
 
     def _least(self, each: Floats) -> Floats:
         """The least of all choices for an operand, `[operand, tiling]`."""
-        first = np.searchsorted(self.structures.choices.operand, np.arange(len(self.problem.operands) + 1)).tolist()
-        return np.stack([each[a:b].min(0) for a, b in itertools.pairwise(first)])
+        return np.asarray(np.minimum.reduceat(each, self.structures.first))
 
     @cached_property
     def rooms(self) -> tuple[Floats, Floats]:

@@ -39,18 +39,19 @@ def first_schedule(flow: nx.DiGraph[str], columns: Sequence[Column], budget: Bud
     whatever ends first in the gaps. The slack is one for all at first, then improved group by group, as long as the
     budget lasts: the first of each are tried in any case.
     """
-    groups, left = by_group(columns), budget or Budget()
+    groups, left, least = by_group(columns), budget or Budget(), longest_path(flow, columns)
     sweeps = [_sweep(flow, groups, _cover(flow, groups, apart=apart), left) for apart in (False, True)]
     best, cover, slacks = min(sweeps, key=lambda s: s[0].cycles)
     longest = sorted(slacks, key=lambda g: (-_fastest(groups[g]).cycles, g))[:LONGEST]
     for g, x in itertools.product(longest, SLACKS):
-        if left.over:
+        if left.over or best.cycles <= least:
             break
         trial = slacks | {g: x}
         found = place(_choice(groups, cover, trial), flow, budget=left)
         if found.cycles < best.cycles:
             best, slacks = found, trial
-    return bounded(min(best, greedy(flow, columns), key=lambda s: s.cycles), flow, columns)
+    best = min(best, greedy(flow, columns), key=lambda s: s.cycles)
+    return replace(best, bound=min(least, best.cycles))
 
 
 def bounded(found: Solution, flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:

@@ -39,6 +39,11 @@ class Structures:
     made: Sequence[tuple[int, int, Keep | None]]  # of each choice its operand, an order and what is kept in it
 
     @cached_property
+    def first(self) -> Ints:
+        """Of each operand the number of its first choice: it has one at least, and they are side by side."""
+        return np.searchsorted(self.choices.operand, np.arange(len(self.frame.operands)))
+
+    @cached_property
     def each(self) -> list[tuple[int, Moves, Keep | None]]:
         """Of each choice the position of its operand, the moves of an order that has it, and where that is kept."""
         moves, names = [Moves(self.frame, x) for x in self.orders], [o.name for o in self.frame.operands]
@@ -56,6 +61,7 @@ class Structures:
         return self.moves(structure), tuple(replace(keep, operand=o.name) for o, keep in kept if keep)
 
 
+@lru_cache(maxsize=KNOWN)
 def structures(
     frame: Frame, live: tuple[str, ...], levels: tuple[str, ...], *, traced: bool = False
 ) -> tuple[Structures, ...]:

@@ -308,7 +308,9 @@ def select(tiles: Tiles, which: npt.NDArray[np.generic], count: int | None = Non
     """Some of the tilings, by a mask or by positions; `count` is how many there are where not all arrays have all."""
 
     def pick(a: Floats) -> Floats:
-        return np.asarray((a if count is None else np.broadcast_to(a, (count,)))[which], dtype=np.float64)
+        if count is not None and a.shape != (count,):
+            a = np.full(count, a)
+        return np.asarray(a[which], dtype=np.float64)
 
     return Tiles(
         {n: pick(a) for n, a in tiles.size.items()},

@@ -96,7 +96,7 @@ def test_a_mentioned_target_is_one(command: str) -> None:
 @pytest.mark.parametrize(("command", "printed"), CONSOLE, ids=[c for c, _ in CONSOLE])
 def test_an_output_is_what_is_printed(command: str, printed: str) -> None:
     def lasting(text: str) -> list[str]:
-        return [line for line in text.splitlines() if not line.startswith("search ")]
+        return re.sub(r"^search .*\n(?: +.*\n)*", "", f"{text}\n", flags=re.MULTILINE).splitlines()
 
     assert lasting(printed) == lasting(refresh.shown(command, printed)), "README.md is out of date: `make docs`"
 
