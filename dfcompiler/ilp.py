@@ -164,9 +164,7 @@ def _search(
     goal: Goal,
 ) -> Solution:
     """The best schedule found, with its bound."""
-    from ortools.sat.python import cp_model  # takes longer to import than all else: only who searches waits
-
-    from dfcompiler.program import Program
+    from dfcompiler.program import Program  # its solver takes longer to import than all else: only who searches waits
 
     if not _affords(left, MODEL_S, flow, columns):
         return _unsolved(hint, least, goal)
@@ -192,6 +190,8 @@ def solved(
     model: cp_model.CpModel, left: Budget, seed: int, gap: float = 0.0, way: str = FOR_TIME
 ) -> cp_model.CpSolver | None:
     """The solver with what it found of a program within the budget; None where that is nothing."""
+    from ortools.sat.python import cp_model
+
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = left.clock_s
     solver.parameters.max_deterministic_time = max(0.0, left.seconds) * DETERMINISTIC_PER_S[way]

@@ -103,7 +103,7 @@ class Relaxation:
         for x, c in zip(self.chosen, columns, strict=True):
             for v in c.nodes:
                 covering[v].append(x)
-        self.once = {v: self._row(((x, 1.0) for x in some), 1.0, 1.0) for v, some in covering.items()}
+        self.once = {v: self._sum(((x, 1.0) for x in some), 1.0, 1.0) for v, some in covering.items()}
         self.held = [self._held(r) for r in self.rows]
         rooms = [self._room(number, s) for number, s in enumerate(self.sections)]
         self.rooms = [r for r in rooms if r is not None]
@@ -156,16 +156,16 @@ class Relaxation:
         covers = []
         for kind, some in zip(found.kinds, with_it, strict=True):
             runs = [(self.chosen[inside[i]], -self.columns[inside[i]].cycles / self.target) for i in kind]
-            covers.append(self._row([*((x, 1.0) for x in some), *runs]))
+            covers.append(self._sum([*((x, 1.0) for x in some), *runs]))
         return Room(empty, inside, found, self._held(empty, last), covers)
 
     def _held(self, r: Row, more: Sequence[Any] = ()) -> Any:
         scale = RESOLUTION * self.target
         starts = [(self.start[v], float(n)) for v, n in r.starts.items()]
         takes = [(self.chosen[i], -float(n) / scale) for i, n in r.takes.items()]
-        return self._row([*starts, (self.makespan, float(r.makespan)), *takes, *((x, -1.0) for x in more)])
+        return self._sum([*starts, (self.makespan, float(r.makespan)), *takes, *((x, -1.0) for x in more)])
 
-    def _row(self, terms: Iterable[tuple[Any, float]], low: float = 0.0, high: float = inf) -> Any:
+    def _sum(self, terms: Iterable[tuple[Any, float]], low: float = 0.0, high: float = inf) -> Any:
         """A constraint on a sum of different variables with their coefficients. (Sums of the modelling language take
         several times as long to build.)"""
         row = self.model.add_linear_constraint(lb=low, ub=high)
