@@ -11,7 +11,9 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
     p.add_argument("space", metavar="SPACE", help="a name that `dfc list spaces` prints, or a .space file")
     how = p.add_argument_group("how to search")
     how.add_argument("--prices", metavar="HOW", help="mapped or static (default: as the space says)")
-    how.add_argument("--budget", type=whole, default=256, metavar="N", help="designs to evaluate at most (default 256)")
+    how.add_argument(
+        "--budget", type=whole, default=256, metavar="N", help="designs to evaluate at most, of each pool (default 256)"
+    )
     how.add_argument("--sampler", metavar="NAME", help="choose points by a sampler, without a proof")
     how.add_argument("--seed", type=whole, default=0, metavar="K", help="of what is drawn (default 0)")
     where = p.add_argument_group("where it runs")
