@@ -50,6 +50,7 @@ class Facts:
 
     def __init__(self, shape: OpShape) -> None:
         self.shape = shape
+        self._depends: dict[tuple[str, str], frozenset[str]] = {}
 
     @cached_property
     def work(self) -> Work:
@@ -97,7 +98,11 @@ class Facts:
 
     def depends(self, operand: str, kind: str = "") -> frozenset[str]:
         """Indices that change which elements of the operand are accessed: `read`, `write`, or both."""
-        return frozenset(i for p in self.accessed(operand, kind) for s in p.subs for i in index_set(self.shape, s))
+        asked = operand, kind
+        if asked not in self._depends:
+            subs = (s for p in self.accessed(operand, kind) for s in p.subs)
+            self._depends[asked] = frozenset(i for s in subs for i in index_set(self.shape, s))
+        return self._depends[asked]
 
     def accessed(self, operand: str, kind: str = "") -> Sequence[Pattern]:
         """The patterns that `read` or `write` an operand; without a kind all."""
@@ -252,13 +257,13 @@ class Facts:
 
     def masked(self, index: str) -> bool:
         """Whether a `where` clause uses the index as a value, so that its tiles may be empty."""
+        return index in self._tested
+
+    @cached_property
+    def _tested(self) -> frozenset[str]:
         attrs = {a.name for a in self.shape.attrs}
-        return any(
-            index in _values(side, attrs) and index in clause_indices(self.shape, c)
-            for c in self.shape.where
-            for rel in c
-            for side in (rel.a, rel.b)
-        )
+        each = ((c, side) for c in self.shape.where for rel in c for side in (rel.a, rel.b))
+        return frozenset(i for c, side in each for i in _values(side, attrs) & clause_indices(self.shape, c))
 
     def reach(
         self,

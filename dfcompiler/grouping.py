@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil, prod
 
 import numpy as np
@@ -45,6 +45,7 @@ class Grouping:
     shape: OpShape
 
 
+@lru_cache(maxsize=4096)
 def grouping(shape: OpShape) -> Grouping | None:
     """The loop form by places; None where ids do not choose what a contraction reads, or not all statements have it."""
     found = {(a.name, s) for a, s in _lookups(shape)}

@@ -303,6 +303,29 @@ def test_tech_has_a_source_for_every_figure():
     assert caught.value.code == "unknown-tech-value"
 
 
+# Dense TFLOPS of 16 and of 8 bits, GB/s and GB, as vendors print them (rounded to three digits or so).
+SHEETS = {
+    "a100_sxm": (312, 624, 2039, 80), "a100_pcie": (312, 624, 1935, 80), "h100_sxm": (989.4, 1978.9, 3350, 80),
+    "h100_pcie": (756, 1513, 2000, 80), "h200": (989.4, 1978.9, 4800, 141), "b200": (2250, 4500, 8000, 180),
+    "l40s": (362, 733, 864, 48), "l4": (121, 242.5, 300, 24), "rtx4090": (165.2, 330.3, 1008, 24),
+    "rtx_pro_6000": (503.8, 1007.6, 1792, 96), "v100": (125, 125, 900, 32), "mi210": (181, 181, 1638, 64),
+    "mi300x": (1307.4, 2614.9, 5300, 192), "tpu_v4": (275, 275, 1228, 32), "tpu_v5e": (197, None, 819, 16),
+    "tpu_v6e": (918, None, 1640, 32), "gaudi3": (1835, 1835, 3670, 128),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_peaks_and_memories_are_those_of_data_sheets(name: str) -> None:
+    chip, (half, byte, gbps, gb) = load_chip(name), SHEETS[name]
+    peaks = [
+        [2e-12 * float(u.template.peak_macs_at(bits)) * u.instances * chip.clock_hz for u in chip.units.values()]
+        for bits in (16, 8)
+    ]
+    assert max(peaks[0]) == pytest.approx(half, rel=0.007)
+    assert byte is None or max(peaks[1]) == pytest.approx(byte, rel=0.013)
+    assert chip.dram_bytes_per_s / 1e9 == pytest.approx(gbps) and chip.dram_capacity_bytes / 1e9 == pytest.approx(gb)
+
+
 def test_gaudi3_has_the_peaks_of_its_data_sheet() -> None:
     """Figures of Intel's table (Hot Chips 2024) and of its network documentation, to their last digit."""
     chip = load_chip("gaudi3")

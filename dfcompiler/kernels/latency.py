@@ -28,8 +28,10 @@ class Latency:
 
 def rows(*values: object) -> list[Floats]:
     """The values as float arrays of one common length."""
-    wide = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in values))
-    return [np.ascontiguousarray(a) for a in wide]
+    found = [np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in values]
+    if all(a.shape == found[0].shape for a in found):
+        return found
+    return [np.ascontiguousarray(a) for a in np.broadcast_arrays(*found)]
 
 
 def ceil_div(a: Floats | float, b: Floats | float) -> Floats:
