@@ -61,6 +61,24 @@ def test_all_simulators_and_more_replicas_serve(capsys: pytest.CaptureFixture[st
     assert apart["completed"] == 40
 
 
+def test_pools_help_each_other_and_share_a_link(capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind a long queue prompts go where answers are made; one link for two that send is slower than two."""
+    busy = ["--poisson", "400", "--lengths", "2000,4"]
+    told_of = lambda *more: told(capsys, *SMALL, *busy, *more)  # noqa: E731
+    alone, helped = (told_of("--pools", "prefill=1,decode=1", *x) for x in ([], ["--spill", "1000,0.5"]))
+    assert helped["completed"] == alone["completed"] == 40
+    assert helped["ttft_s"]["mean"] < 0.8 * alone["ttft_s"]["mean"]
+    links = [told_of("--pools", "prefill=2,decode=1", *x)["e2e_s"]["mean"] for x in ([], ["--shared-link"])]
+    assert links[0] <= links[1]
+
+
+def test_prefixes_that_prompts_share_are_computed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = ["--prefixes", "2,160", "--prefix-caching"]
+    without, with_them = (told(capsys, *SMALL, *LOAD, *x) for x in (shared[:2], shared))
+    assert "2 prefixes of 160 tokens" in with_them["load"]
+    assert with_them["ttft_s"]["mean"] < 0.9 * without["ttft_s"]["mean"]
+
+
 def test_files_are_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "made"
     code, said, err = run(capsys, *SMALL, *LOAD, "-o", str(out), "--window", "0,5")
@@ -97,6 +115,13 @@ def test_a_trace_is_served_and_stretched(capsys: pytest.CaptureFixture[str], tmp
         (["--find-rate", *LOAD, "--slo", "ttft=1", "--attain", "2"], 2, "from 0 to 1"),
         (["--pools", "prefill=0,decode=1"], 2, "no devices"),
         (["--pools", "prefill"], 2, "no pool"),
+        (["--spill", "100,0.5"], 2, "spill into each other"),
+        (["--pools", "prefill=1,decode=1", "--spill", "100"], 2, "write TOKENS,PART"),
+        (["--pools", "prefill=1,decode=1", "--spill=-1,0.5"], 2, "--spill"),
+        (["--shared-link"], 2, "a link to share"),
+        (["--prefixes", "0,5"], 2, "--prefixes"),
+        (["--prefixes", "many,5"], 2, "no finite number"),
+        (["--lengths", "none.json"], 2, "cannot be read"),
         (["--replicas", "0"], 2, "--replicas"),
         (["--policy", "luck"], 2, "unknown"),
         (["--simulator", "slow"], 2, "unknown"),
@@ -104,6 +129,7 @@ def test_a_trace_is_served_and_stretched(capsys: pytest.CaptureFixture[str], tmp
         (["--rank", "chips", "--devices", "2"], 2, "unknown ranking"),
         (["--rank", "strategies"], 2, "--devices N"),
         (["--rank", "strategies", "--devices", "2", "--pp", "2"], 2, "--pp"),
+        (["--rank", "strategies", "--devices", "2", "--shared-link"], 2, "--shared-link"),
         (["--rank", "strategies", "--devices", "2", *LOAD], 2, "any rate will do"),
         (["--host-us", "-1"], 2, "--host-us"),
         (["--memory-utilization", "1.5"], 2, "--memory-utilization"),

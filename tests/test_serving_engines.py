@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
-from servecases import clusters, requests, table
+from servecases import POLICIES, clusters, requests, table
 
+from dfcompiler import registry
 from dfcompiler.serving import compiled, timeline
 from dfcompiler.serving.cluster import Cluster, Pool
-from dfcompiler.serving.engine import PLAIN, simulate
+from dfcompiler.serving.engine import ENGINES, PLAIN, simulate
 from dfcompiler.serving.gaps import Gaps
 from dfcompiler.serving.policy import policy
 from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.served import Served
-from dfcompiler.serving.settings import Settings
+from dfcompiler.serving.settings import SEMANTICS, Settings
 
 SAME_S = 1e-9
 EXAMPLES = max(300, how().max_examples)
@@ -68,6 +69,26 @@ def test_jumps_give_the_times_of_single_steps(r: Requests, cluster: Cluster) -> 
 @given(requests(), clusters())
 def test_lazy_gives_the_times_of_single_steps(r: Requests, cluster: Cluster) -> None:
     same(simulate(r, cluster, engine="iter"), simulate(r, cluster, engine="lazy", fast=False))
+
+
+ORDERS = [(p, s) for s in SEMANTICS for p in (*POLICIES, *(() if SEMANTICS[s].mixed else ("lagrangian",)))]
+
+
+@pytest.mark.parametrize(("order", "semantics"), ORDERS, ids="-".join)
+def test_nothing_is_lost_in_any_engine_under_any_policy(order: str, semantics: str) -> None:
+    """On a burst for which the cache is much too small; blocks are within the cache at every step."""
+    r, cluster = tight(semantics)
+    pool = cluster.pools[0]
+    for engine in ENGINES:
+        served = simulate(r, Cluster((pool,), policy(order)), engine=engine, series=True, fast=False)  # type: ignore[arg-type]
+        conserved(r, served)
+        assert served.series is not None
+        used = served.series.column("blocks")
+        assert 0 <= used.min() and used.max() <= pool.blocks
+
+
+def test_every_policy_is_tried() -> None:
+    assert {order for order, _ in ORDERS} == set(registry.names("policy"))
 
 
 @FAST

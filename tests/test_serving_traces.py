@@ -17,7 +17,7 @@ from dfcompiler.serving.arrivals import KINDS, Arrivals
 from dfcompiler.serving.prefixes import shared_prefixes
 from dfcompiler.serving.rates import rate_of
 from dfcompiler.serving.traces import FORMATS, read_trace
-from dfcompiler.serving.workloads import lengths, named, synthetic, workload_names
+from dfcompiler.serving.workloads import Sharing, lengths, named, synthetic, workload_names
 
 DATA = Path(os.environ.get("DFC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 AZURE = {
@@ -232,3 +232,34 @@ def test_tokens_that_cannot_be_are_told_with_their_line(tmp_path: Path, ids: obj
     with pytest.raises(Diag, match=said) as error:
         read_trace(path)
     assert error.value.span is not None and error.value.span.line == 1
+
+
+def test_prefixes_that_are_drawn_are_shared_evenly() -> None:
+    """Every prompt begins with one of four; the shorter ones are all of it."""
+    plain = synthetic(Arrivals("poisson", 1.0), lengths("azure-conversation"), 4000)
+    made = Sharing(4, 300).of(plain, seed=1)
+    for name in ("arrival_s", "prompt_tokens", "output_tokens"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(plain, name))
+    np.testing.assert_array_equal(made.shared_tokens, np.minimum(plain.prompt_tokens, 300))
+    assert np.bincount(made.prefix_id).tolist() == pytest.approx([1000] * 4, rel=0.1)
+    few = Sharing(1000, 8).of(plain.take(slice(0, 3)))
+    assert set(few.prefix_id) <= {0, 1, 2}, "numbers of prefixes stay below the number of requests"
+
+
+@pytest.mark.parametrize("sizes", [(0, 5), (2, 0), (-1, 5)])
+def test_no_prefixes_are_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(Diag, match="at least one prefix"):
+        Sharing(*sizes)
+
+
+def test_quantiles_of_a_file_are_lengths(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"quantiles": [0, 0.5, 1], "prompt_tokens": [10, 20, 20], "output_tokens": [5, 5, 5]}))
+    made = synthetic(Arrivals("poisson", 1.0), lengths(str(path)), 2000)
+    assert made.prompt_tokens.min() == 10 and made.prompt_tokens.mean() == pytest.approx(17.5, rel=0.02)
+    assert set(made.output_tokens) == {5}
+    path.write_text("[]")
+    with pytest.raises(Diag, match="is no workload"):
+        lengths(str(path))
+    with pytest.raises(Diag, match="cannot be read"):
+        lengths(str(tmp_path / "none.json"))

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import dfcompiler as dfc
 from dfcompiler.cli.inputs import chip_of, ways_of
-from dfcompiler.cli.options import named, real
+from dfcompiler.cli.options import named, real, whole
 from dfcompiler.cli.progress import Progress
 from dfcompiler.cli.serve_arguments import ARRIVALS
 from dfcompiler.diagnostics import Diag
 from dfcompiler.public.serving import Pools
 from dfcompiler.serving.arrivals import Arrivals
 from dfcompiler.serving.capacity import HOST_S, UTILIZATION
+from dfcompiler.serving.cluster import Spill
 from dfcompiler.serving.loads import LENGTHS, REQUESTS, Load
+from dfcompiler.serving.workloads import Sharing
 from dfcompiler.writing import check_writable
 
 
@@ -44,6 +46,8 @@ def run(args: argparse.Namespace) -> None:
             dtype=args.dtype,
             replicas=args.replicas,
             pools=pools_of(args),
+            spill=spill_of(args.spill),
+            shared_link=args.shared_link,
             policy=args.policy,
             router=args.router,
             semantics=args.semantics,
@@ -75,7 +79,14 @@ def load_of(args: argparse.Namespace) -> Load:
     if args.trace:
         if args.lengths or args.spread:
             raise Diag("bad-workload", "--lengths and --spread are for requests at a rate; a trace has its own")
-        return dfc.trace(args.trace, sort=args.sort, requests=args.requests, rate_per_s=args.rate)
+        return dfc.trace(
+            args.trace,
+            sort=args.sort,
+            requests=args.requests,
+            rate_per_s=args.rate,
+            prefixes=sharing_of(args.prefixes),
+            seed=args.seed,
+        )
     if args.rate is not None or args.sort:
         raise Diag("bad-workload", "--rate and --sort are for a trace", hint="give the rate to --poisson")
     kind, rate = rates[0] if rates else ("poisson", 1.0)
@@ -83,7 +94,40 @@ def load_of(args: argparse.Namespace) -> Load:
     lengths = args.lengths or LENGTHS
     with named(f"--{kind}"):
         Arrivals(kind, rate)
-    return dfc.workload(rate, lengths=lengths, requests=count, arrivals=kind, spread=args.spread, seed=args.seed)
+    return dfc.workload(
+        rate,
+        lengths=lengths,
+        requests=count,
+        arrivals=kind,
+        spread=args.spread,
+        prefixes=sharing_of(args.prefixes),
+        seed=args.seed,
+    )
+
+
+def sharing_of(text: str | None) -> Sharing | None:
+    """The prefixes of `--prefixes N,TOKENS`. Raises Diag."""
+    if text is None:
+        return None
+    with named("--prefixes"):
+        prefixes, tokens = _pair(text, "N,TOKENS")
+        return Sharing(whole(prefixes), whole(tokens))
+
+
+def spill_of(text: str | None) -> Spill | None:
+    """When pools help each other, of `--spill TOKENS,PART`. Raises Diag."""
+    if text is None:
+        return None
+    with named("--spill"):
+        tokens, part = _pair(text, "TOKENS,PART")
+        return Spill(whole(tokens), real(part))
+
+
+def _pair(text: str, wanted: str) -> tuple[str, str]:
+    head, comma, tail = text.partition(",")
+    if not comma:
+        raise Diag("bad-option", f"`{text}` is one value where there are two", hint=f"write {wanted}")
+    return head, tail
 
 
 def pools_of(args: argparse.Namespace) -> Pools:

@@ -27,6 +27,7 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
         metavar="SPEC",
         help="PROMPT,OUTPUT tokens, a workload (azure-conversation, azure-code), or a trace to draw from",
     )
+    load.add_argument("--prefixes", metavar="N,T", help="prompts begin with one of N prefixes of T tokens")
     load.add_argument("--requests", type=whole, metavar="N", help="how many (default 2000, of a trace all)")
     load.add_argument("--rate", type=real, metavar="RATE", help="stretch a trace to so many requests per second")
     load.add_argument("--seed", type=whole, default=0, metavar="K", help="of what is drawn (default 0)")
@@ -54,6 +55,12 @@ def configure(p: argparse.ArgumentParser, whole: Callable[[str], int], real: Cal
         metavar="SPEC",
         help="prefill=N,decode=N: replicas apart, caches moving between them; CHIP:N for others",
     )
+    many.add_argument(
+        "--spill",
+        metavar="T,X",
+        help="pools help each other: prompts behind more than T tokens, caches where more than the part X is in use",
+    )
+    many.add_argument("--shared-link", action="store_true", help="caches of all replicas move over one link")
     asked = p.add_argument_group("the answers")
     asked.add_argument("--slo", metavar="SPEC", help="objectives in seconds: ttft=2,tbt=0.1 (also tpot, e2e)")
     asked.add_argument("--find-rate", action="store_true", help="the highest rate that keeps to --slo")

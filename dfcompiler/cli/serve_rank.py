@@ -58,6 +58,7 @@ def _check(args: argparse.Namespace) -> None:
         raise Diag("bad-option", "--rank needs the number of devices", hint="say how many: --devices N")
     fixed = {"--tp": args.tp > 1, "--pp": args.pp > 1, "--pools": bool(args.pools), "--replicas": args.replicas > 1}
     fixed |= {"--ep": args.ep > 1, "--dp": args.dp > 1, "--find-rate": args.find_rate, "-o": bool(args.out)}
+    fixed |= {"--spill": bool(args.spill), "--shared-link": args.shared_link}
     given = [name for name, used in fixed.items() if used]
     if given:
         raise Diag("bad-option", f"--rank goes with none of {', '.join(given)}: it tries them, or has no use for them")

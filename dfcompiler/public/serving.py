@@ -13,7 +13,7 @@ from dfcompiler.public.given import AnyChip, AnyModel, checked_seed, chip_of, mo
 from dfcompiler.serving import loads, runs, strategies
 from dfcompiler.serving.answers import Objectives, objectives
 from dfcompiler.serving.capacity import HOST_S, UTILIZATION
-from dfcompiler.serving.cluster import Role
+from dfcompiler.serving.cluster import Role, Spill
 from dfcompiler.serving.engine import Engine
 from dfcompiler.serving.loads import Load
 from dfcompiler.serving.policy import policy as find_policy
@@ -24,6 +24,7 @@ from dfcompiler.serving.requests import Requests
 from dfcompiler.serving.runs import Aim, Dispatch, Run
 from dfcompiler.serving.settings import Settings
 from dfcompiler.serving.strategies import Outcome, Question
+from dfcompiler.serving.workloads import Sharing
 
 Pools: TypeAlias = Sequence[tuple[Role, AnyChip | None, int]]
 
@@ -35,21 +36,37 @@ def workload(
     requests: int = loads.REQUESTS,
     arrivals: str = "poisson",
     spread: float | None = None,
+    prefixes: Sharing | None = None,
     seed: int = 0,
 ) -> Load:
-    """Requests at a rate: `lengths` are `PROMPT,OUTPUT` tokens, a name of `names("workloads")`, or a trace to draw
-    from; `arrivals` are `poisson`, `gamma` or `bursty`. Raises what `loads.drawn` raises."""
+    """Requests at a rate: `lengths` are `PROMPT,OUTPUT` tokens, a name of `names("workloads")`, a file of quantiles,
+    or a trace to draw from; `arrivals` are `poisson`, `gamma` or `bursty`; `prefixes` are what prompts share. Raises
+    what `loads.drawn` raises."""
     return loads.drawn(
-        rate_per_s, arrivals=arrivals, lengths_of=lengths, count=requests, spread=spread, seed=checked_seed(seed)
+        rate_per_s,
+        arrivals=arrivals,
+        lengths_of=lengths,
+        count=requests,
+        spread=spread,
+        prefixes=prefixes,
+        seed=checked_seed(seed),
     )
 
 
 def trace(
-    file: str | Path, *, sort: bool = False, requests: int | None = None, rate_per_s: float | None = None
+    file: str | Path,
+    *,
+    sort: bool = False,
+    requests: int | None = None,
+    rate_per_s: float | None = None,
+    prefixes: Sharing | None = None,
+    seed: int = 0,
 ) -> Load:
-    """The requests of a CSV or JSONL file, the first so many of them, stretched to a rate. Raises what
-    `loads.recorded` raises."""
-    return loads.recorded(Path(file), sort=sort, count=requests, rate_per_s=rate_per_s)
+    """The requests of a CSV or JSONL file, the first so many of them, stretched to a rate, their prompts sharing
+    `prefixes`. Raises what `loads.recorded` raises."""
+    return loads.recorded(
+        Path(file), sort=sort, count=requests, rate_per_s=rate_per_s, prefixes=prefixes, seed=checked_seed(seed)
+    )
 
 
 def serve(
@@ -69,6 +86,8 @@ def serve(
     pp: int = 1,
     replicas: int = 1,
     pools: Pools = (),
+    spill: Spill | None = None,
+    shared_link: bool = False,
     policy: str = "fcfs",
     router: str = "round-robin",
     semantics: str = "vllm-v1",
@@ -86,12 +105,13 @@ def serve(
 
     `slo` is `ttft=1,tbt=0.1` in seconds; with `find_rate` the run is that at the highest rate at which the part
     `attain` of the requests keeps to it; with `curve` the answers at so many rates are kept too. `pools` are (role,
-    chip or None, replicas): `[("prefill", None, 1), ("decode", "h200", 2)]`, else there are `replicas` that do both.
+    chip or None, replicas): `[("prefill", None, 1), ("decode", "h200", 2)]`, else there are `replicas` that do both;
+    with `spill` they help each other, with `shared_link` all caches move over one link.
     `check` compiles so many random steps to tell the error of those that are looked up. Raises Diag and Infeasible as
     the modules of `dfcompiler.serving` say.
     """
     wanted = objectives(slo) if isinstance(slo, str) else slo or Objectives()
-    by = Dispatch(policy, router, simulator)
+    by = Dispatch(policy, router, simulator, spill, shared_link)
     settings = Settings(semantics, max_tokens, max_sequences, block_tokens, prefix_caching)
     parallel = Parallel(devices, tp, ep, dp, pp)
     if not pools and replicas < 1:

@@ -10,6 +10,7 @@ from dfcompiler.serving.layout import (
     BUDGET,
     BY_CHUNK,
     BY_PROMPT,
+    CACHING,
     CHUNKED,
     COMPUTED,
     CONTEXT,
@@ -168,10 +169,13 @@ def preempt(s: State, i: int, more: int) -> int:
 
 def settle(s: State, i: int) -> None:
     """Get every decoding request the block that its next token needs, at the cost of those with the largest keys."""
-    ints, residue, b = s.ints, s.residue, i * INTS
-    at = i * s.now[MOST_BLOCK] + ints[b + DSTEP] % s.sizes[i * SIZES + BLOCK]
-    if residue[at] <= ints[b + FREE]:
-        ints[b + FREE] -= residue[at]
+    ints, residue, b, z = s.ints, s.residue, i * INTS, i * SIZES
+    if ints[b + BATCH] == 0 or s.sizes[z + RESERVE] == ALL:
+        return
+    at = i * s.now[MOST_BLOCK] + ints[b + DSTEP] % s.sizes[z + BLOCK]
+    count = residue[at]
+    if count <= ints[b + FREE]:
+        ints[b + FREE] -= count
         return
     while residue[at] > ints[b + FREE] + ints[b + IDLE]:
         if ints[b + IDLE] > 0:
@@ -236,14 +240,14 @@ def admit(s: State, i: int, left: int) -> tuple[int, int, int]:
     """Admit waiting requests as far as budget, seats and blocks go: tokens, with their pasts, squared."""
     sizes, ints, prompt, marks = s.sizes, s.ints, s.prompt, s.marks
     b, z = i * INTS, i * SIZES
-    block, seats, reserve = sizes[z + BLOCK], sizes[z + SEATS], sizes[z + RESERVE]
+    block, seats, reserve, caching = sizes[z + BLOCK], sizes[z + SEATS], sizes[z + RESERVE], sizes[z + CACHING]
     running = ints[b + BATCH] + ints[b + ENDING_COUNT] + (ints[b + PARTIAL] != NONE)
     tokens = weighted = squares = 0
     while ints[b + WAITERS] > 0 and left > 0 and running < seats:
         r = ints[b + ROOT]
         known = prompt[r] + s.generated[r]
         landed = marks[r] & LANDED
-        hit = found(s, i, r)
+        hit = found(s, i, r) if caching else 0
         past = known - 1 if landed else hit * block
         new = min(known - past, left)
         if new < known - past and sizes[z + CHUNKED] == 0:
@@ -257,7 +261,8 @@ def admit(s: State, i: int, left: int) -> tuple[int, int, int]:
         if held - hit + sizes[z + WATERMARK] > room(s, i, r, hit):
             break
         call(s, i)
-        use_prefix(s, i, r, hit)
+        if caching:
+            use_prefix(s, i, r, hit)
         take(s, i, held - hit)
         running += 1
         left -= new
@@ -265,7 +270,8 @@ def admit(s: State, i: int, left: int) -> tuple[int, int, int]:
             join(s, i, r)
             continue
         ints[b + FOUND] += past
-        share(s, i, r, past + new)
+        if caching:
+            share(s, i, r, past + new)
         s.place[r] = new
         tokens += new
         weighted += new * past

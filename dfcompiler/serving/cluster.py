@@ -84,11 +84,15 @@ class Spill:
 
     A request whose prefill replica has more than `tokens` waiting goes to a decode replica that has fewer, and stays
     there. A cache stays where it was computed while every decode replica has more than the share `cache` of its
-    blocks in use or asked for.
+    blocks in use or asked for. Raises Diag `bad-cluster`.
     """
 
     tokens: int
     cache: float
+
+    def __post_init__(self) -> None:
+        if not (self.tokens >= 0 and 0 <= self.cache < math.inf):
+            raise Diag("bad-cluster", f"pools help each other from so many tokens, and a part of a cache, on: {self}")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ FOREVER = float("inf")
 
 def drive(s: State) -> int:
     """Let everything happen until all is done, or until somebody else has to act: one of `layout`'s reasons."""
-    now = s.now
+    now, floats = s.now, s.floats
     linked = now[LINKED] != 0
     while True:
         i, start = first(s)
@@ -77,7 +77,7 @@ def drive(s: State) -> int:
                 return STUCK
             if now[MOST_ROWS] > 0 and now[ROWS] == now[MOST_ROWS]:
                 return FULL
-            if linked or not works(s, i) or horizon <= s.floats[i * FLOATS + CLOCK] + TICK:
+            if linked or horizon <= floats[i * FLOATS + CLOCK] + TICK or not works(s, i):
                 break
 
 
@@ -100,11 +100,13 @@ def first(s: State) -> tuple[int, float]:
 
 
 def next_start(s: State, chosen: int) -> float:
-    """When the first step of all other replicas starts."""
+    """When the first step of another replica starts that may concern this one: only those that hand caches on do, but
+    where caches may stay, as it depends on what all others do."""
     start = FOREVER
     for i in range(s.now[REPLICAS]):
-        if i != chosen and works(s, i):
-            start = min(start, s.floats[i * FLOATS + CLOCK])
+        clock = s.floats[i * FLOATS + CLOCK]
+        if i != chosen and clock < start and (s.sizes[i * SIZES + ROLE] & HANDS_ON or s.now[SPILLS]) and works(s, i):
+            start = clock
     return start
 
 
@@ -179,7 +181,10 @@ def route(s: State, r: int, way: int) -> int:
         if not able(s, i, r, way):
             continue
         cost = w[0] * s.ints[i * INTS + ASSIGNED] + w[1] * outstanding(s, i) + w[2] * tokens(s, i)
-        cost = cost + w[3] * load(s, i) + w[4] * (found(s, i, r) * s.sizes[i * SIZES + BLOCK])
+        if w[3] != 0.0:
+            cost += w[3] * load(s, i)
+        if w[4] != 0.0:
+            cost += w[4] * (found(s, i, r) * s.sizes[i * SIZES + BLOCK])
         if chosen == NONE or cost < least:
             chosen, least = i, cost
     return chosen

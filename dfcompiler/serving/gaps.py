@@ -77,8 +77,9 @@ def count_run(counts: MutableSequence[int], first: float, growth: float, steps: 
     if 0 < low < ALL_BINS - 1 and (low - 1) // BINS == (high - 1) // BINS:  # within an octave bins are a line
         fraction, exponent = frexp(first)
         start, scale = 1 + (exponent - OFFSET) * BINS, fraction / first * TWICE  # a power of two: no bit is lost
+        first, growth = first * scale, growth * scale
         for i in range(steps - 1):
-            counts[start + int((first + growth * i) * scale)] += times
+            counts[start + int(first + growth * i)] += times
         return
     for i in range(steps - 1):
         counts[bin_of(first + growth * i)] += times

@@ -10,6 +10,7 @@ then, into how many micro-batches a step is cut.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from math import sqrt
 
@@ -25,14 +26,9 @@ def place_of(grid: Sequence[int], first: int, length: int, x: float) -> tuple[in
     """
     if length == 1:
         return 0, 0.0
-    low, left = first, length - 1
-    while left > 1:
-        half = left >> 1
-        if grid[low + half] <= x:
-            low += half
-        left -= half
-    start = grid[low]
-    return low - first, (x - start) / (grid[low + 1] - start)
+    after = bisect_right(grid, x, first + 1, first + length - 1)
+    start = grid[after - 1]
+    return after - 1 - first, (x - start) / (grid[after] - start)
 
 
 def step_s(
@@ -121,10 +117,9 @@ def beside_s(shape: Sequence[int], values: Sequence[float], r: int, number: int)
 
 def tokens_s(shape: Sequence[int], values: Sequence[float], t: int, tokens: int) -> float:
     """What a step takes for its number of tokens alone; past the last one, in proportion to that."""
-    first, last = shape[t + 9], shape[t + 10] - 1
-    if tokens <= last or last == 0:
-        return values[first + min(tokens, last)]
-    return values[first + last] * tokens / last
+    last = shape[t + 10] - 1
+    at = shape[t + 9] + (tokens if tokens < last else last)
+    return values[at] if tokens <= last or last == 0 else values[at] * tokens / last
 
 
 def plane(values: Sequence[float], at: int, up2: int, up3: int, w2: float, w3: float) -> float:

@@ -5,6 +5,7 @@ Arrays passed as they are would be fifty arguments of seven words each, with ref
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from numba.extending import (
     infer_getattr,
     lower_getattr_generic,
     models,
+    overload,
     register_model,
     typeof_impl,
     unbox,
@@ -78,6 +80,22 @@ def _getattr(context: Any, builder: Any, kind: PointersType, value: Any, name: s
     addresses = builder.bitcast(value, context.get_value_type(types.CPointer(types.CPointer(int8))))
     address = builder.load(builder.gep(addresses, [context.get_constant(types.intp, place)]))
     return builder.bitcast(address, context.get_value_type(entry))
+
+
+@overload(bisect_right)  # type: ignore[untyped-decorator]
+def _bisect_right(a: Any, x: Any, lo: Any, hi: Any) -> Any:
+    """The function of Python's library, of which numba has none."""
+
+    def found(a: Any, x: Any, lo: Any, hi: Any) -> Any:
+        while lo < hi:
+            middle = (lo + hi) >> 1
+            if x < a[middle]:
+                hi = middle
+            else:
+                lo = middle + 1
+        return lo
+
+    return found if isinstance(a, types.CPointer) else None
 
 
 def signature(function: Callable[..., Any]) -> tuple[Any, ...] | None:

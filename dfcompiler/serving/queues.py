@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
-from dfcompiler.serving.layout import NONE, Reals, Wholes
+from dfcompiler.serving.layout import NONE, Wholes
 
 # ---- a pairing heap: the smallest key first, of equal keys the smallest number; NONE is the empty heap
 
@@ -60,21 +61,17 @@ def unseat(seats: Wholes, place: Wholes, finish: Wholes, base: int, count: int, 
     moved = seats[base + last]
     if at == last:
         return
-    step = finish[moved]
-    while True:
-        below = 2 * at + 1
-        if below >= last:
-            break
+    below = 2 * at + 1
+    while below < last:  # the gap sinks to the bottom, where the last item comes from, and rises but little
         item = seats[base + below]
         if below + 1 < last:
             other = seats[base + below + 1]
-            if finish[other] < finish[item] or (finish[other] == finish[item] and other < item):
+            step, then = finish[item], finish[other]
+            if then < step or (then == step and other < item):
                 below, item = below + 1, other
-        if finish[item] > step or (finish[item] == step and item > moved):
-            break
         seats[base + at] = item
         place[item] = at
-        at = below
+        at, below = below, 2 * below + 1
     rise(seats, place, finish, base, at, moved)
 
 
@@ -84,7 +81,8 @@ def rise(seats: Wholes, place: Wholes, finish: Wholes, base: int, at: int, item:
     while at > 0:
         above = (at - 1) >> 1
         other = seats[base + above]
-        if finish[other] < step or (finish[other] == step and other < item):
+        then = finish[other]
+        if then < step or (then == step and other < item):
             break
         seats[base + at] = other
         place[other] = at
@@ -96,23 +94,6 @@ def rise(seats: Wholes, place: Wholes, finish: Wholes, base: int, at: int, item:
 # ---- groups of requests that have seen the same gaps: a stack by age, with the longest gap of each
 
 
-def widen(worst: Reals, base: int, depth: int, gap: float) -> int:
-    """The depth of the stack after all its requests have seen a gap: groups whose longest it is become one."""
-    if depth == 0 or worst[base + depth - 1] >= gap:
-        return depth
-    while depth > 1 and worst[base + depth - 2] <= gap:
-        depth -= 1
-    worst[base + depth - 1] = gap
-    return depth
-
-
 def group_of(start: Sequence[int], base: int, depth: int, step: int) -> int:
     """Which group a request is in that joined after this step."""
-    low, high = 0, depth
-    while low + 1 < high:
-        middle = (low + high) >> 1
-        if start[base + middle] <= step:
-            low = middle
-        else:
-            high = middle
-    return low
+    return bisect_right(start, step, base + 1, base + depth) - 1 - base

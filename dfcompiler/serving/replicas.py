@@ -64,12 +64,13 @@ def replicas(
     return Replicas(Pool(steps.table(host_s, room.tokens), settings, count, role), steps, room)
 
 
-def link_of(pools: Sequence[Replicas]) -> Link:
-    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer."""
+def link_of(pools: Sequence[Replicas], *, shared: bool = False) -> Link:
+    """The way of caches: the slowest link of the pools, on which every device sends its own part, layer by layer; one
+    for each replica that sends, or a `shared` one for all."""
     slowest = min((links_of(x.steps.setting.chip).fabric for x in pools), key=lambda f: f.bytes_per_s)
     first = pools[0]
     layers = layer_count(first.steps.setting.model)
-    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers))
+    return Link(slowest.bytes_per_s, first.room.token_bytes, slowest.latency_s, max(1, layers), shared)
 
 
 def _rounded(n: int) -> int:

@@ -15,7 +15,7 @@ from dfcompiler.amounts import digits, percent, seconds
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.frames import Columns, Tabular
 from dfcompiler.serving.answers import Answers, Objectives, answers
-from dfcompiler.serving.cluster import Cluster
+from dfcompiler.serving.cluster import Cluster, Spill
 from dfcompiler.serving.engine import ENGINES, Engine, simulate
 from dfcompiler.serving.loads import Load
 from dfcompiler.serving.policy import policy, router
@@ -132,7 +132,8 @@ class Run(Tabular):
 
 @dataclass(frozen=True)
 class Dispatch:
-    """How pools serve: who is first, which replica takes a request, which simulator tells.
+    """How pools serve: who is first, which replica takes a request, which simulator tells; whether pools of prefill
+    and decode help each other, and all send caches over one link.
 
     Raises Diag `unknown-engine`, `unknown-policy`, `unknown-router`.
     """
@@ -140,6 +141,8 @@ class Dispatch:
     policy: str = "fcfs"
     router: str = "round-robin"
     simulator: Engine = "lazy"
+    spill: Spill | None = None
+    shared_link: bool = False
 
     def __post_init__(self) -> None:
         if self.simulator not in ENGINES:
@@ -162,8 +165,11 @@ def run(
 
     Raises what `find_rate` and `simulate` raise, and Diag `bad-cluster` for pools that do not go together.
     """
-    link = link_of(pools) if any(x.pool.role == "prefill" for x in pools) else None
-    cluster = Cluster(tuple(x.pool for x in pools), policy(by.policy), router(by.router), link)
+    apart = any(x.pool.role == "prefill" for x in pools)
+    if by.shared_link and not apart:
+        raise Diag("bad-cluster", "only pools of the roles `prefill` and `decode` have a link to share")
+    link = link_of(pools, shared=by.shared_link) if apart else None
+    cluster = Cluster(tuple(x.pool for x in pools), policy(by.policy), router(by.router), link, by.spill)
 
     def serve(some: Requests, series: bool = False) -> Served:
         if on_run:

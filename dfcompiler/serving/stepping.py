@@ -69,7 +69,7 @@ from dfcompiler.serving.layout import (
     State,
 )
 from dfcompiler.serving.memory import blocks_of, release
-from dfcompiler.serving.queues import group_of, push, widen
+from dfcompiler.serving.queues import group_of, push
 
 COLUMNS = 9  # of a row of `served.Series`
 
@@ -80,13 +80,12 @@ def step(s: State, i: int, horizon: float) -> bool:
     False where there is nothing to do, which is a fault of this engine.
     """
     ints, sizes, floats = s.ints, s.sizes, s.floats
-    b, z = i * INTS, i * SIZES
+    b, z, f = i * INTS, i * SIZES, i * FLOATS
     waiters = ints[b + WAITERS]
     mixed = sizes[z + MIXED] != 0
     tokens = weighted = squares = 0
     if mixed:
-        if ints[b + BATCH] > 0 and sizes[z + RESERVE] != ALL:
-            settle(s, i)
+        settle(s, i)
         left = sizes[z + BUDGET] - ints[b + BATCH]
         if ints[b + PARTIAL] != NONE:
             past = ints[b + COMPUTED]
@@ -98,27 +97,26 @@ def step(s: State, i: int, horizon: float) -> bool:
     elif waiters > 0 and inserts(s, i):
         tokens, weighted, squares = admit(s, i, sizes[z + BUDGET])
     if tokens == 0:
-        before = ints[b + WAITERS]
-        if not mixed and sizes[z + RESERVE] != ALL:
+        if not mixed:
+            waiters = ints[b + WAITERS]
             settle(s, i)
-        alike = ints[b + WAITERS] == (waiters if mixed else before)
-        return decode(s, i, horizon, alike)
-    start = floats[i * FLOATS + CLOCK]
-    batch = ints[b + BATCH] if mixed else 0
-    context = ints[b + CONTEXT] if mixed else 0
+        return decode(s, i, horizon, ints[b + WAITERS] == waiters)
+    start = floats[f + CLOCK]
+    batch = context = 0
+    if mixed:
+        batch, context = ints[b + BATCH], ints[b + CONTEXT]
     past_mean = weighted / tokens - (tokens * tokens - squares) / (2.0 * tokens)
     seconds = step_s(s.grid, s.shape, s.values, sizes[z + TABLE], tokens, past_mean, batch, context)
     end = start + (seconds + s.rates[i * RATES + HOST_S])
     if s.now[MOST_ROWS] > 0:
         note(s, i, start, end, 1, tokens, batch, context)
     ints[b + PREFILLED] += tokens
-    floats[i * FLOATS + DEBT] = 0.0
+    floats[f + DEBT] = 0.0
     if batch > 0:
-        first_gaps(s, i, end)
-        advance(s, i, 1, end)
+        advance(s, i, 1, end, 0.0, 0.0, end)
     ints[b + STEPS] += 1
-    floats[i * FLOATS + BUSY] += end - start
-    floats[i * FLOATS + CLOCK] = end
+    floats[f + BUSY] += end - start
+    floats[f + CLOCK] = end
     end_prompts(s, i, start, end)
     return True
 
@@ -139,7 +137,7 @@ def decode(s: State, i: int, horizon: float, alike: bool) -> bool:
     end = start + first
     if alike and not paying and seconds >= 0.0 and end + TICK < horizon:
         most = s.finish[s.seats[i * s.now[MOST_SEATS]]] - at
-        if last >= 0:
+        if last >= 0 and context + most * batch > last:
             most = min(most, (last - context) // batch + 1)
         if sizes[z + RESERVE] != ALL:
             most = min(most, ints[b + FREE] // batch * sizes[z + BLOCK] + 1)
@@ -151,12 +149,7 @@ def decode(s: State, i: int, horizon: float, alike: bool) -> bool:
         note(s, i, start, end, steps, 0, batch, context)
     if paying:
         floats[f + DEBT] += min(ints[b + WAITERS], sizes[z + SEATS] - batch) * (end - start)
-    first_gaps(s, i, start + first)
-    if steps > 1:
-        more_gaps(s, i, first + growth, growth, steps - 1)
-        if sizes[z + RESERVE] != ALL:
-            grow(s, i, at + 1, steps - 1)
-    advance(s, i, steps, end)
+    advance(s, i, steps, start + first, first + growth, growth, end)
     ints[b + STEPS] += steps
     floats[f + BUSY] += end - start
     floats[f + CLOCK] = end
@@ -165,12 +158,13 @@ def decode(s: State, i: int, horizon: float, alike: bool) -> bool:
 
 def grow(s: State, i: int, at: int, steps: int) -> None:
     """Take the free blocks that all decoding requests need in so many steps from step `at` on."""
-    ints = s.ints
-    block, first = s.sizes[i * SIZES + BLOCK], i * s.now[MOST_BLOCK]
-    count = steps // block * ints[i * INTS + BATCH]
+    residue, block, first = s.residue, s.sizes[i * SIZES + BLOCK], i * s.now[MOST_BLOCK]
+    if s.sizes[i * SIZES + RESERVE] == ALL:
+        return
+    count = steps // block * s.ints[i * INTS + BATCH]
     for j in range(at, at + steps % block):
-        count += s.residue[first + j % block]
-    ints[i * INTS + FREE] -= count
+        count += residue[first + j % block]
+    s.ints[i * INTS + FREE] -= count
 
 
 def note(s: State, i: int, start: float, end: float, steps: int, tokens: int, batch: int, context: int) -> None:
@@ -193,27 +187,18 @@ def note(s: State, i: int, start: float, end: float, steps: int, tokens: int, ba
 # ---- tokens
 
 
-def first_gaps(s: State, i: int, end: float) -> None:
-    """Every decoding request gets a token at `end`; those that are fresh had their latest each at its own time."""
-    now, ints, group_worst = s.now, s.ints, s.group_worst
-    b = i * INTS
-    base = i * (2 * now[MOST_SEATS] + 2)
-    old = ints[b + BATCH] - ints[b + FRESH_COUNT]
-    if old > 0:
-        gap = end - s.floats[i * FLOATS + LAST_S]
-        s.gaps[bin_of(gap)] += old
-        ints[b + DEPTH] = widen(group_worst, base, ints[b + DEPTH], gap)
-    r = ints[b + FRESH]
-    if r == NONE:
-        return
-    after = ints[b + DSTEP] + 1
+def settle_in(s: State, i: int, end: float) -> None:
+    """Those that are fresh have a gap each of its own, and from now on the same as all others."""
+    ints, group_worst = s.ints, s.group_worst
+    b, most = i * INTS, 2 * s.now[MOST_SEATS] + 2
+    base, after, r = i * most, ints[b + DSTEP] + 1, ints[b + FRESH]
     while r != NONE:
         own_gap(s, r, end)
         s.joined[r] = after
         r = s.link[r]
     ints[b + FRESH] = NONE
     ints[b + FRESH_COUNT] = 0
-    if ints[b + DEPTH] == 2 * now[MOST_SEATS] + 2:
+    if ints[b + DEPTH] == most:
         drop_groups(s, i)
     depth = ints[b + DEPTH]
     s.group_from[base + depth] = after
@@ -223,20 +208,21 @@ def first_gaps(s: State, i: int, end: float) -> None:
 
 def own_gap(s: State, r: int, end: float) -> None:
     """Count a gap that a request does not share with others."""
-    worst = s.worst
     gap = end - s.last[r]
     s.gaps[bin_of(gap)] += 1
-    worst[r] = max(worst[r], gap)
+    if gap > s.worst[r]:
+        s.worst[r] = gap
 
 
-def more_gaps(s: State, i: int, first: float, growth: float, steps: int) -> None:
-    """Every decoding request gets tokens after steps of which each takes `growth` more than the one before."""
-    ints = s.ints
-    b = i * INTS
-    count_run(s.gaps, first, growth, steps, ints[b + BATCH])
-    longest = max(first, first + growth * (steps - 1))
-    base = i * (2 * s.now[MOST_SEATS] + 2)
-    ints[b + DEPTH] = widen(s.group_worst, base, ints[b + DEPTH], longest)
+def widen(s: State, i: int, gap: float) -> None:
+    """All that decode have seen a gap: groups whose longest it is become one."""
+    worst, depth, base = s.group_worst, s.ints[i * INTS + DEPTH], i * (2 * s.now[MOST_SEATS] + 2)
+    if worst[base + depth - 1] >= gap:
+        return
+    while depth > 1 and worst[base + depth - 2] <= gap:
+        depth -= 1
+    worst[base + depth - 1] = gap
+    s.ints[i * INTS + DEPTH] = depth
 
 
 def drop_groups(s: State, i: int) -> None:
@@ -258,18 +244,30 @@ def drop_groups(s: State, i: int) -> None:
     ints[b + DEPTH] = kept
 
 
-def advance(s: State, i: int, steps: int, end: float) -> None:
-    """All that decode have so many tokens more; those that have all leave."""
-    ints = s.ints
-    b, base = i * INTS, i * s.now[MOST_SEATS]
+def advance(s: State, i: int, steps: int, first_end: float, second: float, growth: float, end: float) -> None:
+    """All that decode get a token at `first_end`, then one after `second` seconds, each more after `growth` seconds
+    more than the one before, the last at `end`; those that have all leave."""
+    ints, floats, seats = s.ints, s.floats, s.seats
+    b, f, base = i * INTS, i * FLOATS, i * s.now[MOST_SEATS]
     batch = ints[b + BATCH]
+    old = batch - ints[b + FRESH_COUNT]
+    if old > 0:
+        gap = first_end - floats[f + LAST_S]
+        s.gaps[bin_of(gap)] += old
+        widen(s, i, gap)
+    if old < batch:
+        settle_in(s, i, first_end)
     step = ints[b + DSTEP] + steps
+    if steps > 1:
+        count_run(s.gaps, second, growth, steps - 1, batch)
+        widen(s, i, second + growth * (steps - 2) if growth > 0.0 else second)
+        grow(s, i, step - steps + 1, steps - 1)
     ints[b + DSTEP] = step
     ints[b + CONTEXT] += steps * batch
     ints[b + DECODED] += steps * batch
-    s.floats[i * FLOATS + LAST_S] = end
+    floats[f + LAST_S] = end
     while ints[b + BATCH] > 0:
-        r = s.seats[base]
+        r = seats[base]
         if s.finish[r] > step:
             return
         context = part(s, i, r)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,11 +16,11 @@ import numpy as np
 from dfcompiler import content
 from dfcompiler.diagnostics import Diag, Source, Span, unknown
 from dfcompiler.serving.arrivals import Arrivals
-from dfcompiler.serving.requests import MAX_TOKENS, Ints, Requests
+from dfcompiler.serving.requests import MAX_REQUESTS, MAX_TOKENS, Ints, Requests
 from dfcompiler.serving.traces import read_trace
 
 Draw: TypeAlias = Callable[[int, np.random.Generator], tuple[Ints, Ints]]
-WANTS = "lengths are PROMPT,OUTPUT tokens, the name of a workload, or a trace's file"
+WANTS = "lengths are PROMPT,OUTPUT tokens, the name of a workload, or a file: a trace, or quantiles as JSON"
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,40 @@ class Quantiles:
         return prompt, output
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """Prompts that begin with one of so many `prefixes`, each as likely, of so many `tokens`: a prompt's own first
+    tokens are taken to be those, so it gets no longer. Raises Diag `bad-workload`."""
+
+    prefixes: int
+    tokens: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.prefixes <= MAX_REQUESTS and 1 <= self.tokens <= MAX_TOKENS):
+            raise Diag("bad-workload", f"there is at least one prefix, of at least one token: {self}")
+
+    def __str__(self) -> str:
+        return f"{self.prefixes:,} prefixes of {self.tokens:,} tokens"
+
+    def of(self, requests: Requests, seed: int = 0) -> Requests:
+        """The same requests, with prefixes drawn."""
+        drawn = np.random.default_rng([seed, 2]).integers(0, self.prefixes, len(requests))
+        _, numbers = np.unique(drawn, return_inverse=True)
+        return replace(
+            requests,
+            prefix_id=numbers.astype(np.int64),
+            shared_tokens=np.minimum(requests.prompt_tokens, self.tokens),
+        )
+
+
 def workload_names() -> list[str]:
     """The workloads that have a name."""
     return sorted(p.stem for p in content.files("ir", ".json", "workloads"))
 
 
 def lengths(spec: str) -> Draw:
-    """How lengths are drawn: `512,128` are fixed; a name is a workload of quantiles; a file is a trace, of which
-    requests are drawn with replacement.
+    """How lengths are drawn: `512,128` are fixed; a name is a workload of quantiles, and so is a file that ends in
+    `.json`; any other file is a trace, of which requests are drawn with replacement.
 
     Raises Diag `bad-workload`, and what `read_trace` raises.
     """
@@ -54,6 +80,8 @@ def lengths(spec: str) -> Draw:
     if comma:
         return _fixed(spec, head, tail)
     path = Path(spec)
+    if path.suffix == ".json":
+        return _quantiles(path, spec).draw
     if path.suffix or path.is_file():
         known = read_trace(path, sort=True).requests
 
@@ -74,7 +102,15 @@ def named(name: str) -> Quantiles:
     path = content.find("ir/workloads", f"{name}.json")
     if path is None:
         raise unknown("workload", name, workload_names())
-    source = Source(content.title(path), path.read_text(encoding="utf-8"))
+    return _quantiles(path, name)
+
+
+def _quantiles(path: Path, name: str) -> Quantiles:
+    try:
+        source = Source(content.title(path), path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is not text"
+        raise Diag("bad-workload", f"`{name}` cannot be read: {said}", hint=WANTS) from error
     try:
         data = json.loads(source.text)
         at, prompt, output = (tuple(map(float, data[k])) for k in ("quantiles", "prompt_tokens", "output_tokens"))
