@@ -2,7 +2,8 @@
 
 The table of step latencies is made up too: a roofline of Llama-3-70B, 16 bit, on eight chips of 400 TFLOP/s and 2 TB/s,
 at 60 % and 75 % of their peaks (our estimates). How fast the engines are does not depend on where a table comes from.
-Figures of other simulators are from one earlier run of each on the same trace and a 70B model, elsewhere.
+Figures of other simulators are from one earlier run of each on the same trace and a 70B model, elsewhere: splitwise-sim
+is on no package index, and the wheel of Vidur there (0.0.26) has none of the profiles of kernels that its runs read.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ def speeds(runs: int) -> str:
     loop = cpu_s(lambda: sum(i for i in range(10_000_000)), 1)
     notes = [
         f"{len(requests):,} requests, {name}; best of {runs} runs after the first call, which compiles where there is",
-        "numba. Vidur and splitwise-sim as measured once, elsewhere. For comparison of machines:",
+        "numba. Vidur and splitwise-sim as measured once, elsewhere: neither runs from a package index alone, as the",
+        "one's wheel lacks the profiles that it reads and the other has none. For comparison of machines:",
         f"adding up ten million numbers in plain Python took {loop:.2f} CPU s here at the same time.",
     ]
     return str(printed("Serving", headers, rows, notes))

@@ -16,9 +16,7 @@ from dfcompiler.diagnostics import Diag
 from dfcompiler.public.serving import Pools
 from dfcompiler.serving.arrivals import Arrivals
 from dfcompiler.serving.capacity import HOST_S, UTILIZATION
-from dfcompiler.serving.cluster import Spill
 from dfcompiler.serving.loads import LENGTHS, REQUESTS, Load
-from dfcompiler.serving.workloads import Sharing
 from dfcompiler.writing import check_writable
 
 
@@ -84,7 +82,7 @@ def load_of(args: argparse.Namespace) -> Load:
             sort=args.sort,
             requests=args.requests,
             rate_per_s=args.rate,
-            prefixes=sharing_of(args.prefixes),
+            prefixes=prefixes_of(args.prefixes),
             seed=args.seed,
         )
     if args.rate is not None or args.sort:
@@ -100,27 +98,27 @@ def load_of(args: argparse.Namespace) -> Load:
         requests=count,
         arrivals=kind,
         spread=args.spread,
-        prefixes=sharing_of(args.prefixes),
+        prefixes=prefixes_of(args.prefixes),
         seed=args.seed,
     )
 
 
-def sharing_of(text: str | None) -> Sharing | None:
-    """The prefixes of `--prefixes N,TOKENS`. Raises Diag."""
+def prefixes_of(text: str | None) -> tuple[int, int] | None:
+    """`--prefixes N,TOKENS`. Raises Diag."""
     if text is None:
         return None
     with named("--prefixes"):
         prefixes, tokens = _pair(text, "N,TOKENS")
-        return Sharing(whole(prefixes), whole(tokens))
+        return whole(prefixes), whole(tokens)
 
 
-def spill_of(text: str | None) -> Spill | None:
+def spill_of(text: str | None) -> tuple[int, float] | None:
     """When pools help each other, of `--spill TOKENS,PART`. Raises Diag."""
     if text is None:
         return None
     with named("--spill"):
         tokens, part = _pair(text, "TOKENS,PART")
-        return Spill(whole(tokens), real(part))
+        return whole(tokens), real(part)
 
 
 def _pair(text: str, wanted: str) -> tuple[str, str]:

@@ -36,19 +36,19 @@ def workload(
     requests: int = loads.REQUESTS,
     arrivals: str = "poisson",
     spread: float | None = None,
-    prefixes: Sharing | None = None,
+    prefixes: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Load:
     """Requests at a rate: `lengths` are `PROMPT,OUTPUT` tokens, a name of `names("workloads")`, a file of quantiles,
-    or a trace to draw from; `arrivals` are `poisson`, `gamma` or `bursty`; `prefixes` are what prompts share. Raises
-    what `loads.drawn` raises."""
+    or a trace to draw from; `arrivals` are `poisson`, `gamma` or `bursty`; of `prefixes`, so
+    many of so many tokens, each prompt begins with one. Raises what `loads.drawn` raises."""
     return loads.drawn(
         rate_per_s,
         arrivals=arrivals,
         lengths_of=lengths,
         count=requests,
         spread=spread,
-        prefixes=prefixes,
+        prefixes=Sharing(*prefixes) if prefixes else None,
         seed=checked_seed(seed),
     )
 
@@ -59,13 +59,18 @@ def trace(
     sort: bool = False,
     requests: int | None = None,
     rate_per_s: float | None = None,
-    prefixes: Sharing | None = None,
+    prefixes: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Load:
-    """The requests of a CSV or JSONL file, the first so many of them, stretched to a rate, their prompts sharing
-    `prefixes`. Raises what `loads.recorded` raises."""
+    """The requests of a CSV or JSONL file, the first so many of them, stretched to a rate, each
+    prompt beginning with one of `prefixes`, so many of so many tokens. Raises what `loads.recorded` raises."""
     return loads.recorded(
-        Path(file), sort=sort, count=requests, rate_per_s=rate_per_s, prefixes=prefixes, seed=checked_seed(seed)
+        Path(file),
+        sort=sort,
+        count=requests,
+        rate_per_s=rate_per_s,
+        prefixes=Sharing(*prefixes) if prefixes else None,
+        seed=checked_seed(seed),
     )
 
 
@@ -86,7 +91,7 @@ def serve(
     pp: int = 1,
     replicas: int = 1,
     pools: Pools = (),
-    spill: Spill | None = None,
+    spill: tuple[int, float] | None = None,
     shared_link: bool = False,
     policy: str = "fcfs",
     router: str = "round-robin",
@@ -106,12 +111,13 @@ def serve(
     `slo` is `ttft=1,tbt=0.1` in seconds; with `find_rate` the run is that at the highest rate at which the part
     `attain` of the requests keeps to it; with `curve` the answers at so many rates are kept too. `pools` are (role,
     chip or None, replicas): `[("prefill", None, 1), ("decode", "h200", 2)]`, else there are `replicas` that do both;
-    with `spill` they help each other, with `shared_link` all caches move over one link.
+    with `spill`, tokens and part of `cluster.Spill`, they help each other, with `shared_link` all caches move over one
+    link.
     `check` compiles so many random steps to tell the error of those that are looked up. Raises Diag and Infeasible as
     the modules of `dfcompiler.serving` say.
     """
     wanted = objectives(slo) if isinstance(slo, str) else slo or Objectives()
-    by = Dispatch(policy, router, simulator, spill, shared_link)
+    by = Dispatch(policy, router, simulator, Spill(*spill) if spill else None, shared_link)
     settings = Settings(semantics, max_tokens, max_sequences, block_tokens, prefix_caching)
     parallel = Parallel(devices, tp, ep, dp, pp)
     if not pools and replicas < 1:

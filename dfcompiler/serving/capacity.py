@@ -14,8 +14,8 @@ from dfcompiler.serving.outlines import Setting, Sizes
 # Part of the memory that an engine takes: the default of vLLM's `gpu_memory_utilization` (vLLM documentation,
 # CacheConfig). The rest is left to the driver, graphs and what else runs.
 UTILIZATION = 0.9
-# What the host adds to every step, where nothing else is said: the one constant fitted on a run of vLLM 0.19 that
-# serves Llama-3.1-8B on one RTX PRO 6000 (benchmarks/validate_serving.py).
+# What the host adds to every step, where nothing else is said: fitted on a run of vLLM 0.19 that serves Llama-3.1-8B on
+# one RTX PRO 6000, when kernels had other constants; what fits today is in benchmarks/SERVING.md.
 HOST_S = 1.0e-3
 CONTEXTS = 4096, 8192  # of which the difference says what a token takes: past any window but the largest
 

@@ -49,7 +49,7 @@ class Sharing:
 
     def __post_init__(self) -> None:
         if not (1 <= self.prefixes <= MAX_REQUESTS and 1 <= self.tokens <= MAX_TOKENS):
-            raise Diag("bad-workload", f"there is at least one prefix, of at least one token: {self}")
+            raise Diag("bad-workload", f"prompts share at least one prefix, of at least one token: {self}")
 
     def __str__(self) -> str:
         return f"{self.prefixes:,} prefixes of {self.tokens:,} tokens"
