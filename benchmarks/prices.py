@@ -1,8 +1,8 @@
 """Static prices of all designs at once: pairs of a design and an op per second, LLMShare's whole space, and how far the
 model is from the full compiler.
 
-A rate on two cores is twice what a CPU second prices: other work on a machine takes wall time, and threads share
-nothing but what they read."""
+A rate on two cores is what a CPU second prices, times the threads: other work on a machine takes wall time, and threads
+share nothing but what they read."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def rates() -> str:
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             threads = pricing.workers if numba else 1
             rows.append(row(f"{name}, {'numba' if numba else 'numpy'}", pairs, wall, cpu, threads))
-            bar, two = BARS[name, numba], 2 * pairs / cpu
+            bar, two = BARS[name, numba], min(2, threads) * pairs / cpu
             holds = "holds" if two >= bar else f"misses, {bar / two:.1f} times"
             held.append(f"{rows[-1][0]}: {two:,.0f} of {bar:,} pairs a second on two cores, {holds}.")
             if numba:
