@@ -58,9 +58,14 @@ def _by_two(jobs: Sequence[Callable[[], T]]) -> dict[int, T]:
     (tickets, fill), (theirs, answer) = os.pipe(), os.pipe()
     os.write(fill, b"".join(i.to_bytes(TICKET_BYTES, "little") for i in range(len(jobs))))
     os.close(fill)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads: those of numpy rest meanwhile
-        twin = os.fork()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads: those of numpy rest meanwhile
+            twin = os.fork()
+    except OSError:  # there is no room for one more
+        for end in (tickets, theirs, answer):
+            os.close(end)
+        return {i: job() for i, job in enumerate(jobs)}
     if not twin:
         _answer(jobs, tickets, answer)
     os.close(answer)

@@ -73,6 +73,14 @@ def test_short_jobs_are_done_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {pid for _, pid in twin.shared(jobs(3))} == {os.getpid()}
 
 
+def test_where_no_process_can_be_made_jobs_are_done_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "fork", full)
+    assert {pid for _, pid in twin.shared(jobs(3))} == {os.getpid()}
+
+
 def test_what_a_twin_fails_at_is_done_here() -> None:
     here = os.getpid()
 
