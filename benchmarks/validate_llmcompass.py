@@ -98,7 +98,7 @@ matrices by rows; one copy of the operands, found in L2 where they fit; softmax 
 torch.compile."""
 LAYER_TEXT = """One layer of GPT-3 on 4 x A100, batch 8, as LLMCompass timed its operators one by one; without
 all-reduce. None of these rows was fitted on. A thread block's bytes in flight in a matrix-vector product were stated
-with the decode's `a_mul_v` in sight, and the layout of operands and the walks of softmax with the tables above."""
+with the decode's `a_mul_v` in sight; which two factors are fitted, and the walks of softmax, with all rows above."""
 
 
 def report() -> str:

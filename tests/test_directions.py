@@ -20,9 +20,10 @@ counts semantics graph meshes census calls algorithms fabrics libraries collecti
 spreading kin execution devices siblings compose rows verify resizing stages steps parameters fields models layers
 lowering graphtext hardware amounts frames writing terms economics power kernels pipeline parallelism problem grouping
 launches traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies
-searches exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration relaxation
-circuits branches certificate choice program ilp repetition objectives schedule audit cost pipelining report tables
-explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public cli __main__
+searches exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration
+relaxation circuits branches certificate choice program ilp repetition objectives schedule audit cost pipelining report
+tables explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public cli
+__main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.
