@@ -55,8 +55,19 @@ def explain(error: lark.UnexpectedInput, source: Source, parser: lark.Lark) -> D
         f"{describe(token)}, expected {expected}",
         place(token, source),
         notes=unclosed(opened[-1:], token, source),
-        hint=reduction_hint(source.text[: token.start_pos], token) if token.type != "$END" else None,
+        hint=_hint(source.text[: token.start_pos], token) if token.type != "$END" else None,
     )
+
+
+def _hint(before: str, token: Token) -> str | None:
+    return reduction_hint(before, token) or unfinished_hint(before)
+
+
+def unfinished_hint(before: str) -> str | None:
+    """Of a line that goes on with the one above, which ends with `=`."""
+    *above, _ = (line.partition("#")[0].strip() for line in before.split("\n"))
+    last = next((line for line in reversed(above) if line), "")
+    return f"`{printable(last)}` ends without a value, so this line is read as one" if last.endswith("=") else None
 
 
 def place(token: Token, source: Source) -> Span:
