@@ -70,11 +70,14 @@ def test_what_does_not_fit_or_divide_says_so() -> None:
 
 
 @given(st.integers(1, 64))
-def test_every_strategy_takes_no_more_than_the_devices(devices: int) -> None:
-    for p in ways(devices):
+def test_every_strategy_takes_as_many_of_the_devices_as_its_replicas_can(devices: int) -> None:
+    tried = ways(devices)
+    pairs = {(t, p) for t in range(1, devices + 1) for p in range(1, devices + 1) if t * p <= devices}
+    assert {(p.tp, p.pp) for p in tried} == pairs and len(tried) == len(pairs)
+    for p in tried:
         found = list(strategies("x", p, devices))
         assert len(set(found)) == len(found) == devices // p.count
-        assert all(s.devices == devices for s in found)
+        assert all(devices - p.count < s.devices <= devices for s in found)
 
 
 @how(max_examples=60)

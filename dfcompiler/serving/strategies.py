@@ -90,9 +90,8 @@ def strategies(chip: str, parallel: Parallel, devices: int) -> Iterator[Strategy
 
 
 def ways(devices: int) -> list[Parallel]:
-    """Replicas of so many devices at the most that leave none of them over."""
-    divides = [n for n in range(1, devices + 1) if devices % n == 0]
-    return [Parallel(tp=t, pp=p) for t in divides for p in divides if devices % (t * p) == 0]
+    """Replicas of so many devices at the most; with some, devices are left over."""
+    return [Parallel(tp=t, pp=p) for t in range(1, devices + 1) for p in range(1, devices // t + 1)]
 
 
 def rank(chips: Sequence[Chip], devices: int, made: Made, asked: Question, *, prove: bool = True) -> list[Outcome]:
