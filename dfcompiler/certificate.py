@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from fractions import Fraction
+from math import ceil, inf
 from typing import Any
 
 import networkx as nx
@@ -20,8 +21,10 @@ from dfcompiler.branches import tree
 from dfcompiler.circuits import Steady
 from dfcompiler.columns import Column
 from dfcompiler.enumeration import none_before
-from dfcompiler.relaxation import Relaxation
+from dfcompiler.goals import Goal
+from dfcompiler.relaxation import Relaxation, Row, below
 from dfcompiler.solution import Solution, by_group, shortest
+from dfcompiler.tiling import RESOLUTION
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,14 @@ class Certificate:
         return {"kind": self.kind, "bound": self.bound, **self.content}
 
 
-def certificate(flow: nx.DiGraph[str], columns: Sequence[Column], found: Solution) -> Certificate:
-    """The plainest proof of the bound of a schedule of `flow`: a chain, a dual, an enumeration, a tree, or else what
-    the solver said beside what can be proven without it."""
+def certificate(
+    flow: nx.DiGraph[str], columns: Sequence[Column], found: Solution, pj_per_cycle: float = inf
+) -> Certificate:
+    """The plainest proof of the bound of a schedule of `flow`, which may take so much energy on average: a chain, a
+    dual, an enumeration, a tree, or else what the solver said beside what can be proven without it."""
     if (plain := chain(flow, columns)).bound >= found.bound:
         return plain
-    if (proven := dual(flow, columns, found.cycles)).bound >= found.bound:
+    if (proven := dual(flow, columns, found.cycles, pj_per_cycle)).bound >= found.bound:
         return proven
     if none_before(found.bound, flow, columns):
         return Certificate("enumeration", found.bound, {})
@@ -98,21 +103,41 @@ def from_run_to_run(
 # ---- duals -------------------------------------------------------------------------------------
 
 
-def dual(flow: nx.DiGraph[str], columns: Sequence[Column], target: int) -> Certificate:
-    """What the linear relaxation proves of schedules that take less than `target` cycles."""
-    above, relaxation = _above(flow, columns, target), Relaxation(flow, columns, target)
+def dual(flow: nx.DiGraph[str], columns: Sequence[Column], target: int, pj_per_cycle: float = inf) -> Certificate:
+    """What the linear relaxation proves of schedules that take less than `target` cycles, and so much energy on average
+    at most."""
+    above = _above(flow, columns, target)
+    relaxation = Relaxation(flow, columns, target, more=_powers(columns, pj_per_cycle))
     found = relaxation.solve(above)
     bound = min(found.bound, target) if above else found.bound
     return Certificate("dual", bound, _listed(relaxation, above) | found.to_json())
 
 
-def least_cost(
-    flow: nx.DiGraph[str], columns: Sequence[Column], per_cycle: float, per_pj: float, known: float
-) -> float:
-    """What the linear relaxation proves of the cost of schedules: so much for each cycle, more than nothing, and for
-    the energy of columns. `known` is the cost of one, near which numbers are kept."""
-    costs = [per_pj * c.pj / per_cycle for c in columns]
-    return Relaxation(flow, columns, ceil(known / per_cycle), costs).solve(frozenset()).bound * per_cycle
+def cost(
+    flow: nx.DiGraph[str], columns: Sequence[Column], per_pj: float, known: float, pj_per_cycle: float = inf
+) -> Certificate:
+    """What the linear relaxation proves of the makespan and so many cycles for each pJ of the columns together, where
+    a schedule takes so much on average at most. `known` is what one comes to, near which numbers are kept; the bound
+    is in cycles."""
+    costs = [below(Fraction(per_pj) * Fraction(c.pj)) for c in columns]
+    relaxation = Relaxation(flow, columns, ceil(known), costs, _powers(columns, pj_per_cycle))
+    found = relaxation.solve(frozenset())
+    said = {**_listed(relaxation, frozenset()), **found.to_json(), "per_pj": per_pj}
+    return Certificate("cost", found.bound, said)
+
+
+def _powers(columns: Sequence[Column], pj_per_cycle: float) -> list[Row]:
+    """A schedule lasts as long as the energy of its columns asks for, where there is a limit."""
+    if pj_per_cycle == inf:
+        return []
+    takes = {i: Fraction(c.pj) / Fraction(pj_per_cycle) * RESOLUTION for i, c in enumerate(columns)}
+    return [Row({"kind": "power"}, 1, {}, takes)]
+
+
+def least_cost(flow: nx.DiGraph[str], columns: Sequence[Column], goal: Goal, known: float) -> float:
+    """What the linear relaxation proves of the cost of schedules by a goal by which cycles cost something."""
+    found = cost(flow, columns, goal.per_pj / goal.of_cycle, known / goal.of_cycle, goal.pj_per_cycle)
+    return found.bound * goal.of_cycle
 
 
 def by_cases(flow: nx.DiGraph[str], columns: Sequence[Column], bound: int) -> Certificate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, inf
 
 from dfcompiler.columns import Column
@@ -52,6 +52,10 @@ class Goal:
         """Whether a schedule is within the limits."""
         within = found.cycles <= self.most_cycles and self.pj(found) <= self.most_pj
         return within and self.least_cycles(found.pj) <= found.cycles
+
+    def waiting(self, found: Solution) -> Solution:
+        """A schedule that waits at its end until it is not above the power on average."""
+        return replace(found, cycles=max(found.cycles, self.least_cycles(found.pj)))
 
     def least_cycles(self, pj: float) -> int:
         """Cycles that columns of so much energy take at least, not to be above the power on average."""

@@ -58,6 +58,7 @@ def solve(
     Raises Infeasible `over-limit` where no schedule was found within the limits of the goal.
     """
     left = budget.part(seconds) if budget else Budget.of(seconds)
+    hint = goal.waiting(hint)
     alone = _alone(flow, columns, left.part(seconds * PART_OF_TIME), seed, gap)
     least = max(longest_path(flow, columns), *(s.bound for s in alone), 0)
     parts = tuple(s.cycles for s in alone)
@@ -65,10 +66,13 @@ def solve(
         horizon = _horizon(columns, hint, goal)
         usable = within(flow, columns, horizon)
         low = 0.0
-        if goal.per_pj and goal.of_cycle and _affords(left, ROWS_S, flow, columns):
-            low = least_cost(flow, columns, goal.of_cycle, goal.per_pj, goal.cost(hint))
+        if goal.of_cycle and _affords(left, ROWS_S, flow, columns):
+            low = least_cost(flow, columns, goal, goal.cost(hint))
+        timed = not goal.per_pj and goal.most_pj == inf
+        least = min(hint.cycles, max(least, round(low / goal.of_cycle))) if timed else least
         found = _search(flow, usable, hint, horizon, least, left, seed, gap, goal)
-        return replace(found, least=max(found.least, min(low, goal.cost(found))), alone=parts)
+        found = replace(found, least=max(found.least, min(low, goal.cost(found))), alone=parts)
+        return replace(found, bound=found.cycles) if timed and found.optimal else found
     if hint.cycles * (1 - gap) > least and _affords(left, ROWS_S, flow, columns):
         least = max(least, dual(flow, columns, hint.cycles).bound)
     if hint.cycles * (1 - gap) <= least:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.goals import AREA_DELAY, ENERGY, FIRST_LATENCY, LATENCY, Goal
 from dfcompiler.hardware.chip import Chip
+from dfcompiler.planes import Plane, least_product
 from dfcompiler.power import static_w
 from dfcompiler.solution import Solution
 from dfcompiler.spending import Spending
@@ -25,13 +26,15 @@ SAME = 1e-9  # of costs: nearer than whole numbers of the solver can tell
 
 @dataclass(frozen=True)
 class Found:
-    """Schedules of all segments with the time and energy of the step; proven to be the best, or not."""
+    """Schedules of all segments with the time and energy of the step; proven to be the best, or not. All steps are
+    above the `planes`."""
 
     solutions: Sequence[Solution]
     cycles: float
     pj: float
     optimal: bool
     least: float
+    planes: tuple[Plane, ...] = ()
 
     @property
     def product(self) -> float:
@@ -85,7 +88,8 @@ def best(objective: str, base: Goal, repeats: Sequence[int], solve: Solve) -> Fo
         return Found(found, cycles, pj, all(s.optimal for s in found), least)
 
     def weighted(per_cycle: float, per_pj: float) -> Found:
-        return by([replace(base, per_cycle=per_cycle, per_pj=per_pj)] * len(repeats))
+        found = by([replace(base, per_cycle=per_cycle, per_pj=per_pj)] * len(repeats))
+        return replace(found, planes=(Plane(per_cycle, per_pj, found.least),))
 
     def then_energy(first: Found) -> Found:
         goals = [replace(base, per_cycle=0.0, per_pj=1.0, most_cycles=s.cycles) for s in first.solutions]
@@ -111,12 +115,14 @@ def _after(first: Found, second: Found) -> Found:
     """The second, found within what the first has reached, with the first's bounds."""
     pairs = zip(first.solutions, second.solutions, strict=True)
     solutions = [replace(b, bound=max(a.bound, b.bound)) for a, b in pairs]
-    return replace(second, solutions=solutions, optimal=first.optimal and second.optimal, least=first.least)
+    proven = first.optimal and second.optimal
+    return replace(second, solutions=solutions, optimal=proven, least=first.least, planes=first.planes)
 
 
 def _least_product(fast: Found, frugal: Found, weighted: Callable[[float, float], Found]) -> Found:
     """The corner with the least product of time and energy between the fastest and the most frugal one."""
     best, proven = min(fast, frugal, key=lambda f: f.product), fast.optimal and frugal.optimal
+    planes = [*fast.planes, *frugal.planes]
     waiting = [(fast, frugal)]
     while waiting:
         a, b = waiting.pop()
@@ -125,9 +131,11 @@ def _least_product(fast: Found, frugal: Found, weighted: Callable[[float, float]
             continue
         between = weighted(a.pj - b.pj, b.cycles - a.cycles)
         proven &= between.optimal
+        planes += between.planes
         on = (a.pj - b.pj) * a.cycles + (b.cycles - a.cycles) * a.pj
         here = (a.pj - b.pj) * between.cycles + (b.cycles - a.cycles) * between.pj
         if here < on * (1 - SAME):
             best = min(best, between, key=lambda f: f.product)
             waiting += [(a, between), (between, b)]
-    return replace(best, optimal=proven, least=best.product if proven else fast.least * frugal.least)
+    least = best.product if proven else min(best.product, least_product(planes))
+    return replace(best, optimal=proven, least=least, planes=tuple(planes))

@@ -55,7 +55,7 @@ class Room:
             if sum(sure[k] for k in each) > 1 - NOISE:
                 most = max(each, key=lambda k: sure[k])
                 rest = sum((Fraction(sure[k]) for k in each if k != most), Fraction())
-                sure[most] = min(sure[most], max(0.0, _below(1 - rest)))
+                sure[most] = min(sure[most], max(0.0, below(1 - rest)))
         kinds = [([self.inside[i] for i in some], w) for some, w in zip(self.moments.kinds, sure, strict=True) if w]
         takes = {i: Fraction(w) * columns[i].cycles * RESOLUTION for some, w in kinds for i in some}
         said = [{"columns": some, "weight": w} for some, w in kinds]
@@ -82,18 +82,23 @@ class Dual:
 class Relaxation:
     """The relaxation of a segment, to be solved without some columns and with some order of nodes; numbers are kept
     near one by measuring time in targets. Where columns have `costs`, in cycles, what is bounded is the makespan
-    and the costs of the chosen columns together."""
+    and the costs of the chosen columns together; `more` are further rows that hold."""
 
     earliest = 0.0  # start
 
     def __init__(
-        self, flow: nx.DiGraph[str], columns: Sequence[Column], target: int, costs: Sequence[float] = ()
+        self,
+        flow: nx.DiGraph[str],
+        columns: Sequence[Column],
+        target: int,
+        costs: Sequence[float] = (),
+        more: Sequence[Row] = (),
     ) -> None:
         from ortools.math_opt.python import mathopt  # takes longer to import than all else: only who solves waits
 
         self.flow, self.columns, self.target, self.costs = flow, columns, max(1, target), costs
         self.sections, self.apart = self._sections(), self._apart()
-        self.rows = list(self._rows())
+        self.rows = [*self._rows(), *more]
         self.model = mathopt.Model()
         self.makespan = self.model.add_variable(lb=0.0)
         self.start = {v: self.model.add_variable(lb=self.earliest) for v in flow}
@@ -211,7 +216,7 @@ class Relaxation:
         for v in self.flow:
             pull = sum((Fraction(w) * r.starts.get(v, 0) for r, w in weighted), Fraction())
             if pull > 0:
-                weighted.append((end(self.columns, v), -_below(-pull)))
+                weighted.append((end(self.columns, v), -below(-pull)))
         price = {i: Fraction(self.costs[i]) if self.costs else Fraction() for i in near}
         for r, w in weighted:
             for i, n in r.takes.items():
@@ -220,7 +225,7 @@ class Relaxation:
         spare = {i: price[i] - sum(worth[v] for v in self.columns[i].nodes) for i in near}
         for v in self.flow:
             mine = [i for i in near if v in self.columns[i].nodes]
-            value = Fraction(_below(worth[v] + min((spare[i] for i in mine), default=Fraction())))
+            value = Fraction(below(worth[v] + min((spare[i] for i in mine), default=Fraction())))
             for i in mine:
                 spare[i] += worth[v] - value
             worth[v] = value
@@ -298,7 +303,7 @@ def _loads(columns: Sequence[Column], inside: Sequence[int]) -> dict[str, dict[i
     return loads
 
 
-def _below(x: Fraction) -> float:
+def below(x: Fraction) -> float:
     """The largest float that is not above a number."""
     near = float(x)
     return near if Fraction(near) <= x else nextafter(near, -inf)

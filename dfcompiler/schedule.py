@@ -18,6 +18,7 @@ from dfcompiler.columns import Columns, Segment, flow_of
 from dfcompiler.diagnostics import Diag
 from dfcompiler.goals import LATENCY, Goal
 from dfcompiler.graph import Graph, Place, regions
+from dfcompiler.planes import Plane
 from dfcompiler.solution import Solution, Task, shortest
 from dfcompiler.text.tree import Value
 from dfcompiler.tiling import RESOLUTION
@@ -66,12 +67,13 @@ class Stage:
 @dataclass(frozen=True)
 class Aim:
     """What a mapping is to be least in, within limits. It comes to `least` at least, in cycles, pJ, or pJ times cycles;
-    `optimal` where the mapper proved that no mapping in its space is better."""
+    `optimal` where the mapper proved that no mapping in its space is better; all in it are above the `planes`."""
 
     objective: str = LATENCY
     least: float = 0.0
     optimal: bool = False
     limits: Goal = Goal()
+    planes: tuple[Plane, ...] = ()
 
 
 @dataclass(frozen=True)

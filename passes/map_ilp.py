@@ -57,4 +57,5 @@ class MapIlp(Pass, name="map-ilp"):
         base = limits(ctx.need("chip"), ctx.power_w)
         found = best(ctx.objective, base, [s.repeat for s in columns.segments], solved)
         found = thinned(found, spending(ctx.objective, base), columns.loss)
-        return with_mapping(graph, self.name, found.solutions, Aim(ctx.objective, found.least, found.optimal, base))
+        aim = Aim(ctx.objective, found.least, found.optimal, base, found.planes)
+        return with_mapping(graph, self.name, found.solutions, aim)

@@ -58,5 +58,5 @@ def mapping_of(
 
 
 def _column(c: Column) -> dict[str, Any]:
-    parts = {"unit": c.unit, "helper": c.helper, "cycles": c.cycles, "dram": c.dram, "beside": c.beside}
+    parts = {"unit": c.unit, "helper": c.helper, "cycles": c.cycles, "dram": c.dram, "beside": c.beside, "pj": c.pj}
     return {"nodes": list(c.nodes), **parts}

@@ -21,8 +21,8 @@ spreading kin execution devices siblings compose rows verify resizing stages ste
 lowering graphtext hardware amounts frames writing terms economics power kernels pipeline parallelism problem grouping
 launches traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies
 searches exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration
-relaxation circuits branches certificate choice program ilp repetition objectives schedule audit cost pipelining report
-tables explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public cli
+relaxation circuits branches certificate choice program ilp repetition planes objectives schedule audit cost pipelining
+report tables explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public cli
 __main__
 """.split()
 

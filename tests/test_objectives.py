@@ -112,7 +112,7 @@ def test_the_relaxation_costs_no_more_than_any_schedule(seed: int) -> None:
     rng = random.Random(seed)
     per_cycle, per_pj = rng.uniform(0.1, 20), rng.uniform(0.1, 5)
     best_one = min(per_cycle * c + per_pj * e for c, e in active(flow, columns))
-    low = least_cost(flow, columns, per_cycle, per_pj, best_one * rng.uniform(1, 3))
+    low = least_cost(flow, columns, Goal(per_cycle, per_pj), best_one * rng.uniform(1, 3))
     assert 0.3 * best_one <= low <= best_one * (1 + 1e-12)
 
 
@@ -121,7 +121,7 @@ def test_what_is_not_proven_in_time_has_the_bound_of_the_relaxation(monkeypatch:
     flow, columns = small(4)
     hint, goal = first_schedule(flow, columns), Goal(per_cycle=0.0, per_pj=1.0, static_pj=STATIC_PJ)
     found = ilp.solve(flow, columns, hint, seconds=10, seed=0, goal=goal)
-    low = least_cost(flow, columns, goal.of_cycle, goal.per_pj, goal.cost(hint))
+    low = least_cost(flow, columns, goal, goal.cost(hint))
     assert goal.of_cycle * found.bound < low <= found.least <= goal.cost(found)
 
 

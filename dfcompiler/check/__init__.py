@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dfcompiler.check import periods, proof, schedule, tasks, totals
+from dfcompiler.check import periods, planes, proof, schedule, tasks, totals
 from dfcompiler.check.contents import File, Mapping, read, read_mapping
 from dfcompiler.check.reading import At
 from dfcompiler.check.verdicts import Verdict
@@ -26,6 +26,7 @@ OF_MAPPING: Sequence[Callable[[Mapping], Verdict]] = (
     totals.segments,
     proof.bounds,
     periods.periods,
+    planes.planes,
 )
 OF_FILE: Sequence[Callable[[File], Verdict]] = (
     tasks.times,
@@ -36,6 +37,7 @@ OF_FILE: Sequence[Callable[[File], Verdict]] = (
     totals.ops,
     totals.traffic,
     totals.energy,
+    planes.aims,
     totals.sizes,
 )
 

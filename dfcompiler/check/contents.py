@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dfcompiler.check.reading import At
@@ -13,7 +13,8 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True)
 class Column:
-    """A way to run nodes together: cycles on a unit, with parts of the way to memory and of a helper."""
+    """A way to run nodes together: cycles on a unit, with parts of the way to memory and of a helper, and the energy
+    that it takes."""
 
     nodes: tuple[str, ...]
     unit: str
@@ -21,6 +22,7 @@ class Column:
     cycles: int
     dram: int
     beside: int
+    pj: float = 0.0
 
     def uses(self, whole: int) -> dict[str, int]:
         """Parts of every resource while it runs: units by name, the way to memory by the empty name."""
@@ -44,7 +46,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Segment:
-    """Nodes that run together, `runs` times on each of several stages, a run every `period` cycles."""
+    """Nodes that run together, `runs` times on each of several stages, a run every `period` cycles. A run may take
+    `pj_per_cycle` on average, where that has a limit."""
 
     at: At
     nodes: tuple[str, ...]
@@ -64,6 +67,7 @@ class Segment:
     bound: int
     bound_period: int
     bound_all: int
+    pj_per_cycle: float | None
 
     def cycles_of(self, runs: int) -> int:
         """Cycles of so many runs one after another."""
@@ -119,13 +123,15 @@ def read(at: At) -> File:
 def read_mapping(at: At) -> Mapping:
     """The member `mapping`."""
     whole = at["resolution"].whole(1)
+    power = at["aim"]["pj_per_cycle"] if "aim" in at else None
+    limit = None if power is None or power.value is None else power.amount()
     segments: list[Segment] = []
     for x in at["segments"].each():
-        segments.append(_segment(x, sum(len(s.tasks) for s in segments), whole))
+        segments.append(_segment(x, sum(len(s.tasks) for s in segments), whole, limit))
     return Mapping(at, whole, at["cycles"].whole(), at["bound_cycles"].whole(), tuple(segments))
 
 
-def _segment(at: At, first: int, whole: int) -> Segment:
+def _segment(at: At, first: int, whole: int, pj_per_cycle: float | None) -> Segment:
     nodes = at["nodes"].texts()
     if len(set(nodes)) < len(nodes):
         raise at["nodes"].wrong("names a node twice")
@@ -154,6 +160,7 @@ def _segment(at: At, first: int, whole: int) -> Segment:
         bound=at["bound"]["cycles"].whole(),
         bound_period=at["bound"]["period"].whole(),
         bound_all=at["bound"]["all"].whole(),
+        pj_per_cycle=pj_per_cycle,
     )
     if any(v in segment.after[v] for v in nodes):
         raise at["flow"].wrong("has a node that waits for itself")
@@ -164,7 +171,8 @@ def _column(at: At, nodes: tuple[str, ...], whole: int) -> Column:
     covered = tuple(v.one_of(nodes) for v in at["nodes"].each())
     if not covered or len(set(covered)) < len(covered):
         raise at["nodes"].wrong("must name one node or more, none twice")
-    return _said(at, covered, at["cycles"].whole(1), whole)
+    said = _said(at, covered, at["cycles"].whole(1), whole)
+    return replace(said, pj=at["pj"].amount()) if "pj" in at else said
 
 
 def _said(at: At, nodes: tuple[str, ...], cycles: int, whole: int) -> Column:

@@ -107,9 +107,17 @@ def _above(s: Segment, said: At, claimed: int) -> frozenset[int]:
 
 
 def recounted(s: Segment, listed: At, said: At, whole: int, case: Case) -> int:
-    """What multipliers of rows prove. With weights w of rows that hold, summed up: makespan x W + starts x 0 or less
-    covers the price of every chosen column, and that is no less than the worth of its nodes, each of which is run
-    once. So the makespan is at least the worth of all nodes over W."""
+    """What multipliers of rows prove of the makespan: it is at least the worth of all nodes over W."""
+    worth, span = summed(s, listed, said, whole, case)
+    return ceil(worth / span) if span > 0 else 0
+
+
+def summed(
+    s: Segment, listed: At, said: At, whole: int, case: Case, per_pj: Fraction = Fraction()
+) -> tuple[Fraction, Fraction]:
+    """The worth of all nodes, and W. With weights w of rows that hold, summed up: makespan x W + starts x 0 or less
+    covers the price of every chosen column, and that with what its energy costs is no less than the worth of its
+    nodes, each of which is run once. So makespan x W and the energy of the columns come to that worth at least."""
     rows = [(row(s, listed, x, whole, case), Fraction(x["weight"].amount())) for x in said["rows"].each()]
     for v in s.nodes:
         if sum((w * r.starts.get(v, 0) for r, w in rows), Fraction()) > 0:
@@ -119,11 +127,11 @@ def recounted(s: Segment, listed: At, said: At, whole: int, case: Case) -> int:
         raise said["worth"].wrong("must have a number for every node of the segment")
     price = _prices(rows, len(s.columns), whole)
     for i, c in enumerate(s.columns):
-        if i not in case.out and (asked := sum(worth[v] for v in c.nodes)) > price[i]:
-            text = f"the nodes of column {i} are worth {float(asked)!r}, it costs {float(price[i])!r}"
+        cost = price[i] + per_pj * Fraction(c.pj)
+        if i not in case.out and (asked := sum(worth[v] for v in c.nodes)) > cost:
+            text = f"the nodes of column {i} are worth {float(asked)!r}, it costs {float(cost)!r}"
             raise Unproven(said["worth"], text)
-    span = sum((w * r.makespan for r, w in rows), Fraction())
-    return ceil(sum(worth.values()) / span) if span > 0 else 0
+    return sum(worth.values(), Fraction()), sum((w * r.makespan for r, w in rows), Fraction())
 
 
 def _prices(rows: list[tuple[Row, Fraction]], count: int, whole: int) -> list[Fraction]:

@@ -55,6 +55,11 @@ def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
             return Row(0, {u: -1, v: 1}, _lasting(s, u, v, whole))
         case "circuit":
             return _circuit(s, x, whole)
+        case "power":
+            if not s.pj_per_cycle:
+                raise Unproven(x, "there is no limit of power")
+            each = Fraction(s.pj_per_cycle)
+            return Row(1, {}, {i: Fraction(c.pj) / each * whole for i, c in enumerate(s.columns)})
         case "dram":
             room, inside = _section(s, said, x, whole, case)
             return _filled(room, {i: c.cycles * c.dram for i, c in inside.items()})
@@ -66,7 +71,7 @@ def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
             room, inside = _section(s, said, x, whole, case)
             weights = _weights(s, x["weights"], whole, _apart(s, case))
             return _filled(room, {i: c.cycles * whole * weights[i] for i, c in inside.items() if i in weights})
-    raise x["kind"].wrong("must be end, order, circuit, dram, unit or together")
+    raise x["kind"].wrong("must be end, order, circuit, power, dram, unit or together")
 
 
 def _lasting(s: Segment, u: str, v: str | None, whole: int) -> dict[int, int]:

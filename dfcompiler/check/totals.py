@@ -135,6 +135,8 @@ def _ops(f: File) -> Iterator[Fault]:
         yield from equal(op["repeat"], sum(s.runs), "its segment has")
         yield from equal(op["start_s"], (s.start + t.start) / f.clock_hz, "the task has")
         yield from equal(op["end_s"], (s.start + t.end) / f.clock_hz, "the task has")
+        if t.column.pj:
+            yield from equal(op["energy_j"], t.column.pj * 1e-12, "its column has")
         moved = op["bytes"].members()
         if moved.keys() != t.at["level_bytes"].members().keys():
             yield Fault(op["bytes"].path, "names other memories than the task")

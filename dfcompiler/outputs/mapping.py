@@ -9,21 +9,23 @@ every member.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from math import inf
 from typing import Any
 
 import networkx as nx
 
 import dfcompiler
 from dfcompiler.api import Compiled
-from dfcompiler.certificate import certificate, from_run_to_run
+from dfcompiler.certificate import certificate, cost, from_run_to_run
 from dfcompiler.columns import Column, flow_of
 from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.outputs.remarks import remarks
 from dfcompiler.outputs.request import request_json
-from dfcompiler.schedule import Layer, between_layers, columns_of, mapping_of
+from dfcompiler.planes import Plane
+from dfcompiler.schedule import Layer, Mapping, between_layers, columns_of, mapping_of
 from dfcompiler.solution import Task
 from dfcompiler.tiling import RESOLUTION
 
@@ -102,12 +104,36 @@ def schedule_json(graph: Graph) -> dict[str, Any]:
         "resolution": RESOLUTION,
         "cycles": mapping.cycles,
         "bound_cycles": mapping.bound,
+        "aim": _aim(graph, mapping),
         "segments": segments,
     }
 
 
+def _aim(graph: Graph, mapping: Mapping) -> dict[str, Any]:
+    """What the mapping was sought by, and what no step is below where energy counts."""
+    aim, limits = mapping.aim, mapping.aim.limits
+    planes = aim.planes if any(p.per_pj for p in aim.planes) else ()
+    return {
+        "objective": aim.objective,
+        "static_pj": limits.static_pj,
+        "pj_per_cycle": limits.pj_per_cycle if limits.pj_per_cycle < inf else None,
+        "planes": [_plane(graph, mapping, p) for p in planes if p.per_cycle + p.per_pj * limits.static_pj],
+    }
+
+
+def _plane(graph: Graph, mapping: Mapping, plane: Plane) -> dict[str, Any]:
+    """A plane with the proof of every segment, in cycles that each cost what they do by its weights."""
+    goal = replace(mapping.aim.limits, per_cycle=plane.per_cycle, per_pj=plane.per_pj)
+    parts = []
+    for x in mapping.layers:
+        flow, columns = flow_of(graph, x.segment), columns_of(graph).of(x.segment)
+        per_pj, known = goal.per_pj / goal.of_cycle, goal.cost(x.solution) / goal.of_cycle
+        parts.append(cost(flow, columns, per_pj, known, goal.pj_per_cycle).to_json())
+    return {"per_cycle": plane.per_cycle, "per_pj": plane.per_pj, "segments": parts}
+
+
 def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, Any]:
-    solution, segment = layer.solution, layer.segment
+    solution, segment, limit = layer.solution, layer.segment, mapping_of(graph).aim.limits.pj_per_cycle
     numbers = {v: first + i for i, t in enumerate(solution.tasks) for v in t.column.nodes}
     flow, columns = flow_of(graph, segment), columns_of(graph).of(segment)
     inside = [(u, v, graph.flow.edges[u, v]["tensor"]) for u, v in flow.edges]
@@ -135,7 +161,7 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
         "flow": [{"from": u, "to": v} for u, v in flow.edges],
         "carried": [{"from": u, "to": v} for u, v in dict.fromkeys(across)],
         "columns": [_column(c) for c in columns],
-        "certificate": certificate(flow, columns, solution).to_json(),
+        "certificate": certificate(flow, columns, solution, limit).to_json(),
         "tasks": [{"id": first + i, "column": at[id(t.column)], **_task(t)} for i, t in enumerate(solution.tasks)],
         "depends": [{"from": u, "to": v, "tensor": tensor} for u, v, tensor in sorted(depends)],
         "next_run_depends": [{"from": u, "to": v} for u, v in sorted({(numbers[u], numbers[v]) for u, v in across})],
@@ -176,7 +202,7 @@ def _period_proof(
 
 def _column(c: Column) -> dict[str, Any]:
     said = {"nodes": list(c.nodes), "unit": c.unit, "helper": c.helper}
-    return {**said, "cycles": c.cycles, "dram": c.dram, "beside": c.beside}
+    return {**said, "cycles": c.cycles, "dram": c.dram, "beside": c.beside, "pj": c.pj}
 
 
 def _task(task: Task) -> dict[str, Any]:
