@@ -34,7 +34,7 @@ def planes(m: Mapping) -> Verdict:
     said = m.at["aim"]["planes"].each() if "aim" in m.at else []
     limited = [s for s in m.segments if s.pj_per_cycle is not None]
     found = [x for p in said for x in _faults(m, p)] + [x for s in limited for x in _power(s)]
-    what = "costs of time and energy are what duals prove, and power is kept"
+    what = "costs of time and energy are proven, and power is kept"
     return verdict("planes", what, len(said) * len(m.segments) + len(limited), found)
 
 
