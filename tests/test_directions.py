@@ -22,8 +22,8 @@ lowering graphtext hardware amounts frames writing terms economics power kernels
 launches traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies
 searches exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration
 relaxation circuits branches certificate choice program ilp repetition planes objectives schedule audit cost pipelining
-report tables explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public cli
-__main__
+report tables explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public
+cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.
