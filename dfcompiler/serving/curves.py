@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import isclose, isfinite
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,11 @@ from dfcompiler.serving.outlines import Outline, Sizes
 from dfcompiler.serving.pieces import Piece, Pricer
 from dfcompiler.serving.refining import Grid, Point, Refiner
 from dfcompiler.serving.sweeps import Sweep, sweep
-from dfcompiler.serving.terraces import terraces
+from dfcompiler.serving.terraces import slopes, terraces
 
 Floats = npt.NDArray[np.float64]
 NEVER = 1e15  # cycles of a piece that has no tiling at some size: any other schedule is shorter
+CLOSE = 1e-9  # part of a price: what is taken for rounding
 FIELDS = Sizes._fields
 TOKENS = ("prefill", "batch")
 LEAST = ("tokens", *TOKENS)  # of which there is at least one
@@ -98,6 +99,7 @@ class Curves:
     effort: Effort
     curves: dict[Piece, Curve] = field(default_factory=dict)
     same: dict[Piece, Curve] = field(default_factory=dict)  # the curve that stands for a piece's
+    alike: dict[object, Curve] = field(default_factory=dict)  # it, by what tells curves apart
     drawn: dict[Curve, Sweep | Grid] = field(default_factory=dict)
     dense: dict[Curve, Floats] = field(default_factory=dict)
     spine: Outline | None = None  # the make that curves over tokens are drawn in
@@ -112,12 +114,9 @@ class Curves:
         if self.spine is None:
             self.spine = piece.outline
         there = piece.inside(self.spine) if curve.on == ("tokens",) else None
-        others = (
-            [Curve(there, frozenset({"batch"}), repeat)]
-            if there and there != piece
-            else list(dict.fromkeys(self.same.values()))
-        )
-        self.same[piece] = next((c for c in others if self._alike(c, curve)), curve)
+        first = Curve(there, frozenset({"batch"}), repeat) if there and there != piece else curve
+        look = self._look(curve)
+        self.same[piece] = self.alike.setdefault(look, first if self._look(first) == look else curve)
 
     def draw(self) -> None:
         """Know all curves, those over tokens first: what they take is what errors of the others are held to."""
@@ -125,20 +124,18 @@ class Curves:
         for c in own:
             if c.on and (swept := self._swept(c)) is not None:
                 self.drawn[c] = swept
-        for on in (("tokens",), *KINDS):
-            refiners = {c: self._refiner(c) for c in own if c.on == on and c not in self.drawn}
-            rough = {c: refiners[c].grid([self._knots(n) for n in on], 0) for c in refiners if on != DECODE}
-            if on == ("tokens",):
-                self._sum(rough)
-            for c, refiner in refiners.items():
-                if on == ("tokens",):
-                    self.drawn[c] = refiner.line(rough[c].axes[0].tolist(), self.effort.points)
-                elif on == CHUNK:
-                    self.drawn[c] = refiner.grid([a.tolist() for a in rough[c].axes], self.effort.plane_points)
-                else:
-                    self.drawn[c] = terraces(
-                        refiner, self.reach.batch, self._knots("context"), self.effort.plane_points
-                    )
+        refiners = {c: self._refiner(c) for c in own if c.on and c not in self.drawn}
+        lines, knots = {c: r for c, r in refiners.items() if c.on == ("tokens",)}, self._knots("tokens")
+        self._sum({c: r.line(knots[:: len(knots) - 1 or 1], 0) for c, r in lines.items()}, knots[:1])
+        rough = {c: r.line(r.few(knots), 0) for c, r in lines.items()}
+        self._sum(rough, knots)
+        for c, r in refiners.items():
+            if c in lines:
+                self.drawn[c] = r.line(rough[c].axes[0].tolist(), self.effort.points)
+            elif c.on == CHUNK:
+                self.drawn[c] = slopes(r, self._knots("prefill"), self._knots("past"), self.effort.plane_points)
+            else:
+                self.drawn[c] = terraces(r, self.reach.batch, self._knots("context"), self.effort.plane_points)
 
     def cycles(self, piece: Piece, sizes: Sequence[Floats]) -> Floats:
         """Cycles of a piece at sizes whose coordinates broadcast."""
@@ -166,29 +163,26 @@ class Curves:
         return self.curves[piece].moved
 
     def _moved(self, piece: Piece) -> frozenset[str]:
-        """The sizes of which another value is another price; where only tokens make it another problem, these do."""
-        maybe = piece.moved()
-        if maybe <= set(TOKENS):
-            return maybe
-        base, priced = piece.outline.sizes, partial(self.pricer.cycles, piece)
-        return frozenset(n for n in maybe if abs(priced(piece.other(n)) - priced(base)) > 1e-9 * priced(base))
+        """The sizes of which another value is another price; tokens that make it another problem are taken to."""
+        maybe, base = piece.moved(), piece.outline.sizes
+        tokens = maybe & set(TOKENS)
+        at = base._replace(**{n: self._amid(n) for n in TOKENS if getattr(base, n)})
+        others = {n: at._replace(**{n: getattr(piece.other(n), n)}) for n in maybe - tokens}
+        priced = partial(self.pricer.cycles, piece)
+        return tokens | {n for n, x in others.items() if abs(priced(x) - priced(at)) > CLOSE * priced(at)}
 
-    def _alike(self, a: Curve, b: Curve) -> bool:
-        mine, other = a.piece, b.piece
-        if (a.on, mine.unit, mine.share) != (b.on, other.unit, other.share) or mine.outline is other.outline:
-            return False
-        probes = self._probes(a.on)
-        pairs = ([self._look(x, p) for x in (a, b)] for p in probes)
-        return all(len(x) == len(y) and all(map(_close, x, y)) for x, y in pairs)
+    def _look(self, curve: Curve) -> tuple[object, ...]:
+        """What tells curves apart: the numbers of its formula where it has one, else its price, at two points."""
+        found: list[float] = []
+        for point in {tuple(map(self._amid, curve.on)), tuple(map(self.reach.most, curve.on))}:
+            plan = self.pricer.formula(curve.piece, curve.sizes(point))
+            found += plan.numbers if plan else [self._price(curve, point)]
+        return curve.on, curve.piece.unit, curve.piece.share, curve.repeat, *(f"{x:.9e}" for x in found)
 
-    def _look(self, curve: Curve, point: Point) -> tuple[object, ...]:
-        """What tells a price: the numbers of its formula where it has one, else the problem that is searched."""
-        found = self.pricer.formula(curve.piece, curve.sizes(point))
-        return found.numbers if found else (self.pricer.content(curve.piece, curve.sizes(point)),)
-
-    def _probes(self, on: tuple[str, ...]) -> list[Point]:
-        most = [self.reach.most(n) for n in on]
-        return [tuple(max(2, m // part) for m in most) for part in (37, 5)]
+    def _amid(self, name: str) -> int:
+        """A knot amid those that curves begin with."""
+        knots = self._knots(name)
+        return knots[len(knots) // 2]
 
     def _price(self, curve: Curve, point: Point) -> float:
         cycles = self.pricer.cycles(curve.piece, curve.sizes(point))
@@ -203,14 +197,14 @@ class Curves:
         clock_hz = self.pricer.chip.units[curve.piece.unit].clock_hz
         return sweep(lambda p: self.pricer.formula(curve.piece, curve.sizes(p)), least, most, clock_hz)
 
-    def _sum(self, rough: Mapping[Curve, Grid]) -> None:
-        """What all products with weights of a step take, over its tokens: of the fastest of those that are known."""
-        x = np.array(self._knots("tokens"), dtype=np.float64)
+    def _sum(self, drawn: Mapping[Curve, Grid], tokens: Sequence[int]) -> None:
+        """What all products with weights of a step take at some tokens: of the fastest of those that are known."""
+        x = np.array(tokens, dtype=np.float64)
         total: dict[Outline, Floats] = {}
         for piece in self.curves:
             c = self.same[piece]
             if c.on == ("tokens",):
-                each = (rough[c] if c in rough else self.drawn[c]).at([x]) * c.repeat
+                each = (drawn[c] if c in drawn else self.drawn[c]).at([x]) * c.repeat
                 total[piece.outline] = total.get(piece.outline, np.zeros(x.shape)) + each
         self.rough = x, np.min(list(total.values()), axis=0) if total else np.zeros(x.shape)
 
@@ -225,8 +219,3 @@ class Curves:
         """Where a curve begins."""
         most, (least, low) = self.reach.most(name), (1, 0) if name in LEAST else (0, 64)
         return sorted({least, *(x for i in range(20) if low < (x := 4**i) < most), most})
-
-
-def _close(a: object, b: object) -> bool:
-    """Whether two numbers are but for rounding, or two contents are, the same."""
-    return isclose(a, b, rel_tol=1e-9) if isinstance(a, float) and isinstance(b, float) else a == b

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Point = tuple[int, ...]
+MANY = 1 << 30  # evaluations: no limit
 NEAR = 0.125  # of an interval: so far from its end it tells the line there, whatever a tile more or less does
 
 
@@ -86,6 +87,14 @@ class Refiner:
                 break
             x = sorted({*x, found[1]})
         return self._table([x])
+
+    def few(self, knots: Sequence[int]) -> list[int]:
+        """Of these knots over one number those that tell lines apart: where one amid is on the straight line, those
+        between are passed over."""
+        amid = len(knots) // 2
+        if len(knots) < 3 or self._error((knots[amid],), 0, knots[0], knots[-1], MANY) <= self.tolerance:
+            return sorted({knots[0], knots[amid], knots[-1]})
+        return sorted({*self.few(knots[: amid + 1]), *self.few(knots[amid:])})
 
     def _bends(self, x: Sequence[int]) -> Iterator[tuple[float, int]]:
         """By how much the function may be off the straight line between two knots, and where, as the lines on both

@@ -29,7 +29,8 @@ SEARCHED = Effort(0.002, 24, 64)  # prices are searches
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Timings of the parts of a step: of an outline's body, or of its tail."""
+    """Timings of the parts of a step: of an outline's body, or of its tail. Schedules of one make are told in the nodes
+    of one outline, so what they have in common is priced once."""
 
     outline: Outline
     timings: tuple[Timing, ...]
@@ -119,10 +120,11 @@ def step_model(setting: Setting, reach: Reach, samples: Mapping[str, Sequence[Si
     bodies: dict[str, list[Schedule]] = {make: [] for make in samples}
     tails = []
     for make, some in samples.items():
-        for drawn in outlines(setting, some):
+        every = outlines(setting, some)
+        for drawn in every:
             stage = slowest(drawn)
             body, tail = (
-                Schedule(drawn, tuple(timing(drawn.mapped, x, n) for x in part if (n := x.segment.on.get(stage))))
+                Schedule(every[0], tuple(timing(drawn.mapped, x, n) for x in part if (n := x.segment.on.get(stage))))
                 for part in layers(drawn)
             )
             bodies[make].append(body)
