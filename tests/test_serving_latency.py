@@ -31,7 +31,7 @@ from dfcompiler.serving.spending import step_energy
 from dfcompiler.serving.sweeps import sweep
 from dfcompiler.serving.table import Rows, StepTable, to_plain
 from dfcompiler.serving.tabulation import straight
-from dfcompiler.serving.terraces import terraces
+from dfcompiler.serving.terraces import slopes, terraces
 
 REACH, TOKENS = Reach(512, 2048, 32), 65_536
 SIZES = Sizes(128, 128, 8, 300)
@@ -235,6 +235,42 @@ def test_waves_are_found_where_they_end(most: int, wave: int, special: int) -> N
     for t in (64, 4096):
         true = np.array([seconds((int(x), t)) for x in n])
         np.testing.assert_allclose(grid.at([n, np.array(float(t))]), true, rtol=0.002)
+
+
+def test_many_even_waves_are_looked_at_here_and_there() -> None:
+    refiner = Refiner(lambda p: -(-p[0] // 16) * (50.0 + p[1]), lambda _p, v: v, 0.001)
+    grid = terraces(refiner, 1024, [1, 4096], 400)
+    n = np.arange(1.0, 1025)
+    np.testing.assert_allclose(grid.at([n, np.array(4096.0)]), np.ceil(n / 16) * 4146.0, rtol=1e-9)
+    assert len(refiner.known) < 60
+
+
+@how(max_examples=50)
+@given(st.floats(0.1, 10), st.integers(2, 500), st.one_of(st.none(), st.integers(64, 4000)))
+def test_a_chunk_is_lines_along_what_lies_before_it(rate: float, bend: int, window: int | None) -> None:
+    """Pairs of a chunk with what lies before it, within a window where there is one, and rows that cost more from some
+    number on."""
+
+    def seconds(p: tuple[int, ...]) -> float:
+        n, t = p
+        return 1000.0 + rate * n * min(t, window or t) / 100 + 2.0 * max(0, n - bend)
+
+    refiner = Refiner(seconds, lambda _p, v: v, 0.002)
+    grid = slopes(refiner, [1, 4, 16, 64, 256, 512], sorted({0, 64, 1024, window or 1024, 4096}), 120)
+    n, t = np.meshgrid(np.arange(1.0, 513, 3), np.arange(0.0, 4097, 64), indexing="ij")
+    true = np.array([[seconds((int(a), int(b))) for b in t[0]] for a in n[:, 0]])
+    assert np.abs(grid.at([n, t]) / true - 1).max() <= 0.01
+    assert len(refiner.known) <= 120 + 36
+
+
+def test_a_function_that_is_no_line_and_a_bend_is_refined_in_both() -> None:
+    def seconds(p: tuple[int, ...]) -> float:
+        return 1000.0 + 5.0 * max(0, p[1] - 8 * p[0])
+
+    grid = slopes(Refiner(seconds, lambda _p, v: v, 0.002), [1, 4, 16, 64, 256, 512], [0, 64, 256, 1024, 4096], 400)
+    for point in ((64, 1024), (16, 256), (512, 4096)):
+        told = float(grid.at([np.array(float(x)) for x in point]))
+        assert told == pytest.approx(seconds(point), rel=0.05)
 
 
 @how(max_examples=50)
