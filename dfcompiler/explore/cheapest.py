@@ -4,7 +4,8 @@ Rates are levels, 0 the lowest. A design may serve a level only up to its bound;
 any above. At each level designs are asked in the order of their cost, those whose bound is below it never. Once one
 serves it, it is the cheapest, as every cheaper one was asked or is ruled out by its bound. Nothing is assumed of the
 answers: a faster chip, or one server more, may well serve less. Until then the cheapest that was not asked is a lower
-bound of the cost. The next one asked is where most is open, so an end before all are closed leaves a small gap.
+bound of the cost. The next one asked is where most is open, so an end before all are closed leaves a small gap; levels that
+nobody is known to serve come last.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ NOTED = 0.02  # of the limit of time: how often the gap is noted
 
 @dataclass(frozen=True)
 class Standing:
-    """After some seconds and answers: levels that are open, and the largest and median part by which the cheapest known
-    design of a level may cost too much."""
+    """After some seconds and answers: levels that are open, and how many times the least cost of its level the cheapest
+    known design may cost, at most and at the median, of levels that some design is known to serve."""
 
     seconds: float
     asked: int
@@ -99,8 +100,7 @@ class Cheapest:
     def _ask(self) -> None:
         """One answer, at the level whose cost is the least certain; of these the highest."""
         low, high = self.lower, self.upper
-        with np.errstate(invalid="ignore"):
-            apart = np.where(low == high, 0.0, high / low)
+        apart = np.where(low < high, np.where(np.isfinite(high), high, low) / low, 0.0)
         level = self.levels - 1 - int(np.argmax(apart[::-1]))
         while self._costs(self.start)[level] > low[level]:  # a level above is what holds the bound down
             level += 1
@@ -126,9 +126,8 @@ class Cheapest:
 
     def _note(self, seconds: float) -> None:
         low, high = self.lower, self.upper
-        some = np.isfinite(low)
-        with np.errstate(invalid="ignore"):
-            apart = (high / low)[some]
+        some = np.isfinite(high)
+        apart = high[some] / low[some]
         largest, median = (float(np.max(apart)), float(np.median(apart))) if some.any() else (1.0, 1.0)
         self.history.append(Standing(seconds, self.asked, int(np.count_nonzero(low < high)), largest, median))
 
