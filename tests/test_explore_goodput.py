@@ -92,6 +92,22 @@ def test_a_search_that_is_cut_off_tells_what_no_design_can_cost_less_than(seed: 
     )
 
 
+def test_levels_that_nobody_is_known_to_serve_are_asked_last() -> None:
+    """Whether dear designs serve the upper level, as none does, is asked when the lower one is settled."""
+    cost, most = np.arange(1.0, 8.0), np.array([0, 0, 0, 0, 0, 1, 1])
+    seen: list[tuple[int, int]] = []
+
+    def serves(design: int, level: int) -> bool:
+        seen.append((design, level))
+        return False
+
+    search = Cheapest(cost, most, 2, serves)
+    search.known(4, 0)
+    assert search.run(np.inf)
+    assert search.upper.tolist() == [5.0, np.inf]
+    assert seen == [(0, 0), (1, 0), (2, 0), (3, 0), (5, 1), (6, 1)]
+
+
 @given(SEEDS)
 def test_what_a_front_of_bounds_serves_leaves_no_better_design_out(seed: int) -> None:
     of = Asked(seed)

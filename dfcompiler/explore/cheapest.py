@@ -4,8 +4,8 @@ Rates are levels, 0 the lowest. A design may serve a level only up to its bound;
 any above. At each level designs are asked in the order of their cost, those whose bound is below it never. Once one
 serves it, it is the cheapest, as every cheaper one was asked or is ruled out by its bound. Nothing is assumed of the
 answers: a faster chip, or one server more, may well serve less. Until then the cheapest that was not asked is a lower
-bound of the cost. The next one asked is where most is open, so an end before all are closed leaves a small gap; levels that
-nobody is known to serve come last.
+bound of the cost. The next one asked is where most is open, so an end before all are closed leaves a small gap; levels
+that nobody is known to serve come last.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Cheapest:
     def _ask(self) -> None:
         """One answer, at the level whose cost is the least certain; of these the highest."""
         low, high = self.lower, self.upper
-        apart = np.where(low < high, np.where(np.isfinite(high), high, low) / low, 0.0)
+        apart, some = np.zeros(self.levels), low < high
+        apart[some] = np.where(np.isfinite(high), high, low)[some] / low[some]
         level = self.levels - 1 - int(np.argmax(apart[::-1]))
         while self._costs(self.start)[level] > low[level]:  # a level above is what holds the bound down
             level += 1
