@@ -249,6 +249,8 @@ def section(limit_s: float, resume: Path | None) -> str:
     queues = Queues(requests, WANTED, PART, LOWEST, STEP, LEVELS)
     found = {}
     with Remembered(resume, identity(of, requests)) as answers:
+        if answers.known:
+            lines.append(f"- {len(answers.known):,} answers were there from an earlier run")
         for name in of.space.pools:
             with timed(lines, f"search of {name}"):
                 pool = Pool(of, name, queues, answers)

@@ -32,7 +32,7 @@ from dfcompiler.economics import price
 from dfcompiler.explore.claims import checked
 from dfcompiler.explore.declared import too_long
 from dfcompiler.explore.designs import chip_at
-from dfcompiler.explore.figures import block, figures
+from dfcompiler.explore.figures import added, block, figures
 from dfcompiler.explore.prices import StaticPrices
 from dfcompiler.explore.reallocation import cost_line, gap, overlapped, time_shared
 from dfcompiler.explore.servers import bound, servers
@@ -54,8 +54,8 @@ def main() -> None:
     space = load_space("llmshare")
     with timed("prices"):
         prices = {n: StaticPrices(p) for n, p in space.pools.items()}
-        for n, figure in (("prefill", ("prompt", "latency_s")), ("decode", ("token", "latency_s"))):
-            prices[n].price(figure)
+        for n, load in (("prefill", "prompt"), ("decode", "token")):
+            prices[n].terms(load)
             prices[n].price(("usd",))
     with timed("front in cost and rate"):
         found = explored(space, prices)
@@ -130,8 +130,10 @@ class At:
         self.prices, self.rows = prices, rows
 
     def price(self, path: tuple[str, ...]) -> np.ndarray:
-        whole = self.prices.price(path)
-        return whole[tuple(self.rows[:, i] if n > 1 else 0 for i, n in enumerate(whole.shape))]
+        return added([self.taken(a) for a in self.prices.summands(path)])
+
+    def taken(self, a: np.ndarray) -> np.ndarray:
+        return np.asarray(a[tuple(self.rows[:, i] if n > 1 else 0 for i, n in enumerate(a.shape))])
 
 
 def times(space: Space, prices: Mapping[str, StaticPrices]) -> None:

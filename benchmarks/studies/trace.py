@@ -271,7 +271,7 @@ def section() -> str:
     with timed(lines, "steps priced, or read back where they were before, and every schedule simulated"):
         of = simulated(requests)
         for name, load in LOAD.items():
-            of.prices[name].price((load, "latency_s"))
+            of.prices[name].terms(load)
     with timed(lines, "front in cost and rate"):
         found = explored(of.space, of.prices)
     lines.append(

@@ -4,8 +4,8 @@ Rates are levels, 0 the lowest. A design may serve a level only up to its bound;
 any above. At each level designs are asked in the order of their cost, those whose bound is below it never. Once one
 serves it, it is the cheapest, as every cheaper one was asked or is ruled out by its bound. Nothing is assumed of the
 answers: a faster chip, or one server more, may well serve less. Until then the cheapest that was not asked is a lower
-bound of the cost. The next one asked is where most is open, so an end before all are closed leaves a small gap; levels
-that nobody is known to serve come last.
+bound of the cost. The next one asked is in turn where most is open and where least is, so an end before all are closed
+leaves a small gap and many levels that are closed; levels that nobody is known to serve come last.
 """
 
 from __future__ import annotations
@@ -98,11 +98,14 @@ class Cheapest:
         return done
 
     def _ask(self) -> None:
-        """One answer, at the level whose cost is the least certain; of these the highest."""
+        """One answer, at the level whose cost is the least certain or the most, of those that are open; of these the
+        highest."""
         low, high = self.lower, self.upper
-        apart, some = np.zeros(self.levels), low < high
-        apart[some] = np.where(np.isfinite(high), high, low)[some] / low[some]
-        level = self.levels - 1 - int(np.argmax(apart[::-1]))
+        some = np.flatnonzero((low < high) & np.isfinite(high))[::-1]
+        if not len(some):
+            some = np.flatnonzero(low < high)[::-1]
+        apart = high[some] / low[some]
+        level = int(some[np.argmax(apart) if self.asked % 2 else np.argmin(apart)])
         while self._costs(self.start)[level] > low[level]:  # a level above is what holds the bound down
             level += 1
         design = int(self.start[level])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from dfcompiler.check.designs import Table, front_is_of_pool, front_is_of_systems, front_of_pool, front_of_systems
 from dfcompiler.check.verdicts import Verdict, joined
 from dfcompiler.diagnostics import Diag
-from dfcompiler.explore.figures import Prices, grid
+from dfcompiler.explore.figures import Prices, grid, summands
 from dfcompiler.explore.pools import PoolFront
 from dfcompiler.explore.references import paths
 from dfcompiler.explore.separation import inlined
@@ -97,12 +98,24 @@ def _table(
     read = {path for e in (*(e for e, _ in wholes), *limits) for path, _ in paths(e)}
     axes = grid(pool)
     corner = [at.get(a.name) for a in pool.axes]
-    figures = {
-        ".".join(path): _cut(axes[path[0]] if path[0] in axes else _ranked(prices.price(path), len(corner)), corner)
-        for path in sorted(read)
-    }
+    figures: dict[str, np.ndarray[Any, Any]] = {}
+    sums: dict[str, list[Any]] = {}
+    for path in sorted(read):
+        parts = [axes[path[0]]] if path[0] in axes else summands(prices, path)
+        names = [".".join(path)] if len(parts) == 1 else [f"{'.'.join(path)} {i}" for i in range(len(parts))]
+        figures |= {n: _cut(_ranked(x, len(corner)), corner) for n, x in zip(names, parts, strict=True)}
+        leaves: list[list[Any]] = [["figure", n] for n in names]
+        sums[".".join(path)] = reduce(lambda a, b: ["+", a, b], leaves)
     shape = tuple(n if i is None else 1 for n, i in zip(pool.shape, corner, strict=True))
-    return Table(name, shape, figures, [tree(r) for r in limits], [(tree(e), sign) for e, sign in wholes])
+    wanted = [(_summed(tree(e), sums), sign) for e, sign in wholes]
+    return Table(name, shape, figures, [_summed(tree(r), sums) for r in limits], wanted)
+
+
+def _summed(e: list[Any], sums: Mapping[str, list[Any]]) -> list[Any]:
+    """A tree whose figures are what adds up to them."""
+    if e[0] == "figure":
+        return sums[e[1]]
+    return e if e[0] == "number" else [e[0], *(_summed(a, sums) for a in e[1:])]
 
 
 def _cut(x: np.ndarray[Any, Any], corner: Sequence[int | None]) -> np.ndarray[Any, Any]:

@@ -41,9 +41,12 @@ class Sums(Protocol):
 
 def part(prices: Prices, path: tuple[str, ...], corner: Corner) -> Array:
     """A figure of the designs in a part of every axis, and of no other."""
-    if isinstance(prices, Sums):
-        return added([cut(a, corner) for a in prices.summands(path)])
-    return cut(prices.price(path), corner)
+    return added([cut(a, corner) for a in summands(prices, path)])
+
+
+def summands(prices: Prices, path: tuple[str, ...]) -> Sequence[Array]:
+    """Arrays that add up, in this order, to a figure."""
+    return prices.summands(path) if isinstance(prices, Sums) else [prices.price(path)]
 
 
 def cut(a: Array, corner: Corner) -> Array:

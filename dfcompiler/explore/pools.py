@@ -26,7 +26,7 @@ from dfcompiler.text import tree as t
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BLOCK = 1 << 21  # designs that are compared at once
+BLOCK = 1 << 19  # designs that are compared at once
 SAMPLE = 64  # every so many designs of a block come first
 CELLS = 256  # levels of cost and of rate in the table that rules out most of three terms
 
