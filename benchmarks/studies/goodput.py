@@ -26,7 +26,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from trace import LOAD, LONGEST, TOKENS, TRACE, Simulated, replicas, simulated, timed, values  # type: ignore
+from trace import LOAD, LONGEST, TOKENS, TRACE, Simulated, replicas, simulated, timed, values, with_section  # type: ignore
 
 from tables import markdown
 
@@ -287,8 +287,7 @@ def main() -> None:
     text = section(args.limit_s, args.resume)
     print(text)
     if args.out:
-        before = args.out.read_text(encoding="utf-8").partition(TITLE)[0].rstrip()
-        args.out.write_text(f"{before}\n\n{text}", encoding="utf-8")
+        args.out.write_text(with_section(args.out.read_text(encoding="utf-8"), TITLE, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -334,6 +334,13 @@ def beside_static(of: Simulated, found: Systems) -> list[str]:
     ]
 
 
+def with_section(page: str, title: str, text: str) -> str:
+    """The page where a section is this text, or has it at the end."""
+    before, _, after = page.partition(f"{title}\n")
+    rest = after.partition("\n## ")[2]
+    return "\n\n".join([before.rstrip(), text.rstrip(), *([f"## {rest.rstrip()}"] if rest else [])]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, help="the page of which this is a section")
@@ -341,8 +348,7 @@ def main() -> None:
     text = section()
     print(text)
     if args.out:
-        before = args.out.read_text(encoding="utf-8").partition(TITLE)[0].rstrip()
-        args.out.write_text(f"{before}\n\n{text}", encoding="utf-8")
+        args.out.write_text(with_section(args.out.read_text(encoding="utf-8"), TITLE, text), encoding="utf-8")
 
 
 if __name__ == "__main__":
