@@ -233,8 +233,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_familys_own_file_is_all_that_a_package_needs(plugin: Path, tmp_path: Path) -> None:
-    (plugin / "lookup.py").write_text(FAMILY)
     with registry.apart():
+        (plugin / "lookup.py").write_text(FAMILY)
         made = registry.lookup("template", "look-up")(lanes=20)
         one = load_chip("tpu128", {}, [])
         from dfcompiler.hardware.chip import Part
