@@ -68,7 +68,7 @@ class Block:
     def alone(self) -> Floats:
         """What of that does not depend on choices, `[tiling]`."""
         if self.used is None:
-            return self.nest.last[1]
+            return self.nest.last[2]
         return np.broadcast_to(self.used.of_tiles(self.problem, self.tiles.size), self.tiles.compute.shape)
 
     def beside(self, nest: Nest, traffic: Traffic, structures: Ints, tilings: Ints) -> Floats:

@@ -48,17 +48,17 @@ def of_choices(used: Consumption, nest: Nest, some: Structures) -> Floats:
 def floor_pj(problem: Problem, unit: Unit, helper: Unit | None, tech: Tech) -> float:
     """Energy below which a unit that can run a problem cannot run it: all that must move passes every level once."""
     used = Consumption.of(problem, unit, helper, tech)
-    moved = sum(o.total_bytes for o in problem.operands if _counts_alike(problem, unit, o))
-    return float(used.fixed_pj + moved * sum(used.byte_pj))
+    alike = [o for o in problem.operands if _counts_alike(problem, unit, o)]
+    return float(used.fixed_pj + sum(o.total_bytes * sum(used.byte_pj[o.pinned :]) for o in alike))
 
 
 def least_pj(used: Consumption, problem: Problem, tiles: Tiles) -> Floats:
     """Energy below which no tiling comes in any order, whatever it keeps: every instance takes once what it needs."""
     found: Array = used.of_tiles(problem, tiles.size)
-    ways, above = reduce(np.multiply, tiles.ways.values(), np.ones(1)), sum(used.byte_pj[:-1])
+    ways = reduce(np.multiply, tiles.ways.values(), np.ones(1))
     for o in (o for o in problem.operands if _counts_alike(problem, used.unit, o)):
         own = reduce(np.multiply, (w for x, w in tiles.ways.items() if x in o.loops), np.ones(1))
-        found = found + o.total_bytes * (ways / own * used.byte_pj[-1] + above)
+        found = found + o.total_bytes * (ways / own * used.byte_pj[-1] + sum(used.byte_pj[o.pinned : -1]))
     return np.asarray(found)
 
 
@@ -77,5 +77,5 @@ def _at_once(used: Consumption, nest: Nest, o: NestOperand, choices: Sequence[tu
     tile, copies = nest.mean_elements(o) / 8, spread(nest.unit, nest.tiles, o)
     between = used.byte_pj[-2] if len(used.byte_pj) > 2 else 0.0
     last = o.bits if o.kind == "write" else 0
-    own, top = tile * (ways * used.byte_pj[-1] + copies * between), tile * copies * used.byte_pj[0]
+    own, top = tile * (ways * used.byte_pj[-1] + copies * between), tile * copies * used.byte_pj[0] * (not o.pinned)
     return np.asarray((near + last) * own + (far + last) * top)

@@ -20,7 +20,7 @@ def content_key(p: Problem) -> str:
             [g.attrs.get(a.name) for a in g.shape.attrs],
             tuple((x.dtype, x.shape, x.within) for x in (g.types[o.name] for o in g.shape.operands)),
             (p.a_bits, p.b_bits, p.acc_bits, *sorted(p.multiplied)),
-            [(o.kind, o.bits, o.partial_bits) for o in p.operands],  # what stays inside is as wide as `--dtype` says
+            [(o.kind, o.bits, o.partial_bits, o.pinned) for o in p.operands],  # inside as wide as `--dtype` says
         )
     )
 

@@ -203,6 +203,7 @@ class Moves:
         near[OUT if o.kind == "write" else IN] = bits * self._changes(o, held)
         near[IN] += near[OUT] * spilling
         far = near * ~self._stays(o, beyond) if beyond and not done else near
+        far = np.zeros_like(near) if o.pinned else far
         whole = self.sees_all(o, held or beyond)
         flags = whole and held is not None, whole, held is not None, self.sees_all(o, longest), self.again(o, longest)
         return Flow(near, far, *flags, self.last_passes(o, longest))

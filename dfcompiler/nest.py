@@ -26,7 +26,7 @@ from dfcompiler.late import Late
 from dfcompiler.moves import IN, INNER, Choices, Frame, Keep, Moves, kept
 from dfcompiler.overlaps import mean_elements
 from dfcompiler.problem import NestLoop, NestOperand, Problem
-from dfcompiler.traffic import BYTES, NEAR, Port, Terms, Traffic, ports, slowest
+from dfcompiler.traffic import BYTES, LEVELS, Port, Terms, Traffic, ports, slowest
 
 Floats = npt.NDArray[np.float64]
 
@@ -205,7 +205,7 @@ class Nest:
             finished, once = (o.bits * self.all_of(self.moves.sees_all(o, k)) for k in held)
             found[INNER_OUT] += finished * all_ways * near
             found[ABOVE_WRITE] += finished * copies * near
-            found[DRAM_WRITE] += once * copies * far
+            found[DRAM_WRITE] += 0.0 if o.pinned else once * copies * far
         return found
 
     def _mean_elements(self, o: NestOperand, keep: Keep | None) -> Floats:
@@ -268,17 +268,18 @@ class Nest:
 
     @cached_property
     def last(self) -> list[Floats]:
-        """Bytes of the last store: of one instance, and of all."""
-        near, above = np.zeros((2, len(self.tiles.compute)))
+        """Bytes of the last store: of one instance, of all, and to DRAM."""
+        near, above, dram = np.zeros((3, len(self.tiles.compute)))
         for o in (o for o in self.problem.operands if o.kind == "write"):
-            one = self.tiles.elements[o.name] / 8
-            near, above = near + one * o.bits, above + one * spread(self.unit, self.tiles, o) * o.bits
-        return [near, above]
+            one = self.tiles.elements[o.name] * o.bits / 8
+            every = one * spread(self.unit, self.tiles, o)
+            near, above, dram = near + one, above + every, dram + every * (not o.pinned)
+        return [near, above, dram]
 
     @cached_property
     def store(self) -> Floats:
         """Cycles of the last store, which nothing hides."""
-        return np.asarray(np.maximum.reduce([p.out * self.last[p.level != NEAR] for p in self.ports]))
+        return np.asarray(np.maximum.reduce([p.out * self.last[LEVELS.index(p.level)] for p in self.ports]))
 
     @property
     def waits(self) -> float:
@@ -308,7 +309,7 @@ class Nest:
     def dram_bytes(self, traffic: Traffic) -> Floats:
         """Bytes to and from DRAM of each tiling, all tiles as large as whole ones."""
         bytes_ = slowest([Port(BYTES, 1.0, 1.0)], traffic.terms)
-        return np.asarray((self.counts * bytes_).sum(0) + self.last[1])
+        return np.asarray((self.counts * bytes_).sum(0) + self.last[2])
 
 
 def spread(unit: Unit, tiles: Tiles, o: NestOperand) -> Array:

@@ -49,7 +49,8 @@ class NestOperand:
     """A tensor of the nest. `kind` is `read`, `write` or `local` (never leaves the tile's memory).
 
     `total_bytes` is what must move at least once; `partial_bits` the width of unfinished sums, 0 where the
-    operand is no sum.
+    operand is no sum. What is `pinned` lies in the memory above the unit's own from one op to another: nothing of it
+    moves from or to DRAM.
     """
 
     name: str
@@ -58,6 +59,7 @@ class NestOperand:
     bits: float
     partial_bits: float
     total_bytes: float
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ class Problem:
 
     @property
     def total_bytes(self) -> float:
-        """Compulsory traffic: every operand once."""
-        return sum(o.total_bytes for o in self.operands)
+        """Compulsory traffic: every operand once that is not pinned."""
+        return sum(o.total_bytes for o in self.operands if not o.pinned)
 
     def extent(self, index: str, tile: Mapping[str, Array]) -> Array:
         """Points of an index in a tile: its loop's tile for the first index of a loop, 1 for the others."""

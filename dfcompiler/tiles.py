@@ -18,7 +18,7 @@ from dfcompiler.hardware.chip import Unit
 from dfcompiler.hardware.template import Contraction, Tile, slowest
 from dfcompiler.nest import Tiles, spread
 from dfcompiler.problem import Band, NestLoop, Problem
-from dfcompiler.traffic import NEAR, ports
+from dfcompiler.traffic import LEVELS, ports
 
 Floats = npt.NDArray[np.float64]
 
@@ -132,21 +132,24 @@ def lower_bounds(problem: Problem, unit: Unit, tiles: Tiles, shares: Sequence[fl
     return [np.maximum(busy + moved / s, alone + problem.total_bytes / (rate * s)) for s in shares]
 
 
-def _longest(moved: tuple[Array, Array], ways: Sequence[tuple[str, float]]) -> Array:
-    """Cycles of bytes near a unit, and of those above, at the slowest of ways, each of so many cycles per byte."""
-    near, above = (max((x for at, x in ways if (at == NEAR) == here), default=0.0) for here in (True, False))
-    return slowest(moved[0] * near, moved[1] * above)
+def _longest(moved: Sequence[Array], ways: Sequence[tuple[str, float]]) -> Array:
+    """Cycles of bytes at each of the levels, at the slowest of ways, each of so many cycles per byte."""
+    each = (max((x for at, x in ways if at == level), default=0.0) for level in LEVELS)
+    return slowest(*(bytes_ * x for bytes_, x in zip(moved, each, strict=True)))
 
 
-def _bytes_of_tile(problem: Problem, unit: Unit, tiles: Tiles, kind: str) -> tuple[Array, Array]:
-    """Bytes of one tile of all operands of a kind: of one instance's, and of what all take from the memory above."""
+def _bytes_of_tile(problem: Problem, unit: Unit, tiles: Tiles, kind: str) -> tuple[Array, Array, Array]:
+    """Bytes of one tile of all operands of a kind: of one instance's, of what all take from the memory above, and of
+    that from DRAM."""
     near: Array = 0.0
     above: Array = 0.0
+    dram: Array = 0.0
     for o in problem.operands:
         if o.kind == kind:
             one = tiles.elements[o.name] * (o.bits / 8)
-            near, above = near + one, above + one * spread(unit, tiles, o)
-    return near, above
+            every = one * spread(unit, tiles, o)
+            near, above, dram = near + one, above + every, dram if o.pinned else dram + every
+    return near, above, dram
 
 
 def granules(problem: Problem, unit: Unit, loops: Sequence[NestLoop]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from dfcompiler.hardware.chip import Level, Unit
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-NEAR, ABOVE, DRAM = "near", "above", "dram"  # one unit's own memory, the one above it, the DRAM
+LEVELS = NEAR, ABOVE, DRAM = "near", "above", "dram"  # one unit's own memory, the one above it, the DRAM
 BYTES = "bytes"  # the DRAM where bytes are counted, whenever they move
 
 

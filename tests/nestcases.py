@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from math import ceil, prod
 from typing import Any
@@ -376,7 +377,15 @@ def drawn(p: Problem, rng: random.Random) -> Mapped:
     nest = Nest(p, unit, tiles_of(p, unit, beside, one(size), one(ways)), live)
     places = [INNER] if len(unit.levels) == 2 else [INNER, OUTER]
     held = [rng.choice([None, *_keeps(nest, o, places)]) for o in p.operands]
-    return Mapped(p, unit, beside, size, ways, tuple(live), tuple(k for k in held if k))
+    here = pinned(p, rng) if len(unit.levels) > 2 else p
+    return Mapped(here, unit, beside, size, ways, tuple(live), tuple(k for k in held if k))
+
+
+def pinned(p: Problem, rng: random.Random) -> Problem:
+    """The problem with some of its operands in the memory above, or none."""
+    names = {o.name for o in p.operands if o.kind != "local"}
+    here = {n for n in sorted(names) if rng.random() < 0.5} if rng.random() < 0.5 else set()
+    return replace(p, operands=tuple(replace(o, pinned=o.name in here) for o in p.operands))
 
 
 def _keeps(nest: Nest, o: NestOperand, places: Sequence[str]) -> list[Keep]:

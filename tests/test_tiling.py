@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nestcases import CASES, joined, machine
+from nestcases import CASES, joined, machine, pinned
 
 from dfcompiler import tiles as tiles_module
 from dfcompiler import tiling
@@ -110,6 +110,7 @@ def drawn(name: str, seed: int, points: int = 400) -> tuple[Problem, Unit, Unit 
     drafts = (joined(CASES[name](rng)) for _ in itertools.count())
     p = next(q for q in drafts if prod(x.size for x in q.loops) <= points)
     unit, helper = machine(rng, rng.choice(["systolic-array", "mac-tree"]) if p.contractions else "vector-unit")
+    p = pinned(p, rng) if len(unit.levels) > 2 else p
     return p, squeezed(unit, rng), helper if p.contractions else None
 
 

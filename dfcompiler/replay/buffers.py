@@ -99,6 +99,7 @@ class Reads:
         value[:-1][fresh[0]] = given[:-1][fresh[0]]
         self.here[key] = need | self.here.get(key, none)
         width = self.o.bits / 8
+        far = np.zeros_like(far) if self.o.pinned else far
         moves[step].load(self, float(fresh.sum(1).mean()) * width, float(far.sum(1).mean()) * width)
         for name, count in (("dram", far), ("above", fresh), ("inner", fresh)):
             self.totals[name] = self.totals[name] + count.sum(1) * (len(self.members) if name == "inner" else 1)
@@ -192,7 +193,7 @@ class Writes:
         if self.o.partial_bits:
             value[:-1][self.holds[key]] = self.away[:-1][self.holds[key]]
             count = float(self.holds[key].sum()) * self.o.partial_bits / 8
-            moves[step].load(self, count, 0.0 if self._stays(back, step, OUTER) else count)
+            moves[step].load(self, count, self._far(count, back, step))
 
     def store(self, step: int, moves: Sequence[Moves]) -> None:
         """Send off what the next step does not go on with: finished to the DRAM, or unfinished until it returns."""
@@ -210,17 +211,21 @@ class Writes:
             self.dram[:-1][mine] = self.values.pop(key)[:-1][mine]
             self.stored |= mine
             count = float(mine.sum()) * self.o.bits / 8
-            moves[when].store(self, count, count)
+            moves[when].store(self, count, self._far(count))
         elif self.o.partial_bits and not self._stays(step, again, INNER):
             self.away[:-1][mine] = self.values.pop(key)[:-1][mine]
             count = float(mine.sum()) * self.o.partial_bits / 8
-            moves[when].store(self, count, 0.0 if self._stays(step, again, OUTER) else count)
+            moves[when].store(self, count, self._far(count, step, again))
 
     def held(self, step: int) -> float:
         """Bytes that lie in the memory of an instance in a step: of sums all tiles that stay, as wide as before they
         are finished; of what is made of sums the tile of the step."""
         keys = self.values if self.o.partial_bits else [self.visits[self.at[step]][1]] if step in self.at else []
         return float(sum(self.holds[k].sum() for k in keys if k in self.holds)) * self.width / 8
+
+    def _far(self, count: float, *between: int) -> float:
+        """How many of these bytes pass the DRAM, between two steps or for good."""
+        return 0.0 if self.o.pinned or (between and self._stays(*between, OUTER)) else count
 
     def _stays(self, a: int, b: int, where: str) -> bool:
         keep = self.keep
