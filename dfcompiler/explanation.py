@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from dfcompiler import ilp
-from dfcompiler.columns import Column, Columns, flow_of, price
+from dfcompiler.columns import Column, Columns, flow_of
 from dfcompiler.diagnostics import Diag, unknown
 from dfcompiler.dtypes import DtypeMap
 from dfcompiler.exchanges import price_exchange
@@ -32,9 +32,10 @@ from dfcompiler.hardware.template import Interconnect
 from dfcompiler.listing import first_schedule
 from dfcompiler.objectives import Found, best, limits, spending
 from dfcompiler.problem import Problem
+from dfcompiler.quotes import price
 from dfcompiler.report import bound_by, exchange_bound
 from dfcompiler.schedule import Layer, steady
-from dfcompiler.solution import Solution
+from dfcompiler.solution import Solution, unpinned
 from dfcompiler.tiling import Tiling, search
 
 SECONDS = 20.0  # for one segment solved again
@@ -151,14 +152,14 @@ def explain(m: Mapped, name: str, seconds: float = SECONDS) -> Explanation:
         bound=bound_by(chosen) if chosen.nodes in columns.problems else exchange_bound(chosen, m.chip),
         choices=tuple(_choices(m.chip, columns, chosen)),
         runners_up=tuple(runners),
-        shadow_prices=tuple(_shadow_prices(m, columns.problems.get(chosen.nodes), chosen)),
+        shadow_prices=tuple(_shadow_prices(m, columns.problem_of(chosen), chosen)),
         step_cycles=m.cycles,
         clock_hz=m.chip.clock_hz,
     )
 
 
 def _same(a: Column, b: Column) -> bool:
-    return (a.nodes, a.unit, a.dram, a.cycles) == (b.nodes, b.unit, b.dram, b.cycles)
+    return (a.nodes, a.unit, a.dram, a.cycles, a.pins) == (b.nodes, b.unit, b.dram, b.cycles, b.pins)
 
 
 def _choices(chip: Chip, columns: Columns, chosen: Column) -> Iterator[Choice]:
@@ -211,7 +212,7 @@ def _layer(graph: Graph, x: Layer, solution: Solution, base: Goal | None) -> Lay
 
 def _stranded(columns: Columns, chosen: Column) -> str:
     """Why no unit can run a node of the op any more, empty where one can."""
-    able = {c.nodes[0] for c in columns.columns if len(c.nodes) == 1}
+    able = {c.nodes[0] for c in unpinned(columns.columns) if len(c.nodes) == 1}
     lost = next((v for v in chosen.nodes if v not in able), None)
     if lost is None:
         return ""

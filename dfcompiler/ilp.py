@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
+from dfcompiler.addresses import placed
 from dfcompiler.budget import Budget
 from dfcompiler.certificate import dual, least_cost
 from dfcompiler.choice import choice
@@ -17,6 +18,7 @@ from dfcompiler.columns import Column, undominated
 from dfcompiler.diagnostics import Infeasible
 from dfcompiler.goals import Goal
 from dfcompiler.listing import first_schedule, place, settled
+from dfcompiler.pins import Pin
 from dfcompiler.solution import Solution, by_group, longest_path, within
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ def _by_choice(
     chosen = choice(flow, usable, hint.cycles, choosing) if able else None
     least = min(hint.cycles, max(least, chosen.bound if chosen else 0))
     best = hint
-    if chosen and (plain := place({c.nodes: [c] for c in chosen.columns}, flow)).cycles <= least:
+    plain = place({c.nodes: [c] for c in chosen.columns}, flow) if chosen else hint
+    if plain.cycles <= least and isinstance(placed(plain.tasks), dict):
         best = plain  # as short as can be without a search
     parts = sorted(nx.weakly_connected_components(flow), key=lambda p: _lasting(hint, p)) if chosen else []
     for part in [set[str](), *parts, *parts]:
@@ -133,12 +136,16 @@ def _alone(flow: nx.DiGraph[str], columns: Sequence[Column], left: Budget, seed:
     found: list[Solution] = []
     for part in parts if len(parts) > 1 else []:
         of = {g: tuple(v for v in g if v in part) for g in by_group(columns)}
-        mine = [replace(c, nodes=of[c.nodes]) for c in columns if of[c.nodes]]
+        mine = [replace(c, nodes=of[c.nodes], pins=_of_part(c, part)) for c in columns if of[c.nodes]]
         kept = [c for group in by_group(mine).values() for unit in _by_unit(group) for c in undominated(unit)]
         mine_s = left.seconds / (len(parts) - len(found))
         hint = first_schedule(part, kept, left.part(mine_s))
         found.append(solve(part, kept, hint, seconds=mine_s, seed=seed, gap=gap, budget=left))
     return found
+
+
+def _of_part(c: Column, part: nx.DiGraph[str]) -> tuple[Pin, ...]:
+    return tuple(pin for pin in c.pins if pin.maker in part)
 
 
 def _horizon(columns: Sequence[Column], hint: Solution, goal: Goal) -> int:
@@ -176,6 +183,9 @@ def _search(
     model.start_from(hint)
     way = FOR_TIME if goal.quickest else FOR_ENERGY
     solver = solved(model.model, left, seed, gap, way)
+    while solver and not isinstance(clash := placed(model.tasks(solver)), dict):
+        model.apart(clash)
+        solver = solved(model.model, left, seed, gap, way)
     if solver is None:
         return _unsolved(hint, least, goal)
     tasks, cycles = model.tasks(solver), solver.value(model.makespan)

@@ -14,7 +14,7 @@ from dfcompiler.columns import Column, Columns, Segment
 from dfcompiler.diagnostics import Infeasible, first_span
 from dfcompiler.graph import Graph
 from dfcompiler.remedies import advice
-from dfcompiler.solution import Solution, Task, by_group, longest_path
+from dfcompiler.solution import Solution, Task, by_group, longest_path, unpinned
 from dfcompiler.tiling import RESOLUTION
 
 Choice: TypeAlias = Mapping[tuple[str, ...], Sequence[Column]]  # a cover: groups, each with the columns to choose from
@@ -28,7 +28,7 @@ NEAR = 0.9  # of the longest chain: groups on chains of at least this length are
 
 def greedy(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
     """Each node by itself on its fastest column, as early as its operands and the resources allow."""
-    groups = by_group(columns)
+    groups = by_group(unpinned(columns))
     return bounded(place({(v,): [_fastest(groups[v,])] for v in flow}, flow), flow, columns)
 
 
@@ -39,7 +39,7 @@ def first_schedule(flow: nx.DiGraph[str], columns: Sequence[Column], budget: Bud
     whatever ends first in the gaps. The slack is one for all at first, then improved group by group, as long as the
     budget lasts: the first of each are tried in any case.
     """
-    groups, left, least = by_group(columns), budget or Budget(), longest_path(flow, columns)
+    groups, left, least = by_group(unpinned(columns)), budget or Budget(), longest_path(flow, columns)
     sweeps = [_sweep(flow, groups, _cover(flow, groups, apart=apart), left) for apart in (False, True)]
     best, cover, slacks = min(sweeps, key=lambda s: s[0].cycles)
     longest = sorted(slacks, key=lambda g: (-_fastest(groups[g]).cycles, g))[:LONGEST]
@@ -129,9 +129,11 @@ def settled(
     """A schedule no longer than the one given in which work that has time to spare ends earlier where it can.
 
     Group by group, in the order of their starts, every column is tried; what makes the sum of all ends smaller and
-    the whole no longer is kept, as long as the budget lasts.
+    the whole no longer is kept, as long as the budget lasts. Where tensors are pinned, nothing is moved.
     """
-    groups, left = by_group(columns), budget or Budget()
+    if any(t.column.pins for t in found.tasks):
+        return found
+    groups, left = by_group(unpinned(columns)), budget or Budget()
     order = {t.column.nodes: t.start for t in found.tasks}
     choice: dict[tuple[str, ...], Sequence[Column]] = {t.column.nodes: [t.column] for t in found.tasks}
     best = min(found, place(choice, flow, order, left), key=_merit)

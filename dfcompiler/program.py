@@ -19,6 +19,7 @@ from ortools.sat.python import cp_model
 from dfcompiler.columns import Column
 from dfcompiler.cuts import Section, cliques, sections
 from dfcompiler.goals import LARGE, Goal, whole
+from dfcompiler.pins import Pin
 from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
@@ -66,6 +67,11 @@ class Program:
         self._order(flow)
         self._resources()
         self._cuts(flow)
+        self.kept = {
+            pin: m.new_bool_var(f"pinned {pin.tensor}") for pin in sorted({p for c in columns for p in c.pins})
+        }
+        self.lives = {pin: self._life(pin) for pin in self.kept}
+        self._pin()
         m.add(self.makespan >= least)
         self.scale = goal.scale(horizon, columns)  # of the objective to costs
         if again and self.period is not None:
@@ -200,6 +206,33 @@ class Program:
             for inside, room in parts:
                 m.add(sum(self.size[g] for g in clique if inside.issuperset(g)) <= room)
 
+    def _life(self, pin: Pin) -> cp_model.IntervalVar:
+        """From the start of who makes a tensor to the end of who reads it last, where it is pinned."""
+        m = self.model
+        long, end = (m.new_int_var(0, self.horizon, f"{what} of {pin.tensor}") for what in ("life", "end"))
+        m.add_max_equality(end, [self.end[v] for v in (pin.maker, *pin.readers)])
+        return m.new_optional_interval_var(self.start[pin.maker], long, end, self.kept[pin], f"life of {pin.tensor}")
+
+    def _pin(self) -> None:
+        """Who touches a tensor that others touch too finds it where all do; there is room for it at every moment."""
+        for pin, kept in self.kept.items():
+            for c, x in zip(self.columns, self.chosen, strict=True):
+                if pin.crosses(c.nodes):
+                    self.model.add_implication(x, kept if pin in c.pins else ~kept)
+        for memory, room in {(pin.memory, pin.room_bytes) for pin in self.kept}:
+            mine = [pin for pin in self.kept if pin.memory == memory]
+            self.model.add_cumulative([self.lives[pin] for pin in mine], [pin.bytes for pin in mine], room)
+
+    def apart(self, pins: Sequence[Pin]) -> None:
+        """These tensors have addresses at which no two that live at one moment overlap."""
+        m, spans = self.model, []
+        for pin in pins:
+            at = m.new_int_var(0, pin.room_bytes - pin.bytes, f"address of {pin.tensor}")
+            spans.append(
+                m.new_optional_fixed_size_interval_var(at, pin.bytes, self.kept[pin], f"place of {pin.tensor}")
+            )
+        m.add_no_overlap_2d([self.lives[pin] for pin in pins], spans)
+
     def _room(self, section: Section) -> cp_model.LinearExprT:
         """Cycles in which the inside of a section runs; where one group holds both its ends, none but the group's."""
         if section.after is None or section.before is None:
@@ -221,6 +254,8 @@ class Program:
     def start_from(self, hint: Solution, period: int = 0) -> None:
         """Give the solver a legal schedule to begin with, which starts again after a period."""
         chosen = {t.column for t in hint.tasks}
+        for pin, kept in self.kept.items():
+            self.model.add_hint(kept, any(pin in c.pins for c in chosen))
         for i, c in enumerate(self.columns):
             self.model.add_hint(self.chosen[i], c in chosen)
         for task in hint.tasks:

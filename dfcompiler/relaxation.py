@@ -98,7 +98,7 @@ class Relaxation:
 
         self.flow, self.columns, self.target, self.costs = flow, columns, max(1, target), costs
         self.sections, self.apart = self._sections(), self._apart()
-        self.rows = [*self._rows(), *more]
+        self.rows = [*self._rows(), *_pinned(columns, self.target), *more]
         self.model = mathopt.Model()
         self.makespan = self.model.add_variable(lb=0.0)
         self.start = {v: self.model.add_variable(lb=self.earliest) for v in flow}
@@ -270,6 +270,21 @@ def loads_of(columns: Sequence[Column], parts: Sequence[Section]) -> Iterator[Ro
         for resource, loads in _loads(columns, _within(columns, s)).items():
             what: dict[str, Any] = {"kind": "unit", "unit": resource} if resource else {"kind": "dram"}
             yield Row({**empty.what, **what}, empty.makespan, empty.starts, {**empty.takes, **loads})
+
+
+def _pinned(columns: Sequence[Column], cycles: int) -> Iterator[Row]:
+    """Who makes a tensor pins it where who reads it finds it so, and only there, but for one group that does both."""
+    for pin in sorted({pin for c in columns for pin in c.pins}):
+        with_it = [i for i, c in enumerate(columns) if pin in c.pins]
+        for v in dict.fromkeys(pin.readers):
+            makes, reads = (
+                [i for i in with_it if one in columns[i].nodes and other not in columns[i].nodes]
+                for one, other in ((pin.maker, v), (v, pin.maker))
+            )
+            what = {"kind": "pinned", "tensor": pin.tensor, "memory": pin.memory, "reader": v}
+            for n in (cycles, -cycles):
+                takes = dict.fromkeys(makes, n * RESOLUTION) | dict.fromkeys(reads, -n * RESOLUTION)
+                yield Row({**what, "cycles": n}, 0, {}, takes)
 
 
 def _within(columns: Sequence[Column], s: Section) -> list[int]:

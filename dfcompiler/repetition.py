@@ -19,7 +19,7 @@ from dfcompiler.goals import Goal
 from dfcompiler.ilp import solved
 from dfcompiler.program import Again, Program
 from dfcompiler.relaxation import Edge
-from dfcompiler.solution import Solution
+from dfcompiler.solution import Solution, unpinned
 
 PART_TO_CHOOSE = 0.5  # of the time, for which columns to choose
 ROWS_S = 4e-6  # seconds per node and column to relax a segment, as in `ilp`
@@ -53,7 +53,8 @@ def repeated(
     seed: int,
 ) -> Repeated:
     """The best schedule found for so many runs on each of several stages, not worse than the one that is `known`, and
-    what is proven of the period of all. No more than two runs overlap. Time is counted as in `ilp.solve`."""
+    what is proven of the period of all. No more than two runs overlap, and those that do pin nothing. Time is counted
+    as in `ilp.solve`."""
     left = Budget.of(seconds)
     if len(columns) > MOST or len(flow) * len(columns) * ROWS_S > seconds:
         return known
@@ -66,7 +67,7 @@ def repeated(
     choice = chosen(relaxation, left.part(left.seconds * PART_TO_CHOOSE))
     if choice is not None:
         best = replace(best, floor=min(known.period, max(floor, choice.bound)))
-    for some in [*([choice.columns] if choice else []), columns]:
+    for some in map(unpinned, [*([choice.columns] if choice else []), columns]):
         if best.cycles(runs) > best.bound(runs):
             best = _searched(flow, some, carried, best, runs, left.part(left.seconds / 2), seed)
     return best
@@ -82,6 +83,8 @@ def _searched(
     seed: int,
 ) -> Repeated:
     """The best schedule found of some columns, if it is better than what is known."""
+    if {v for c in columns for v in c.nodes} < set(flow):
+        return known
     again = Again(carried, known.floor, len(runs), sum(runs) - len(runs))
     horizon = 2 * known.period
     model = Program(flow, columns, horizon, known.solution.bound, Goal(), again)

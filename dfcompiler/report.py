@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any
 
+from dfcompiler.addresses import lives
 from dfcompiler.columns import Column
 from dfcompiler.cost import Capacity, Roofline
 from dfcompiler.diagnostics import Infeasible, first_span
@@ -71,6 +72,17 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class PinnedReport:
+    """Tensors that stay in a memory from one op to another; of the `room_bytes` that it sets aside they take
+    `most_bytes` at the most."""
+
+    memory: str
+    tensors: tuple[str, ...]
+    most_bytes: int
+    room_bytes: int
+
+
+@dataclass(frozen=True)
 class StageReport:
     """The layers of one stage: pairs of a segment's number and how many of its layers; its time, and that of handing
     `send_bytes` to the next."""
@@ -127,6 +139,7 @@ class Report:
     ops: tuple[OpReport, ...]
     interval_s: float = 0.0
     stages: tuple[StageReport, ...] = ()
+    pinned: tuple[PinnedReport, ...] = ()
     layer_count: int = 0
     objective: str = LATENCY
     objective_value: float = 0.0
@@ -213,8 +226,23 @@ def report(
         stages=tuple(
             StageReport(s.layers, s.cycles * per_s, s.send_cycles * per_s, s.send_bytes) for s in mapping.stages
         ),
+        pinned=tuple(_pinned(mapping)),
         notes=(*made.notes, *_notes(chip)),
     )
+
+
+def _pinned(mapping: Mapped) -> Iterator[PinnedReport]:
+    """What is pinned, by memory."""
+    every = [lives(x.solution.tasks) for x in mapping.layers]
+    for memory in dict.fromkeys(pin.memory for of in every for pin in of):
+        mine = [{pin: life for pin, life in of.items() if pin.memory == memory} for of in every]
+        tensors = tuple(pin.tensor for of in mine for pin in of)
+        yield PinnedReport(
+            memory,
+            tensors,
+            max(sum(x.bytes for x in of.values() if x.start <= y.start < x.end) for of in mine for y in of.values()),
+            max(pin.room_bytes for of in mine for pin in of),
+        )
 
 
 def _aimed(

@@ -252,9 +252,10 @@ def reservations(t: Task) -> dict[str, int]:
 
 
 def _repeats(tasks: Sequence[Task], period: int) -> bool:
-    """Whether the schedule may start again every `period` cycles without using a resource twice."""
+    """Whether the schedule may start again every `period` cycles without using a resource twice; one that pins tensors
+    ends first."""
     copies = 1 + max(t.end for t in tasks) // max(1, period)
-    if copies > 8:
+    if copies > 8 or (copies > 1 and any(t.column.pins for t in tasks)):
         return False
     spans = [(t.start + i * period, t.end + i * period, reservations(t)) for i in range(copies) for t in tasks]
     for at in {s for s, _, _ in spans}:

@@ -17,7 +17,7 @@ import networkx as nx
 
 from dfcompiler.columns import Column
 from dfcompiler.listing import bounded, place
-from dfcompiler.solution import Solution, by_group
+from dfcompiler.solution import Solution, by_group, unpinned
 
 Nodes: TypeAlias = tuple[str, ...]
 Path: TypeAlias = tuple[int, tuple[Nodes, ...]]
@@ -25,7 +25,7 @@ Path: TypeAlias = tuple[int, tuple[Nodes, ...]]
 
 def in_turn(flow: nx.DiGraph[str], columns: Sequence[Column]) -> Solution:
     """The best sequence of the nodes of `flow`, moved forward; optimal where the flow is a chain."""
-    fastest = {g: min(cs, key=lambda c: (c.cycles, c.dram, c.beside)) for g, cs in by_group(columns).items()}
+    fastest = {g: min(cs, key=lambda c: (c.cycles, c.dram, c.beside)) for g, cs in by_group(unpinned(columns)).items()}
     sequence = _shortest(flow, {g: c.cycles for g, c in fastest.items()})
     choice = {g: [fastest[g]] for g in sequence}
     found = bounded(place(choice, flow, {g: i for i, g in enumerate(sequence)}), flow, columns)

@@ -43,6 +43,11 @@ class Solution:
         return sum(t.column.pj for t in self.tasks)
 
 
+def unpinned(columns: Iterable[Column]) -> list[Column]:
+    """The columns that find nothing on the chip: any of them go together."""
+    return [c for c in columns if not c.pins]
+
+
 def longest_path(flow: nx.DiGraph[str], columns: Iterable[Column]) -> int:
     """Cycles of the longest chain of dependent nodes on their fastest columns: a bound that needs no solver."""
     return int(paths.longest(flow, paths.costs(flow, shortest(columns))))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dfcompiler.columns import price
 from dfcompiler.graph import Graph
 from dfcompiler.objectives import limits, spending
 from dfcompiler.pipeline import Context, Pass
+from dfcompiler.quotes import price
 from dfcompiler.tiling import SHARES
 
 

@@ -23,6 +23,7 @@ class Sram(Memory, name="sram"):
     capacity: int = axis(2**21, ints(64, 2**33), unit="B", doc="bytes of one instance")
     banks: int = axis(1, ints(1, 2**16), unit="bank", doc="macros that share the capacity")
     cell_ports: int = axis(1, ints(1, 16), unit="port", doc="of a cell: reads and writes of one bank in one cycle")
+    pinned: int = axis(0, ints(0, 2**33), unit="B", doc="set aside for tensors that stay from one op to the next")
     cache: str = axis("no", one_of("yes", "no"), doc="every bank is a slice of a cache: tags, misses, atomics")
     input: float = axis(128.0, WIDTH, unit="B/cycle", doc="port of the streamed operand")
     weight: float = axis(128.0, WIDTH, unit="B/cycle", doc="port of the stationary operand")
@@ -33,6 +34,9 @@ class Sram(Memory, name="sram"):
 
     def capacity_bytes(self) -> Array:
         return self.capacity
+
+    def pinned_bytes(self) -> Array:
+        return self.pinned
 
     def read_bytes_per_cycle(self, clock_hz: Array) -> Array:
         return self.dma_read

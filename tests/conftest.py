@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from dfcompiler import api, columns
+from dfcompiler import api, quotes
 
 EXAMPLES = os.environ.get("DFC_FUZZ", "")
 
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def no_search_is_remembered() -> Iterator[None]:
     """Tests put wrong formulas in place of right ones: what they find must not be there in the next run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "found_before", lambda units, asked, search: search())
+        patch.setattr(quotes, "found_before", lambda units, asked, search: search())
         yield
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import networkx as nx
 
+from dfcompiler.addresses import lives, placed
 from dfcompiler.certificate import certificate
 from dfcompiler.columns import Column
 from dfcompiler.solution import Solution
@@ -23,6 +25,8 @@ def mapping_of(
     proof: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The member `mapping` of a file with one segment that runs so often."""
+    pins, at = sorted({p for c in columns for p in c.pins}), placed(found.tasks)
+    assert isinstance(at, dict)
     number = {v: i for i, t in enumerate(found.tasks) for v in t.column.nodes}
     period, proof = period or found.cycles, proof or {"kind": "once"}
     between = found.bound if proof["kind"] in ("serial", "in turn") else proof.get("bound", 0)
@@ -45,7 +49,12 @@ def mapping_of(
         "nodes": list(flow),
         "flow": pairs(list(flow.edges)),
         "carried": pairs(carried),
-        "columns": [_column(c) for c in columns],
+        "pins": [{**asdict(p), "readers": list(p.readers)} for p in pins],
+        "pinned": [
+            {"pin": pins.index(p), "start": x.start, "end": x.end, "address": at[p]}
+            for p, x in lives(found.tasks).items()
+        ],
+        "columns": [{**_column(c), "pins": [pins.index(p) for p in c.pins]} for c in columns],
         "certificate": certificate(flow, columns, found).to_json(),
         "tasks": [
             {"id": i, "column": columns.index(t.column), "start": t.start, "end": t.end, **_column(t.column)}

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dfcompiler import cache, columns, content, searches
+from dfcompiler import cache, content, quotes, searches
 from dfcompiler.cache import folder, kept
-from dfcompiler.columns import price
 from dfcompiler.compose import single
 from dfcompiler.diagnostics import Diag, Source
 from dfcompiler.dtypes import parse_dtypes
@@ -24,6 +23,7 @@ from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
 from dfcompiler.problem import problem
+from dfcompiler.quotes import price
 from dfcompiler.searches import found_before
 from dfcompiler.text.parse import parse_content, parse_items, read_source
 from dfcompiler.text.tree import Quantity
@@ -199,7 +199,7 @@ def test_what_stays_inside_a_group_is_part_of_what_is_asked(home: Path, monkeypa
         found = price(FUSED, load_chip("ador"), parse_dtypes(f"w=bf16,a={activation},kv=bf16"), (1.0,))
         return [(c.unit, c.tiling.room_bytes) for c in found.columns if len(c.nodes) == 2]
 
-    monkeypatch.setattr(columns, "found_before", found_before)  # as in a run; other tests do without
+    monkeypatch.setattr(quotes, "found_before", found_before)  # as in a run; other tests do without
     narrow, wide = rooms("bf16"), rooms("fp32")
     monkeypatch.setattr(cache, "folder", lambda: None)
     assert (narrow, wide) == (rooms("bf16"), rooms("fp32"))

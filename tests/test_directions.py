@@ -14,16 +14,16 @@ ENGINE = ROOT / "dfcompiler"
 
 # The order of the data flow: a module may import those before it, never one after it.
 ORDER = """
-diagnostics hashes budget check twin cache content registry text dtypes rounding modules checkpoint declarations opshape
-renaming scalars routing bounds strips clauses masks work scaling stream hazards facts reuse sharding fission slices
-counts semantics graph meshes census calls algorithms fabrics libraries collectives staging elimination partition
-spreading kin execution devices siblings compose rows verify resizing stages steps parameters fields models layers
-lowering graphtext hardware amounts frames writing terms economics power kernels pipeline parallelism problem grouping
-launches traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling remedies
-searches exchanges energy paths likeness spending columns solution goals listing serial cuts moments enumeration
-relaxation circuits branches certificate choice program ilp repetition planes objectives schedule audit cost pipelining
-report tables explanation pricing api serving explore validation calibration rtl outputs pages interchange codes public
-cli __main__
+diagnostics hashes budget check twin cache content registry text dtypes rounding modules checkpoint declarations
+opshape renaming scalars routing bounds strips clauses masks work scaling stream hazards facts reuse sharding fission
+slices counts semantics graph meshes census calls algorithms fabrics libraries collectives staging elimination
+partition spreading kin execution devices siblings compose rows verify resizing stages steps parameters fields models
+layers lowering graphtext hardware amounts frames writing terms economics power kernels pipeline parallelism problem
+grouping launches traffic moves late overlaps nest residency replay tiles consumption expenses blocks fronts tiling
+remedies searches exchanges energy paths likeness spending pins columns quotes solution addresses goals listing serial
+cuts moments enumeration relaxation circuits branches certificate choice program ilp repetition planes objectives
+schedule audit cost pipelining report tables explanation pricing api serving explore validation calibration rtl
+outputs pages interchange codes public cli __main__
 """.split()
 
 # Lines per file; passes and templates are one idea each.

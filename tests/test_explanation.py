@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny import LLAMA, tiny
 
-from dfcompiler import columns
+from dfcompiler import quotes
 from dfcompiler.api import Compiled, compile_model
 from dfcompiler.cli import main
 from dfcompiler.columns import Column
@@ -110,7 +110,7 @@ def cycles(of: Compiled) -> int:
 
 def forbid(monkeypatch: pytest.MonkeyPatch, banned: Callable[[Problem, str], bool], column: Column | None) -> None:
     """Columns of what is banned are never found; of a column itself, that one alone."""
-    found, floor = columns._Pricer._found, columns.floor_cycles
+    found, floor = quotes._Pricer._found, quotes.floor_cycles
 
     def without(self: Any, content: str, p: Problem, unit: Unit, limits: Any = None, spent: bool = False) -> Search:
         result = found(self, content, p, unit, limits, spent)
@@ -122,8 +122,8 @@ def forbid(monkeypatch: pytest.MonkeyPatch, banned: Callable[[Problem, str], boo
     def higher(p: Problem, unit: Unit, helper: Unit | None) -> float:
         return float("inf") if banned(p, unit.name) and column is None else floor(p, unit, helper)
 
-    monkeypatch.setattr(columns._Pricer, "_found", without)
-    monkeypatch.setattr(columns, "floor_cycles", higher)
+    monkeypatch.setattr(quotes._Pricer, "_found", without)
+    monkeypatch.setattr(quotes, "floor_cycles", higher)
 
 
 @pytest.mark.parametrize(("name", "objective"), [*((n, "latency") for n in OPS), ("x_2", "energy")])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfcompiler.columns import candidates, price
+from dfcompiler.columns import candidates
 from dfcompiler.compose import Group, group
 from dfcompiler.diagnostics import Note, Source
 from dfcompiler.dtypes import parse_dtypes
@@ -28,6 +28,7 @@ from dfcompiler.models import Library, extend, library, load_model, model_names
 from dfcompiler.opshape import walk
 from dfcompiler.pipeline import PIPELINES, Context, parse_pipeline, run_pipeline
 from dfcompiler.problem import problem
+from dfcompiler.quotes import price
 from dfcompiler.semantics import run_op
 from dfcompiler.steps import Step, phase, step
 from dfcompiler.text.parse import parse_items

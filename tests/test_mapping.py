@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from segments import check_resources, legal, shortest, small
 
-from dfcompiler import columns as pricing
 from dfcompiler import ilp
+from dfcompiler import quotes as pricing
 from dfcompiler.api import compile_model
 from dfcompiler.compose import Group, group
 from dfcompiler.diagnostics import Source

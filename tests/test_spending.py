@@ -14,9 +14,9 @@ from segments import active, covers, small
 from test_mapping import llama, tiny  # noqa: F401
 from test_tiling import drawn
 
-from dfcompiler import columns as pricing
+from dfcompiler import quotes as pricing
 from dfcompiler.api import Compiled, compile_model
-from dfcompiler.columns import price, undominated
+from dfcompiler.columns import undominated
 from dfcompiler.diagnostics import Diag
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.energy import energy_pj
@@ -26,6 +26,7 @@ from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import Model, load_model
 from dfcompiler.objectives import Found, limits, spending, thinned
+from dfcompiler.quotes import price
 from dfcompiler.schedule import columns_of
 from dfcompiler.solution import by_group
 from dfcompiler.spending import Spending, least_of_covers

@@ -10,12 +10,13 @@ from functools import partial
 import pytest
 
 from dfcompiler import twin
-from dfcompiler.columns import Columns, price
+from dfcompiler.columns import Columns
 from dfcompiler.diagnostics import Source
 from dfcompiler.dtypes import parse_dtypes
 from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
+from dfcompiler.quotes import price
 
 DTYPES = parse_dtypes("w16a16kv16")
 CHAIN = """graph chain {

@@ -19,6 +19,7 @@ from dfcompiler.graph import Graph
 from dfcompiler.grouping import form_of, routed
 from dfcompiler.hardware.chip import Chip
 from dfcompiler.hardware.template import KernelCompute
+from dfcompiler.pins import with_pins
 from dfcompiler.problem import Problem, problem
 from dfcompiler.replay import Mapped
 from dfcompiler.rows import own_rows
@@ -65,7 +66,7 @@ def audit(
         if ran and time.process_time() - start > budget_s:
             left.append((column.nodes[0], f"{budget_s:g} s are over"))
             continue
-        large = _mapped(columns_of(graph).problems[column.nodes], chip, column)
+        large = _mapped(with_pins(columns_of(graph).problems[column.nodes], column.pins), chip, column)
         _recorded(graph, column, large)
         try:
             for mapped in _instances(large, small, column, dtypes):
@@ -89,7 +90,8 @@ def _distinct(graph: Graph) -> Iterator[Column]:
     problems, seen = columns_of(graph).problems, set()
     for column in (c for c in chosen(graph) if c.nodes in problems):  # exchanges have no tiles
         g = problems[column.nodes].group
-        key = (replace(g.shape, name=""), repr((g.sizes, g.attrs, g.types.values(), column.unit, column.tiling)))
+        how = g.sizes, g.attrs, g.types.values(), column.unit, column.tiling, len(column.pins)
+        key = replace(g.shape, name=""), repr(how)
         if key not in seen:
             seen.add(key)
             yield column
@@ -109,7 +111,7 @@ def _instances(large: Mapped, small: Graph, column: Column, dtypes: DtypeMap) ->
     if not isinstance(joined, Group):
         raise Diag("wrong-nest", f"{', '.join(column.nodes)} cannot run as one op: {joined.why}", joined.span)
     own = own_rows(joined)
-    p = problem(routed(own, large.size) or own, dtypes)
+    p = with_pins(problem(routed(own, large.size) or own, dtypes), column.pins)
     both = [scaled(large, p, even=even) for even in (True, False)]
     yield from both[: 1 if both[0] == both[1] else 2]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dfcompiler.check import periods, planes, proof, schedule, tasks, totals
+from dfcompiler.check import periods, pins, planes, proof, schedule, tasks, totals
 from dfcompiler.check.contents import File, Mapping, read, read_mapping
 from dfcompiler.check.reading import At
 from dfcompiler.check.verdicts import Verdict
@@ -23,6 +23,7 @@ OF_MAPPING: Sequence[Callable[[Mapping], Verdict]] = (
     schedule.runs,
     schedule.units,
     schedule.shares,
+    pins.pins,
     totals.segments,
     proof.bounds,
     periods.periods,
@@ -32,6 +33,7 @@ OF_FILE: Sequence[Callable[[File], Verdict]] = (
     tasks.times,
     tasks.memory,
     tasks.buffers,
+    pins.rooms,
     totals.stages,
     totals.times,
     totals.ops,

@@ -12,9 +12,35 @@ Edge = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Pin:
+    """A tensor that may stay in a part of a memory, and who touches it: its maker first."""
+
+    tensor: str
+    touch: tuple[str, ...]
+    bytes: int
+    memory: str
+    room: int
+
+    def crosses(self, nodes: tuple[str, ...]) -> bool:
+        """Whether these nodes touch the tensor, and others as well."""
+        return 0 < sum(v in nodes for v in self.touch) < len(self.touch)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies that is pinned, by number, and from when to when."""
+
+    at: At
+    pin: int
+    start: int
+    end: int
+    address: int
+
+
+@dataclass(frozen=True)
 class Column:
-    """A way to run nodes together: cycles on a unit, with parts of the way to memory and of a helper, and the energy
-    that it takes."""
+    """A way to run nodes together: cycles on a unit, with parts of the way to memory and of a helper, the energy that
+    it takes, and which tensors it finds pinned, by number."""
 
     nodes: tuple[str, ...]
     unit: str
@@ -23,6 +49,7 @@ class Column:
     dram: int
     beside: int
     pj: float = 0.0
+    pins: frozenset[int] = frozenset()
 
     def uses(self, whole: int) -> dict[str, int]:
         """Parts of every resource while it runs: units by name, the way to memory by the empty name."""
@@ -53,8 +80,10 @@ class Segment:
     nodes: tuple[str, ...]
     flow: tuple[Edge, ...]
     carried: tuple[Edge, ...]
+    pins: tuple[Pin, ...]
     columns: tuple[Column, ...]
     tasks: tuple[Task, ...]
+    pinned: tuple[Place, ...]
     depends: tuple[tuple[int, int], ...]
     next_run_depends: tuple[tuple[int, int], ...]
     stage: int
@@ -135,7 +164,8 @@ def _segment(at: At, first: int, whole: int, pj_per_cycle: float | None) -> Segm
     nodes = at["nodes"].texts()
     if len(set(nodes)) < len(nodes):
         raise at["nodes"].wrong("names a node twice")
-    columns = tuple(_column(c, nodes, whole) for c in at["columns"].each())
+    pins = tuple(_pin(p, nodes) for p in at["pins"].each())
+    columns = tuple(_column(c, nodes, whole, len(pins)) for c in at["columns"].each())
     tasks = tuple(_task(t, first + i, columns, nodes, whole) for i, t in enumerate(at["tasks"].each()))
     runs = tuple(n.whole(1) for n in at["runs"].each())
     if not runs or sum(runs) != at["repeat"].whole(1):
@@ -146,8 +176,10 @@ def _segment(at: At, first: int, whole: int, pj_per_cycle: float | None) -> Segm
         nodes=nodes,
         flow=flow,
         carried=_edges(at["carried"], nodes),
+        pins=pins,
         columns=columns,
         tasks=tasks,
+        pinned=tuple(_place(p, len(pins)) for p in at["pinned"].each()),
         depends=_numbers(at["depends"], first, len(tasks)),
         next_run_depends=_numbers(at["next_run_depends"], first, len(tasks)),
         stage=at["stage"].whole(),
@@ -167,12 +199,22 @@ def _segment(at: At, first: int, whole: int, pj_per_cycle: float | None) -> Segm
     return segment
 
 
-def _column(at: At, nodes: tuple[str, ...], whole: int) -> Column:
+def _pin(at: At, nodes: tuple[str, ...]) -> Pin:
+    touch = (at["maker"].one_of(nodes), *(v.one_of(nodes) for v in at["readers"].each()))
+    return Pin(at["tensor"].text(), touch, at["bytes"].whole(1), at["memory"].text(), at["room_bytes"].whole())
+
+
+def _place(at: At, pins: int) -> Place:
+    return Place(at, at["pin"].number_of(pins), at["start"].whole(), at["end"].whole(), at["address"].whole())
+
+
+def _column(at: At, nodes: tuple[str, ...], whole: int, pins: int) -> Column:
     covered = tuple(v.one_of(nodes) for v in at["nodes"].each())
     if not covered or len(set(covered)) < len(covered):
         raise at["nodes"].wrong("must name one node or more, none twice")
     said = _said(at, covered, at["cycles"].whole(1), whole)
-    return replace(said, pj=at["pj"].amount()) if "pj" in at else said
+    pinned = frozenset(i.number_of(pins) for i in at["pins"].each())
+    return replace(said, pj=at["pj"].amount() if "pj" in at else 0.0, pins=pinned)
 
 
 def _said(at: At, nodes: tuple[str, ...], cycles: int, whole: int) -> Column:

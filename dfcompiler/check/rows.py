@@ -60,6 +60,8 @@ def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
                 raise Unproven(x, "there is no limit of power")
             each = Fraction(s.pj_per_cycle)
             return Row(1, {}, {i: Fraction(c.pj) / each * whole for i, c in enumerate(s.columns)})
+        case "pinned":
+            return _pinned(s, x, whole)
         case "dram":
             room, inside = _section(s, said, x, whole, case)
             return _filled(room, {i: c.cycles * c.dram for i, c in inside.items()})
@@ -71,7 +73,7 @@ def row(s: Segment, said: At, x: At, whole: int, case: Case) -> Row:
             room, inside = _section(s, said, x, whole, case)
             weights = _weights(s, x["weights"], whole, _apart(s, case))
             return _filled(room, {i: c.cycles * whole * weights[i] for i, c in inside.items() if i in weights})
-    raise x["kind"].wrong("must be end, order, circuit, power, dram, unit or together")
+    raise x["kind"].wrong("must be end, order, circuit, power, pinned, dram, unit or together")
 
 
 def _lasting(s: Segment, u: str, v: str | None, whole: int) -> dict[int, int]:
@@ -95,6 +97,17 @@ def _circuit(s: Segment, x: At, whole: int) -> Row:
         for i, n in _lasting(s, u, None if following else v, whole).items():
             takes[i] = takes.get(i, 0) + n
     return Row(sum(following for _, _, following in links), {}, takes)
+
+
+def _pinned(s: Segment, x: At, whole: int) -> Row:
+    """Who makes a tensor and who reads it find it pinned both or neither, but for columns that run both."""
+    tensor, memory, v = (x[name].text() for name in ("tensor", "memory", "reader"))
+    i = next((i for i, pin in enumerate(s.pins) if (pin.tensor, pin.memory) == (tensor, memory)), None)
+    if i is None or v not in s.pins[i].touch[1:]:
+        raise Unproven(x, f"`{v}` cannot find `{tensor}` pinned in `{memory}`")
+    maker, cycles = s.pins[i].touch[0], int(x["cycles"].real()) * whole
+    here = {k: c for k, c in enumerate(s.columns) if i in c.pins and (maker in c.nodes) != (v in c.nodes)}
+    return Row(0, {}, {k: cycles if maker in c.nodes else -cycles for k, c in here.items()})
 
 
 def _apart(s: Segment, case: Case) -> Mapping[str, frozenset[str]]:

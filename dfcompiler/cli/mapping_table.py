@@ -57,6 +57,8 @@ def _headline(r: Json) -> Iterator[tuple[str, str | Text]]:
     where = " on each device" if r["devices"] > 1 else ""
     yield "capacity", f"{large(used, 'B')} of {large(c['available_bytes'], 'B')}{where}: {parts}"
     yield "traffic", _traffic(r)
+    if r.get("pinned"):
+        yield "pinned", _pinned(r)
     static = f"{digits(_share(r['static_j'], latency), 3)} W of it at rest"
     yield "energy", f"{joules(r['energy_j'])}, {digits(_share(r['energy_j'], latency), 3)} W, {static}"
     yield "area", _area(r["area_mm2"])
@@ -120,6 +122,15 @@ def _traffic(r: Json) -> str:
         first = next(iter(r["traffic_bytes"].values()))
         levels[0] += f" ({digits(first / compulsory)} x the compulsory {large(compulsory, 'B')})"
     return ", ".join(levels) or "none"
+
+
+def _pinned(r: Json) -> str:
+    """What stays on the chip from one op to another."""
+    return "; ".join(
+        f"{', '.join(x['tensors'])} in {x['memory']}, at most {large(x['most_bytes'], 'B')} of "
+        f"{large(x['room_bytes'], 'B')}"
+        for x in r["pinned"]
+    )
 
 
 def _area(area: Json) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfcompiler.consumption import Consumption
-from dfcompiler.explore.floors import brought, runs
+from dfcompiler.explore.floors import brought, from_dram, runs
 from dfcompiler.explore.needs import Need, needs
 from dfcompiler.hardware.chip import Chip, Unit
 from dfcompiler.hardware.plurals import least, most
@@ -41,8 +41,8 @@ def _moved_pj(need: Need, unit: Unit, used: Consumption) -> Any:
     own, count = unit.levels[-1].capacity_bytes, unit.instances
     every = own * count
     beyond = every + sum(x.capacity_bytes * x.instances for x in unit.levels[1:-1])
-    near, top = (most(need.read_bytes, b) for b in (brought(need, own, count) * count, brought(need, beyond, 1)))
-    total = (near + need.write_bytes) * used.byte_pj[-1] + (top + need.write_bytes) * used.byte_pj[0]
+    near, top = most(need.read_bytes, brought(need, own, count) * count), sum(from_dram(need, unit, beyond))
+    total = (near + need.write_bytes) * used.byte_pj[-1] + top * used.byte_pj[0]
     if len(used.byte_pj) > 2:
         above = most(need.read_bytes, brought(need, every, 1)) if unit.levels[-1].multicast else near
         total = total + (above + need.write_bytes) * used.byte_pj[-2]

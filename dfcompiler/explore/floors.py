@@ -90,8 +90,8 @@ def _floor(need: Need, at: Site) -> Floor:
         above = most(read, brought(need, at.every_bytes, 1)) if inner.multicast else near * unit.instances
         into, out = above / inner.source_bytes_per_cycle, write / inner.sink_bytes_per_cycle
         ports.append(into + out if unit.levels[-2].half_duplex else most(into, out))
-    into = most(read, brought(need, at.beyond_bytes, 1)) / top.source_bytes_per_cycle
-    out = write / top.sink_bytes_per_cycle
+    fetched, stored = from_dram(need, unit, at.beyond_bytes)
+    into, out = fetched / top.source_bytes_per_cycle, stored / top.sink_bytes_per_cycle
     dram = into + out if dram_.half_duplex else most(into, out)
     held = most(_computing(need, unit), beside, dram, *ports) + waits
     reserved = dram  # the DRAM is a group's for as long as it lasts
@@ -144,6 +144,17 @@ def _least(need: Need, products: Sequence[Contraction], vector: Mapping[str, flo
 
 
 # ---- traffic -----------------------------------------------------------------------------------
+
+
+def from_dram(need: Need, unit: Unit, beyond_bytes: Any) -> tuple[Any, Any]:
+    """Bytes that come from DRAM and go there at least, below it being room for so many; where tensors may be pinned,
+    none of what ops hand to each other."""
+    every = most(need.read_bytes, brought(need, beyond_bytes, 1)), need.write_bytes
+    aside = unit.levels[-2].pinned_bytes if len(unit.levels) > 2 else 0
+    if not np.any(aside):
+        return every
+    read, write = (np.where(aside, kept, moved)[()] for kept, moved in zip(need.stored, every, strict=True))
+    return read, write
 
 
 def brought(need: Need, room_bytes: Any, instances: Any) -> Any:

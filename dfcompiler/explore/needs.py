@@ -56,13 +56,15 @@ class Room:
 @dataclass(frozen=True, eq=False)
 class Need:
     """What a problem asks for in one of its loop forms. `vector` are scalar operations by kind: those of all points,
-    and no more than a tile of all of them is counted with."""
+    and no more than a tile of all of them is counted with. Of the bytes that are read and written once, `stored` are
+    those of weights, states and inputs, which are never pinned."""
 
     problem: Problem
     products: tuple[Asked, ...]
     vector: Mapping[str, float]
     read_bytes: float
     write_bytes: float
+    stored: tuple[float, float]
     streams: tuple[Stream, ...]
     rooms: tuple[Room, ...]
 
@@ -95,8 +97,11 @@ def room_bytes(need: Need, instances: Any) -> Any:
 
 def _need(p: Problem, points: Sequence[float]) -> Need:
     products = tuple(Asked(c, n, _whole(p, c)) for c, n in zip(p.contractions, points, strict=True))
-    read, write = (sum(_once(p, o) for o in p.operands if o.kind == kind) for kind in ("read", "write"))
-    return Need(p, products, _vector(p), read, write, tuple(_streams(p, products)), tuple(_rooms(p)))
+    once = [(o, _once(p, o)) for o in p.operands]
+    read, write = (sum(n for o, n in once if o.kind == kind) for kind in ("read", "write"))
+    kept = [(o, n) for o, n in once if p.group.kinds.get(o.name) != "value"]
+    stored = sum(n for o, n in kept if o.kind == "read"), sum(n for o, n in kept if o.kind == "write")
+    return Need(p, products, _vector(p), read, write, stored, tuple(_streams(p, products)), tuple(_rooms(p)))
 
 
 def _all(p: Problem) -> dict[str, Any]:

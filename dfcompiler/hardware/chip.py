@@ -44,7 +44,8 @@ class Part:
 class Level:
     """One memory on the way from the DRAM to a unit, as that unit may use it.
 
-    `capacity_bytes` is this unit's share of one instance (all of it in DRAM). Per cycle of the chip's clock,
+    `capacity_bytes` is this unit's share of one instance (all of it in DRAM), without the `pinned_bytes` that are set
+    aside in each for tensors that stay from one op to the next. Per cycle of the chip's clock,
     `fill` is what ONE instance can receive from the level above, `drain` what it can send back, `source` what
     all instances above can send to all instances here, `sink` what they can take back. Above the DRAM there
     is nothing: all four are inf. With `multicast`, data that many instances receive leaves the level above once.
@@ -62,6 +63,7 @@ class Level:
     latency_cycles: float  # of the network between the level above and this one
     pj_per_byte: float  # reading or writing this memory
     wire_pj_per_byte: float  # the way between the level above and this one
+    pinned_bytes: int = 0
 
 
 @dataclass(frozen=True)

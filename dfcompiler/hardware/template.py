@@ -168,6 +168,10 @@ class Memory(Template, abc.ABC):
     def capacity_bytes(self) -> Array:
         """Bytes that it holds."""
 
+    def pinned_bytes(self) -> Array:
+        """Bytes of it that are set aside for tensors that stay there from one op to the next."""
+        return 0
+
     @abc.abstractmethod
     def read_bytes_per_cycle(self, clock_hz: Array) -> Array:
         """What it can send to the level below (or to a unit's DMA), on all of its DMA ports together."""

@@ -165,7 +165,13 @@ def _division(children: list[str], fixed: Mapping[str, float]) -> dict[str, floa
 def check_shares(
     ways: Mapping[str, tuple[Hop, ...]], fixed: Mapping[str, float], at: Mapping[str, Span | None]
 ) -> None:
-    """Raises Diag `bad-share` where the units of a memory ask for more than there is, or leave others nothing."""
+    """Raises Diag `bad-share` where the units of a memory ask for more than there is, or leave others nothing, or where
+    nothing is left of a memory beside what is pinned."""
+    for hop in {hop.part.name: hop for hops in ways.values() for hop in hops}.values():
+        whole_, pinned = hop.memory.capacity_bytes(), hop.memory.pinned_bytes()
+        if np.any(np.asarray(pinned) >= whole_):
+            message = f"`{hop.part.name}` has {np.min(whole_):,} B, and `pinned` sets aside {np.max(pinned):,} B"
+            raise Diag("bad-share", message, hop.part.span, hint="leave room for tiles: pin less than the capacity")
     innermost: dict[str, list[str]] = {}
     for unit, hops in ways.items():
         innermost.setdefault(hops[-1].part.name, []).append(unit)
@@ -202,7 +208,7 @@ def _level(up: Hop | None, hop: Hop, share: float, clock_hz: float, tech: Tech, 
     return Level(
         part=hop.part.name,
         instances=hop.part.instances,
-        capacity_bytes=whole(plain(hop.memory.capacity_bytes()) * share),
+        capacity_bytes=whole(plain(hop.memory.capacity_bytes() - hop.memory.pinned_bytes()) * share),
         fill_bytes_per_cycle=least(write, wire, source) if up else INF,
         drain_bytes_per_cycle=least(read, wire, sink) if up else INF,
         source_bytes_per_cycle=source * up.part.instances if up else INF,
@@ -212,6 +218,7 @@ def _level(up: Hop | None, hop: Hop, share: float, clock_hz: float, tech: Tech, 
         latency_cycles=sum(plain(w.latency_s(clock_hz)) for w in over) * clock_hz,
         pj_per_byte=plain(hop.memory.inside_pj_per_byte(tech) if inside else hop.memory.pj_per_byte(tech)),
         wire_pj_per_byte=sum(plain(w.pj_per_byte(tech)) for w in over),
+        pinned_bytes=whole(plain(hop.memory.pinned_bytes())),
     )
 
 

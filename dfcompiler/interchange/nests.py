@@ -90,6 +90,9 @@ def nest(mapped: Mapped, task: Task) -> Nest:
     made = group(mapped.graph, column.nodes)
     if isinstance(made, Blocked) or unit is None:
         raise Infeasible("not-expressible", "it runs on no compute unit")
+    if column.pins:
+        names = " and ".join(sorted(pin.tensor for pin in column.pins))
+        raise Infeasible("not-expressible", f"it finds {names} on the chip, and a nest begins in the DRAM")
     p = problem(made, mapped.dtypes)
     _check(p, column.nodes)
     tiling = column.tiling

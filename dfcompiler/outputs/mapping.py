@@ -17,6 +17,7 @@ from typing import Any
 import networkx as nx
 
 import dfcompiler
+from dfcompiler.addresses import lives, placed
 from dfcompiler.api import Compiled
 from dfcompiler.certificate import certificate, cost, from_run_to_run
 from dfcompiler.columns import Column, flow_of
@@ -24,9 +25,10 @@ from dfcompiler.graph import Graph
 from dfcompiler.hardware.chip import Chip, Part, Unit
 from dfcompiler.outputs.remarks import remarks
 from dfcompiler.outputs.request import request_json
+from dfcompiler.pins import Pin
 from dfcompiler.planes import Plane
 from dfcompiler.schedule import Layer, Mapping, between_layers, columns_of, mapping_of
-from dfcompiler.solution import Task
+from dfcompiler.solution import Solution, Task
 from dfcompiler.tiling import RESOLUTION
 
 SCHEMA = 1
@@ -139,6 +141,7 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
     inside = [(u, v, graph.flow.edges[u, v]["tensor"]) for u, v in flow.edges]
     across = between_layers(graph, segment) if segment.repeat > 1 else []
     at = {id(c): i for i, c in enumerate(columns)}
+    pins = sorted({pin for c in columns for pin in c.pins})
     depends = {(numbers[u], numbers[v], tensor) for u, v, tensor in inside if numbers[u] != numbers[v]}
     return {
         "repeat": segment.repeat,
@@ -160,12 +163,25 @@ def _segment(graph: Graph, layer: Layer, start: int, first: int) -> dict[str, An
         "nodes": list(segment.nodes),
         "flow": [{"from": u, "to": v} for u, v in flow.edges],
         "carried": [{"from": u, "to": v} for u, v in dict.fromkeys(across)],
-        "columns": [_column(c) for c in columns],
+        "pins": [asdict(pin) for pin in pins],
+        "columns": [_column(c, pins) for c in columns],
         "certificate": certificate(flow, columns, solution, limit).to_json(),
         "tasks": [{"id": first + i, "column": at[id(t.column)], **_task(t)} for i, t in enumerate(solution.tasks)],
+        "pinned": _pinned(solution, pins),
         "depends": [{"from": u, "to": v, "tensor": tensor} for u, v, tensor in sorted(depends)],
         "next_run_depends": [{"from": u, "to": v} for u, v in sorted({(numbers[u], numbers[v]) for u, v in across})],
     }
+
+
+def _pinned(solution: Solution, pins: Sequence[Pin]) -> list[dict[str, Any]]:
+    """Where pinned tensors lie, and from when to when."""
+    at = placed(solution.tasks)
+    assert isinstance(at, dict)  # a mapper gives no other
+    spans = lives(solution.tasks)
+    return [
+        {"pin": pins.index(pin), "start": spans[pin].start, "end": spans[pin].end, "address": at[pin]}
+        for pin in sorted(at)
+    ]
 
 
 def _proof(layer: Layer) -> str:
@@ -200,9 +216,10 @@ def _period_proof(
     return {"kind": "search", "bound": layer.period_floor, "certified": best.to_json()}
 
 
-def _column(c: Column) -> dict[str, Any]:
+def _column(c: Column, pins: Sequence[Pin]) -> dict[str, Any]:
     said = {"nodes": list(c.nodes), "unit": c.unit, "helper": c.helper}
-    return {**said, "cycles": c.cycles, "dram": c.dram, "beside": c.beside, "pj": c.pj}
+    rest = {"cycles": c.cycles, "dram": c.dram, "beside": c.beside, "pj": c.pj}
+    return {**said, **rest, "pins": [i for i, pin in enumerate(pins) if pin in c.pins]}
 
 
 def _task(task: Task) -> dict[str, Any]:

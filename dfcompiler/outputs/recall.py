@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dfcompiler.graphtext import parse_graph
 from dfcompiler.hardware.elaboration import load_chip
 from dfcompiler.models import library
 from dfcompiler.moves import Keep
+from dfcompiler.pins import Pin
 from dfcompiler.schedule import Layer
 from dfcompiler.solution import Solution, Task
 from dfcompiler.text.parse import read_source
@@ -50,7 +52,11 @@ def recalled(found: Mapping[str, Any], folder: Path) -> Mapped:
 
 
 def _layer(segment: Segment, said: Mapping[str, Any], serial: bool, ops: Any) -> Layer:
-    tasks = tuple(Task(_column(t, next(ops)), t["start"]) for t in said["tasks"])
+    every = [Pin(**{**pin, "readers": tuple(pin["readers"])}) for pin in said["pins"]]
+    pins = [tuple(every[i] for i in said["columns"][t["column"]]["pins"]) for t in said["tasks"]]
+    tasks = tuple(
+        Task(replace(_column(t, next(ops)), pins=some), t["start"]) for t, some in zip(said["tasks"], pins, strict=True)
+    )
     bound = said["bound"]["cycles"]
     solution = Solution(tasks, said["cycles"], bound, said["cycles"] <= bound, float(bound))
     if {n for t in tasks for n in t.column.nodes} != set(segment.nodes):

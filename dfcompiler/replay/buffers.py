@@ -193,7 +193,7 @@ class Writes:
         if self.o.partial_bits:
             value[:-1][self.holds[key]] = self.away[:-1][self.holds[key]]
             count = float(self.holds[key].sum()) * self.o.partial_bits / 8
-            moves[step].load(self, count, self._far(count, back, step))
+            moves[step].load(self, count, self._far(count, (back, step)))
 
     def store(self, step: int, moves: Sequence[Moves]) -> None:
         """Send off what the next step does not go on with: finished to the DRAM, or unfinished until it returns."""
@@ -215,7 +215,7 @@ class Writes:
         elif self.o.partial_bits and not self._stays(step, again, INNER):
             self.away[:-1][mine] = self.values.pop(key)[:-1][mine]
             count = float(mine.sum()) * self.o.partial_bits / 8
-            moves[when].store(self, count, self._far(count, step, again))
+            moves[when].store(self, count, self._far(count, (step, again)))
 
     def held(self, step: int) -> float:
         """Bytes that lie in the memory of an instance in a step: of sums all tiles that stay, as wide as before they
@@ -223,7 +223,7 @@ class Writes:
         keys = self.values if self.o.partial_bits else [self.visits[self.at[step]][1]] if step in self.at else []
         return float(sum(self.holds[k].sum() for k in keys if k in self.holds)) * self.width / 8
 
-    def _far(self, count: float, *between: int) -> float:
+    def _far(self, count: float, between: tuple[int, int] | None = None) -> float:
         """How many of these bytes pass the DRAM, between two steps or for good."""
         return 0.0 if self.o.pinned or (between and self._stays(*between, OUTER)) else count
 
