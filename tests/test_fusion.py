@@ -397,7 +397,7 @@ def test_groups_that_differ_in_names_are_searched_once_and_keep_their_names(monk
         asked.append((p.group.nodes, rest[0].name))
         return search(p, *rest)
 
-    monkeypatch.setattr("dfcompiler.columns.search", counted)
+    monkeypatch.setattr("dfcompiler.quotes.search", counted)
     graph, chip = fused(TWICE)[0], load_chip("ador")
     columns = price(graph, chip, DTYPES, SHARES)
     assert len({nodes for nodes, _ in asked if len(nodes) == 2}) == 1
