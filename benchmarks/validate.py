@@ -223,12 +223,12 @@ PRICED = (
 def whole_way() -> Iterator[list[str]]:
     """From an operator's text to its price on `h100_sxm`, CPU ms: the first price of a process (best of 5; the chip is
     there, and an earlier run has kept what was read), and the price of a further size that nobody has asked for: the
-    least of 39 sizes, since what else a machine does can only add to it, and their median, on the best run."""
+    least of 39 sizes and their median, which the bar is about, on the best run."""
     for asked in PRICED:
         command = [sys.executable, "-c", PRICE, *asked.split()]
         runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(5)]
         first, least, median = (min(float(run[i]) for run in runs) for i in range(3))
-        yield [asked, f"{first:.1f}", f"{least:.2f}", f"{median:.2f}", "2 " + ("met" if least <= 2 else "MISSED")]
+        yield [asked, f"{first:.1f}", f"{least:.2f}", f"{median:.2f}", "2 " + ("met" if median <= 2 else "MISSED")]
 
 
 def report() -> str:

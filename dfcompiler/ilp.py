@@ -183,7 +183,11 @@ def _search(
     model.start_from(hint)
     way = FOR_TIME if goal.quickest else FOR_ENERGY
     solver = solved(model.model, left, seed, gap, way)
+    told: set[tuple[Pin, ...]] = set()
     while solver and not isinstance(clash := placed(model.tasks(solver)), dict):
+        if clash in told:  # places that the allocator, which tries so many orders, does not find
+            return _unsolved(hint, least, goal)
+        told.add(clash)
         model.apart(clash)
         solver = solved(model.model, left, seed, gap, way)
     if solver is None:
